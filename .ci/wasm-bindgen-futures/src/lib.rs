@@ -1,0 +1,1 @@
+//! Empty stand-in: see `[patch.crates-io]` in the workspace's `Cargo.toml`.

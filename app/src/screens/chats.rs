@@ -1,0 +1,85 @@
+//! The chat list.
+
+use egui::{Id, RichText, ScrollArea, Ui};
+use teahouse_node::protocols::ids::TopicId;
+
+use crate::desk::{Desk, Go};
+use crate::screens::dialogs::Dialog;
+use crate::strings;
+use crate::theme::space;
+use crate::vm::{ChatRow, Model};
+use crate::widgets::{field, hint, row::Row};
+
+/// What is being done.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) filter: String,
+    /// Put the keyboard's focus into the filter.
+    pub(crate) focus: bool,
+}
+
+impl State {
+    /// The chats that the list shows now.
+    pub(crate) fn shown<'m>(&self, model: &'m Model) -> impl Iterator<Item = &'m ChatRow> {
+        let filter = self.filter.trim().to_lowercase();
+        model.chats.iter().filter(move |c| c.title.to_lowercase().contains(&filter))
+    }
+}
+
+pub(crate) fn show(
+    ui: &mut Ui,
+    state: &mut State,
+    model: &Model,
+    open: Option<TopicId>,
+    desk: &mut Desk,
+) {
+    egui::Frame::new().inner_margin(12).show(ui, |ui| {
+        ui.horizontal(|ui| {
+            let plus = egui::Button::new(RichText::new("+").size(18.0)).min_size([32.0; 2].into());
+            let room = ui.available_width() - 32.0 - space::NORMAL;
+            ui.allocate_ui(egui::vec2(room, 32.0), |ui| {
+                let (words, filter) = (strings::chats_filter(), &mut state.filter);
+                let response = field(ui, filter, words, words);
+                if core::mem::take(&mut state.focus) {
+                    response.request_focus();
+                }
+            });
+            if ui.add(plus).accessible_name(strings::chats_new_group()).clicked() {
+                desk.go(Go::Dialog(Dialog::new_group()));
+            }
+        });
+    });
+    ScrollArea::vertical().id_salt("chats").auto_shrink(false).show(ui, |ui| {
+        ui.spacing_mut().item_spacing.y = 0.0;
+        let mut none = true;
+        for chat in state.shown(model) {
+            none = false;
+            let chosen = open == Some(chat.topic);
+            // The draft of the open chat is in its composer, for all to see.
+            let draft = if chosen { "" } else { chat.draft.trim() };
+            let line: String = draft.chars().take(200).collect();
+            let response = ui
+                .push_id(Id::new(chat.topic.0), |ui| {
+                    Row {
+                        id: chat.peer.map_or(chat.topic.0, |p| p.0),
+                        title: &chat.title,
+                        mark: if draft.is_empty() { "" } else { strings::chat_draft() },
+                        line: if draft.is_empty() { &chat.preview } else { &line },
+                        when: &chat.when,
+                        unread: chat.unread,
+                        chosen,
+                    }
+                    .show(ui)
+                })
+                .inner;
+            if response.clicked() {
+                desk.go(Go::Chat(chat.topic));
+            }
+        }
+        if none {
+            let words =
+                if model.chats.is_empty() { strings::chats_none() } else { strings::chats_none_found() };
+            egui::Frame::new().inner_margin(16).show(ui, |ui| hint(ui, words));
+        }
+    });
+}

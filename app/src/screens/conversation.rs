@@ -1,0 +1,238 @@
+//! A conversation: header, messages, composer, and the details beside it.
+
+use std::sync::Arc;
+
+use egui::{Align, Button, Frame, Label, Layout, Margin, Panel, RichText, Ui};
+use teahouse_node::core::command::{Chat, Command, MessageId};
+use teahouse_node::core::view::{ChatKind, ChatState};
+use teahouse_node::protocols::ids::TopicId;
+use teahouse_node::protocols::membership::Role;
+
+use crate::bridge::Action;
+use crate::desk::{After, Desk, Go};
+use crate::screens::composer::{Composer, Ime, Reply};
+use crate::screens::dialogs::{Confirm, Dialog};
+use crate::screens::{contacts, group};
+use crate::strings;
+use crate::theme::{SMALL, space, tokens};
+use crate::vm::{Body, Conversation, MessageRow, Model};
+use crate::widgets::bubble::{self, Act, Rights};
+use crate::widgets::message_list::MessageList;
+use crate::widgets::{hint, nothing};
+
+/// Messages asked for at first, and more each time the beginning is near.
+pub(crate) const PAGE: usize = 200;
+
+/// What somebody is doing in a chat; kept while they are in another one.
+#[derive(Debug)]
+pub(crate) struct Talk {
+    pub(crate) composer: Composer,
+    pub(crate) details: bool,
+    pub(crate) group: group::State,
+    pub(crate) person: contacts::Card,
+    list: MessageList,
+    /// Messages asked for.
+    pub(crate) limit: usize,
+    /// The newest message when the chat was last marked as read.
+    marked: Option<MessageId>,
+    /// What the last frame showed.
+    pub(crate) visible: core::ops::Range<usize>,
+}
+
+impl Talk {
+    pub(crate) fn new(draft: &str) -> Self {
+        Self {
+            composer: Composer::new(draft),
+            details: false,
+            group: group::State::default(),
+            person: contacts::Card::default(),
+            list: MessageList::default(),
+            limit: PAGE,
+            marked: None,
+            visible: 0..0,
+        }
+    }
+}
+
+pub(crate) fn show(ui: &mut Ui, talk: &mut Talk, model: &Model, topic: TopicId, ime: Ime, desk: &mut Desk) {
+    let Some(conversation) = model.conversation.as_ref().filter(|c| c.topic == topic) else {
+        nothing(ui, strings::conversation_opening());
+        return;
+    };
+    header(ui, talk, conversation);
+    if talk.details {
+        let list = tokens(ui).list;
+        Panel::right("details")
+            .resizable(false)
+            .exact_size(280.0)
+            .frame(Frame::new().fill(list).inner_margin(Margin::symmetric(16, 8)))
+            .show(ui, |ui| details(ui, talk, model, conversation, desk));
+    }
+    Panel::bottom("composer")
+        .frame(Frame::new().inner_margin(Margin { left: 16, right: 16, top: 8, bottom: 8 }))
+        .show_separator_line(false)
+        .show(ui, |ui| match conversation.state {
+            ChatState::Active => talk.composer.show(ui, topic, ime, desk),
+            ChatState::Requested => {
+                hint(ui, strings::conversation_waiting());
+            }
+            ChatState::Left => {
+                hint(ui, strings::conversation_left());
+            }
+        });
+    egui::CentralPanel::default_margins()
+        .frame(Frame::new())
+        .show(ui, |ui| messages(ui, talk, conversation, desk));
+}
+
+fn header(ui: &mut Ui, talk: &mut Talk, conversation: &Conversation) {
+    let (list, weak) = (tokens(ui).list, tokens(ui).weak);
+    Panel::top("header")
+        .frame(Frame::new().fill(list).inner_margin(Margin::symmetric(16, 9)))
+        .show(ui, |ui| {
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                let button = Button::new(strings::conversation_details()).selected(talk.details);
+                if ui.add(button).clicked() {
+                    talk.details = !talk.details;
+                }
+                ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+                    ui.add(Label::new(RichText::new(&conversation.title).size(17.0)).truncate());
+                    if conversation.kind == ChatKind::Group {
+                        let words = strings::members(conversation.members.len());
+                        ui.label(RichText::new(words).size(SMALL).color(weak));
+                    }
+                });
+            });
+            if !conversation.notice.is_empty() {
+                let line = RichText::new(conversation.notice.as_str()).size(13.0).color(weak);
+                ui.add(Label::new(line).truncate()).on_hover_text(&conversation.notice);
+            }
+        });
+}
+
+fn messages(ui: &mut Ui, talk: &mut Talk, conversation: &Arc<Conversation>, desk: &mut Desk) {
+    if conversation.messages.is_empty() {
+        nothing(ui, strings::conversation_empty());
+        return;
+    }
+    let rights = Rights {
+        kind: conversation.kind,
+        write: conversation.writable(),
+        hide: conversation.kind == ChatKind::Group && conversation.role >= Role::Admin,
+    };
+    let mut chosen: Option<(MessageRow, Act)> = None;
+    let pane = ui.max_rect();
+    let shown = talk.list.show(ui, conversation, |ui, row| {
+        if let Some(act) = bubble::show(ui, row, rights) {
+            chosen = Some((row.clone(), act));
+        }
+    });
+    talk.visible = shown.rows;
+    if shown.early && conversation.more && talk.limit <= conversation.messages.len() {
+        talk.limit = conversation.messages.len() + PAGE;
+        desk.actions.push(Action::Show { topic: Some(conversation.topic), limit: talk.limit });
+    }
+    if !shown.at_end {
+        to_end(ui, pane, shown.below, &mut talk.list);
+    }
+    let newest = conversation.messages.last().map(|m| m.id);
+    let looking = ui.input(|i| i.focused);
+    if shown.at_end && looking && conversation.unread > 0 && talk.marked != newest {
+        talk.marked = newest;
+        let read = Chat::MarkRead { topic: conversation.topic };
+        desk.submit(Command::Chat(read), After::Nothing);
+    }
+    if let Some((row, act)) = chosen {
+        carry_out(ui, talk, conversation, &row, act, desk);
+    }
+}
+
+/// The button that floats over the messages' lower edge.
+fn to_end(ui: &mut Ui, pane: egui::Rect, below: usize, list: &mut MessageList) {
+    let t = tokens(ui);
+    let text = RichText::new(format!("↓ {}", strings::below(below))).size(13.0).color(t.on_accent);
+    let button = Button::new(text).fill(t.accent).corner_radius(15);
+    let place = egui::Rect::from_min_size(
+        egui::pos2(pane.center().x - 90.0, pane.bottom() - 42.0),
+        egui::vec2(180.0, 34.0),
+    );
+    let builder = egui::UiBuilder::new()
+        .max_rect(place)
+        .layout(Layout::centered_and_justified(egui::Direction::TopDown));
+    let clicked = ui.scope_builder(builder, |ui| {
+        ui.add(button).accessible_name(strings::below(below)).clicked()
+    });
+    if clicked.inner {
+        list.to_end();
+        ui.ctx().request_repaint();
+    }
+}
+
+fn carry_out(
+    ui: &Ui,
+    talk: &mut Talk,
+    conversation: &Conversation,
+    row: &MessageRow,
+    act: Act,
+    desk: &mut Desk,
+) {
+    let (topic, message) = (conversation.topic, row.id);
+    let text = match &row.body {
+        Body::Text(text) => text.as_str(),
+        Body::Remark(words) => words,
+    };
+    match act {
+        Act::Copy => {
+            ui.ctx().copy_text(text.to_owned());
+            desk.toasts.good(strings::copied());
+        }
+        Act::Reply => {
+            let line: String = text.chars().take(120).collect();
+            let words = line.replace('\n', " ");
+            talk.composer.reply = Some(Reply { id: message, words });
+            talk.composer.focus();
+        }
+        Act::React { emoji, on } => {
+            let react = Chat::React { topic, message, emoji, on };
+            desk.submit(Command::Chat(react), After::Nothing);
+        }
+        Act::Forward => desk.go(Go::Dialog(Dialog::forward(topic, message))),
+        Act::Recall => {
+            let what = if row.mine { strings::message_recall() } else { strings::message_hide() };
+            desk.go(Go::Dialog(Dialog::Confirm(Confirm {
+                what,
+                whom: String::new(),
+                how: strings::recall_how(),
+                command: Command::Chat(Chat::Recall { topic, message }),
+                after: After::Nothing,
+            })));
+        }
+        Act::Quoted => {
+            if let Some(quote) = &row.quote {
+                talk.list.to_message(quote.id);
+                ui.ctx().request_repaint();
+            }
+        }
+    }
+}
+
+fn details(
+    ui: &mut Ui,
+    talk: &mut Talk,
+    model: &Model,
+    conversation: &Conversation,
+    desk: &mut Desk,
+) {
+    egui::ScrollArea::vertical().id_salt("details").auto_shrink(false).show(ui, |ui| {
+        match (conversation.kind, conversation.peer.and_then(|p| model.contact(p))) {
+            (ChatKind::Group, _) => group::details(ui, &mut talk.group, conversation, desk),
+            (ChatKind::Direct, Some(person)) => {
+                contacts::card(ui, &mut talk.person, model, person, desk);
+            }
+            (ChatKind::Direct, None) => {
+                ui.add_space(space::LARGE);
+                ui.label(&conversation.title);
+            }
+        }
+    });
+}

@@ -1,0 +1,351 @@
+//! The window: rail, list, conversation. Takes models and answers from the [`Link`], lets
+//! the screens draw, and carries out what they noted on the desk.
+
+mod keys;
+mod tour;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use egui::{CentralPanel, Frame, Margin, Panel, Ui};
+use teahouse_node::core::command::Reply;
+use teahouse_node::core::view::ChatKind;
+use teahouse_node::protocols::ids::{AccountId, TopicId};
+
+use crate::bridge::{Action, Answer, Link};
+use crate::desk::{After, Desk, Go, Place};
+use crate::screens::composer::Ime;
+use crate::screens::conversation::{self, Talk};
+use crate::screens::dialogs::{self, Dialog};
+use crate::screens::{chats, contacts, me, rail, welcome};
+use crate::strings;
+use crate::theme::{space, tokens};
+use crate::vm::{Model, Stage};
+use crate::widgets::{hint, nothing, page};
+
+pub use tour::{Outcome, Tour};
+
+/// Chats whose composer and scroll position are remembered, at most.
+const MOST_TALKS: usize = 64;
+
+/// The window's state.
+pub struct Shell {
+    link: Box<dyn Link>,
+    model: Arc<Model>,
+    desk: Desk,
+    place: Place,
+    open: Option<TopicId>,
+    person: Option<AccountId>,
+    talks: BTreeMap<TopicId, Talk>,
+    welcome: welcome::State,
+    chats: chats::State,
+    contacts: contacts::State,
+    me: me::State,
+    dialog: Option<Dialog>,
+    /// What the link was last told to keep in the model.
+    shown: Option<(TopicId, usize)>,
+    safety_of: Option<AccountId>,
+    /// Alarms up to this time were hidden.
+    alarms_hidden: Option<u64>,
+    ime: Ime,
+    tour: Option<Tour>,
+}
+
+impl Shell {
+    /// A window over a link.
+    pub fn new(link: Box<dyn Link>) -> Self {
+        Self {
+            link,
+            model: Arc::default(),
+            desk: Desk::default(),
+            place: Place::Chats,
+            open: None,
+            person: None,
+            talks: BTreeMap::new(),
+            welcome: welcome::State::default(),
+            chats: chats::State::default(),
+            contacts: contacts::State::default(),
+            me: me::State::default(),
+            dialog: None,
+            shown: None,
+            safety_of: None,
+            alarms_hidden: None,
+            ime: Ime::default(),
+            tour: None,
+        }
+    }
+
+    /// Lets a tour use the window.
+    #[must_use]
+    pub fn with_tour(mut self, tour: Tour) -> Self {
+        self.tour = Some(tour);
+        self
+    }
+
+    /// Which messages of the open conversation the last frame laid out, by their position.
+    pub fn visible_messages(&self) -> Option<core::ops::Range<usize>> {
+        self.open.and_then(|topic| self.talks.get(&topic)).map(|t| t.visible.clone())
+    }
+
+    /// Draws a frame.
+    pub fn ui(&mut self, ui: &mut Ui) {
+        self.ime.frame(ui);
+        self.take(ui);
+        if self.dialog.is_none() {
+            self.keys(ui);
+        }
+        let model = Arc::clone(&self.model);
+        match &model.stage {
+            Stage::Starting => {
+                CentralPanel::default().show(ui, |ui| nothing(ui, strings::starting()));
+            }
+            Stage::Broken(why) => self.broken(ui, &model, why),
+            Stage::Running if model.me.account.is_none() => {
+                CentralPanel::default().frame(Frame::central_panel(ui.style())).show(ui, |ui| {
+                    welcome::show(ui, &mut self.welcome, &model, &mut self.desk);
+                });
+            }
+            Stage::Running => self.panes(ui, &model),
+        }
+        if let Some(mut dialog) = self.dialog.take()
+            && dialogs::show(ui, &mut dialog, &model, &mut self.desk)
+        {
+            self.dialog = Some(dialog);
+        }
+        self.desk.toasts.show(ui.ctx());
+        if let Some(mut tour) = self.tour.take()
+            && self.guide(ui, &mut tour)
+        {
+            self.tour = Some(tour);
+        }
+        if ui.input(|i| i.viewport().close_requested()) {
+            self.keep_drafts();
+        }
+        self.carry_out(ui);
+    }
+
+    /// Takes what has come from the link.
+    fn take(&mut self, ui: &Ui) {
+        let model = self.link.model();
+        if model.demo != self.model.demo {
+            // Another node: nothing of the last one's screens makes sense here.
+            self.desk.forget();
+            self.talks.clear();
+            (self.open, self.person, self.dialog) = (None, None, None);
+            (self.shown, self.safety_of, self.alarms_hidden) = (None, None, None);
+            self.me = me::State::default();
+            self.place = Place::Chats;
+        }
+        self.model = model;
+        while let Some(answer) = self.link.answer() {
+            self.answered(answer);
+            ui.ctx().request_repaint();
+        }
+    }
+
+    fn answered(&mut self, Answer { ticket, result, qr }: Answer) {
+        let Some(after) = self.desk.answered(ticket) else { return };
+        if let After::Sent(topic) = after
+            && let Some(talk) = self.talks.get_mut(&topic)
+        {
+            talk.composer.answered(ticket, result.is_ok());
+        }
+        let reply = match result {
+            Ok(reply) => reply,
+            Err(why) => return self.desk.toasts.bad(why),
+        };
+        match (after, reply) {
+            (After::Say(words), _) => self.desk.toasts.good(words),
+            (After::Created, Reply::Created { words, .. }) => {
+                self.dialog = Some(Dialog::Words(words));
+            }
+            (After::Card, Reply::Card { link }) => self.me.card = Some(me::Shown { link, qr }),
+            (After::Code, Reply::Code { link }) => self.me.code = Some(me::Shown { link, qr }),
+            (After::Open, Reply::Topic { topic }) => self.go(Go::Chat(topic)),
+            (After::Added, Reply::Added { account, relay, .. }) => {
+                if relay.is_some() {
+                    self.desk.toasts.good(strings::contacts_relay_used());
+                }
+                if let Some(account) = account {
+                    self.desk.toasts.good(strings::contacts_asked());
+                    self.go(Go::Person(account));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn broken(&mut self, ui: &mut Ui, model: &Model, why: &str) {
+        CentralPanel::default().show(ui, |ui| {
+            page(ui, "broken", |ui| {
+                ui.heading(strings::broken());
+                ui.add(egui::Label::new(why).wrap().selectable(true));
+                if model.demo && ui.button(strings::town_leave()).clicked() {
+                    self.desk.actions.push(Action::Home);
+                }
+            });
+        });
+    }
+
+    fn panes(&mut self, ui: &mut Ui, model: &Arc<Model>) {
+        let t = tokens(ui);
+        Panel::left("rail")
+            .resizable(false)
+            .exact_size(space::RAIL)
+            .show_separator_line(false)
+            .frame(Frame::new().fill(t.rail))
+            .show(ui, |ui| rail::show(ui, model, self.place, &mut self.desk));
+        self.banner(ui, model);
+        Panel::left("list")
+            .default_size(space::LIST)
+            .size_range(200.0..=420.0)
+            .frame(Frame::new().fill(t.list))
+            .show(ui, |ui| match self.place {
+                Place::Chats => {
+                    chats::show(ui, &mut self.chats, model, self.open, &mut self.desk);
+                }
+                Place::Contacts => {
+                    contacts::list(ui, &mut self.contacts, model, self.person, &mut self.desk);
+                }
+                Place::Me => me::list(ui, &mut self.me, model),
+            });
+        CentralPanel::default().frame(Frame::new().fill(t.page)).show(ui, |ui| match self.place {
+            Place::Chats => match self.open {
+                Some(topic) => {
+                    let draft = || model.chat(topic).map_or("", |c| &c.draft);
+                    let talk = self.talks.entry(topic).or_insert_with(|| Talk::new(draft()));
+                    conversation::show(ui, talk, model, topic, self.ime, &mut self.desk);
+                }
+                None => nothing(ui, strings::conversation_none()),
+            },
+            Place::Contacts => {
+                contacts::detail(ui, &mut self.contacts, model, self.person, &mut self.desk);
+            }
+            Place::Me => me::detail(ui, &mut self.me, model, &mut self.desk),
+        });
+    }
+
+    /// What a person should know, above everything.
+    fn banner(&mut self, ui: &mut Ui, model: &Model) {
+        let alarms: Vec<_> = model
+            .alarms
+            .iter()
+            .filter(|a| self.alarms_hidden.is_none_or(|hidden| a.time > hidden))
+            .collect();
+        let mut lines = Vec::new();
+        if model.me.revoked {
+            lines.push(strings::revoked());
+        }
+        if model.me.disputed {
+            lines.push(strings::disputed());
+        }
+        lines.extend(alarms.first().map(|a| a.text.as_str()));
+        if lines.is_empty() {
+            return;
+        }
+        let fill = tokens(ui).alarm;
+        let frame = Frame::new().fill(fill).inner_margin(Margin::symmetric(16, 8));
+        Panel::top("banner").frame(frame).show_separator_line(false).show(ui, |ui| {
+            for line in lines {
+                ui.add(egui::Label::new(line).wrap().selectable(true));
+            }
+            let Some(newest) = alarms.iter().map(|a| a.time).max() else { return };
+            ui.horizontal(|ui| {
+                if ui.button(strings::alarms_hide()).clicked() {
+                    self.alarms_hidden = Some(newest);
+                }
+                if alarms.len() > 1 {
+                    hint(ui, &strings::alarms_more(alarms.len() - 1));
+                }
+            });
+        });
+    }
+
+    /// Does what was noted on the desk, and tells the link what to keep in the model.
+    fn carry_out(&mut self, ui: &Ui) {
+        for to in core::mem::take(&mut self.desk.going) {
+            self.go(to);
+            ui.ctx().request_repaint();
+        }
+        let limit = |topic| self.talks.get(&topic).map_or(conversation::PAGE, |t| t.limit);
+        let shown = self.open.map(|topic| (topic, limit(topic)));
+        if shown != self.shown {
+            self.shown = shown;
+            let (topic, limit) = shown.unzip();
+            self.desk.actions.push(Action::Show { topic, limit: limit.unwrap_or(0) });
+        }
+        let safety_of = self.looked_at();
+        if safety_of != self.safety_of {
+            self.safety_of = safety_of;
+            self.desk.actions.push(Action::Person(safety_of));
+        }
+        for action in core::mem::take(&mut self.desk.actions) {
+            let ticket = match &action {
+                Action::Submit { ticket, .. } => Some(*ticket),
+                _ => None,
+            };
+            if !self.link.send(action) {
+                let refused = Err(strings::busy().to_owned());
+                match ticket {
+                    Some(ticket) => self.answered(Answer { ticket, result: refused, qr: None }),
+                    None => self.desk.toasts.bad(strings::busy()),
+                }
+                ui.ctx().request_repaint();
+            }
+        }
+    }
+
+    /// Whose card is on the screen.
+    fn looked_at(&self) -> Option<AccountId> {
+        match self.place {
+            Place::Contacts => self.person,
+            Place::Chats => {
+                let topic = self.open.filter(|t| self.talks.get(t).is_some_and(|t| t.details))?;
+                let chat = self.model.chat(topic).filter(|c| c.kind == ChatKind::Direct)?;
+                chat.peer
+            }
+            Place::Me => None,
+        }
+    }
+
+    fn go(&mut self, to: Go) {
+        match to {
+            Go::Place(place) => self.place = place,
+            Go::Person(account) => {
+                self.place = Place::Contacts;
+                self.person = Some(account);
+            }
+            Go::Dialog(dialog) => self.dialog = Some(dialog),
+            Go::Chat(topic) => {
+                self.place = Place::Chats;
+                if self.open != Some(topic) {
+                    self.leave_chat();
+                    self.open = Some(topic);
+                }
+                if let Some(talk) = self.talks.get_mut(&topic) {
+                    talk.composer.focus();
+                }
+            }
+        }
+    }
+
+    /// Keeps the open chat's draft, and forgets long-idle chats' state.
+    fn leave_chat(&mut self) {
+        self.keep_drafts();
+        if self.talks.len() >= MOST_TALKS {
+            let idle = self.talks.iter().find(|(_, t)| t.composer.is_idle()).map(|(t, _)| *t);
+            if let Some(topic) = idle {
+                self.talks.remove(&topic);
+            }
+        }
+        self.open = None;
+    }
+
+    fn keep_drafts(&mut self) {
+        if let Some(topic) = self.open
+            && let Some(talk) = self.talks.get_mut(&topic)
+        {
+            talk.composer.keep(topic, &mut self.desk);
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! One conversation: its messages as rows that are ready to be drawn.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use teahouse_node::core::command::MessageId;
+use teahouse_node::core::view::{self, ChatKind, ChatState, Content};
+use teahouse_node::protocols::ids::{AccountId, Millis, TopicId};
+use teahouse_node::protocols::membership::Role;
+
+use super::rows::{one_line, title};
+use crate::strings;
+use crate::vm::Zone;
+
+/// A conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conversation {
+    /// The chat.
+    pub topic: TopicId,
+    /// Two people, or many.
+    pub kind: ChatKind,
+    /// The other person of a direct chat.
+    pub peer: Option<AccountId>,
+    /// The group's title or the contact's name.
+    pub title: String,
+    /// How this account stands to it.
+    pub state: ChatState,
+    /// The group's notice.
+    pub notice: String,
+    /// Messages not read here.
+    pub unread: u64,
+    /// Members, the highest role first.
+    pub members: Vec<MemberRow>,
+    /// What this account may do here.
+    pub role: Role,
+    /// The messages, oldest first.
+    pub messages: Vec<MessageRow>,
+    /// Whether older messages exist that are not in `messages`.
+    pub more: bool,
+}
+
+impl Conversation {
+    /// Whether messages can be written here.
+    pub fn writable(&self) -> bool {
+        self.state == ChatState::Active
+    }
+}
+
+/// A member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberRow {
+    /// The account.
+    pub account: AccountId,
+    /// What to call them here.
+    pub name: String,
+    /// Role.
+    pub role: Role,
+    /// Whether it is this account.
+    pub me: bool,
+}
+
+/// A message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageRow {
+    /// Its id.
+    pub id: MessageId,
+    /// Who wrote it.
+    pub author: AccountId,
+    /// What to call them; empty where it would only repeat the obvious.
+    pub author_name: String,
+    /// Whether this account wrote it.
+    pub mine: bool,
+    /// The day, on the first message of each.
+    pub day: Option<String>,
+    /// The time of day.
+    pub time: String,
+    /// What it says.
+    pub body: Body,
+    /// The message that it answers.
+    pub quote: Option<Quote>,
+    /// Sent on from elsewhere.
+    pub forwarded: bool,
+    /// When it disappears, in words.
+    pub expires: Option<String>,
+    /// Reactions.
+    pub reactions: Vec<ReactionRow>,
+    /// For one's own: what is proved, in words.
+    pub delivery: Option<String>,
+    /// A digest of all that determines how the row looks.
+    pub look: u64,
+}
+
+/// What a row says.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Body {
+    /// Text that somebody wrote.
+    Text(String),
+    /// A remark in place of text that is not there.
+    Remark(&'static str),
+}
+
+/// A quoted message.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Quote {
+    /// Its id.
+    pub id: MessageId,
+    /// Who wrote it.
+    pub author: String,
+    /// Its first line.
+    pub line: String,
+}
+
+/// A reaction.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ReactionRow {
+    /// The emoji.
+    pub emoji: String,
+    /// How many put it.
+    pub count: usize,
+    /// Whether this account did.
+    pub mine: bool,
+}
+
+/// Builds the rows of a conversation. `messages` are the newest, oldest first; `more` says
+/// whether there are older ones; `find` looks up quoted messages that are not among them.
+pub fn conversation(
+    chat: &view::Chat,
+    members: &[view::Member],
+    messages: &[view::Message],
+    more: bool,
+    mut find: impl FnMut(MessageId) -> Option<view::Message>,
+    me: Option<AccountId>,
+    now: Millis,
+    zone: &Zone,
+) -> Arc<Conversation> {
+    let here: BTreeMap<MessageId, &view::Message> = messages.iter().map(|m| (m.id, m)).collect();
+    let mut rows: Vec<MessageRow> = Vec::with_capacity(messages.len());
+    let (mut day, mut author) = (None, None);
+    for m in messages {
+        let moment = zone.moment(m.time);
+        let new_day = day != Some(moment.day);
+        let named = chat.kind == ChatKind::Group && !m.mine && (new_day || author != Some(m.author));
+        (day, author) = (Some(moment.day), Some(m.author));
+        let quote = m.reply_to.map(|id| {
+            let found = match here.get(&id) {
+                Some(m) => Some((*m).clone()),
+                None => find(id),
+            };
+            match found {
+                Some(q) => Quote {
+                    id,
+                    author: if q.mine { strings::you().into() } else { one_line(&q.author_name) },
+                    line: match body(&q.content) {
+                        Body::Text(text) => one_line(&text),
+                        Body::Remark(words) => words.into(),
+                    },
+                },
+                None => Quote { id, author: String::new(), line: strings::quote_missing().into() },
+            }
+        });
+        let mut row = MessageRow {
+            id: m.id,
+            author: m.author,
+            author_name: if named { title(&m.author_name, ChatKind::Direct) } else { String::new() },
+            mine: m.mine,
+            day: new_day.then(|| zone.day(m.time, now)),
+            time: moment.clock(),
+            body: body(&m.content),
+            quote,
+            forwarded: m.forwarded,
+            expires: m.expires.map(|at| strings::disappears(&zone.short(at, now))),
+            reactions: m
+                .reactions
+                .iter()
+                .map(|(emoji, who)| ReactionRow {
+                    emoji: emoji.clone(),
+                    count: who.len(),
+                    mine: me.is_some_and(|me| who.contains(&me)),
+                })
+                .collect(),
+            delivery: m.delivery.map(|d| d.words()),
+            look: 0,
+        };
+        row.look = look(&row);
+        rows.push(row);
+    }
+
+    let mut members: Vec<_> = members
+        .iter()
+        .map(|m| MemberRow {
+            account: m.account,
+            name: title(&m.name, ChatKind::Direct),
+            role: m.role,
+            me: m.me,
+        })
+        .collect();
+    members.sort_by_cached_key(|m| (core::cmp::Reverse(m.role), m.name.to_lowercase(), m.account));
+    Arc::new(Conversation {
+        topic: chat.topic,
+        kind: chat.kind,
+        peer: chat.peer,
+        title: title(&chat.title, chat.kind),
+        state: chat.state,
+        notice: chat.notice.clone(),
+        unread: chat.unread,
+        role: members.iter().find(|m| m.me).map_or(Role::Member, |m| m.role),
+        members,
+        messages: rows,
+        more,
+    })
+}
+
+fn body(content: &Content) -> Body {
+    match content {
+        Content::Text(text) => Body::Text(text.clone()),
+        Content::Pending => Body::Remark(strings::message_pending()),
+        Content::Recalled => Body::Remark(strings::message_recalled()),
+        Content::Hidden => Body::Remark(strings::message_hidden()),
+        Content::Expired => Body::Remark(strings::message_expired()),
+        Content::Unknown => Body::Remark(strings::message_unknown()),
+    }
+}
+
+fn look(row: &MessageRow) -> u64 {
+    let mut hash = DefaultHasher::new();
+    (&row.author_name, row.mine, &row.day, &row.time, &row.body, &row.quote).hash(&mut hash);
+    (row.forwarded, &row.expires, &row.reactions, &row.delivery).hash(&mut hash);
+    hash.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use teahouse_node::protocols::ids::DeviceId;
+
+    use super::*;
+
+    const HOUR: Millis = 3_600_000;
+
+    fn message(seq: u64, author: u8, time: Millis) -> view::Message {
+        view::Message {
+            topic: TopicId([9; 32]),
+            id: MessageId { device: DeviceId([author; 32]), seq },
+            author: AccountId([author; 32]),
+            author_name: format!("P{author}"),
+            mine: author == 0,
+            time,
+            content: Content::Text("hello\nthere".into()),
+            reply_to: None,
+            mentions: Vec::new(),
+            forwarded: false,
+            expires: None,
+            reactions: Vec::new(),
+            delivery: None,
+        }
+    }
+
+    fn group() -> view::Chat {
+        view::Chat {
+            topic: TopicId([9; 32]),
+            kind: ChatKind::Group,
+            title: "Walk".into(),
+            peer: None,
+            state: ChatState::Active,
+            preview: String::new(),
+            time: 0,
+            unread: 0,
+            draft: String::new(),
+            notice: String::new(),
+            timer: 0,
+            members: 3,
+        }
+    }
+
+    fn build(messages: &[view::Message]) -> Arc<Conversation> {
+        let zone = Zone::utc();
+        conversation(&group(), &[], messages, false, |_| None, None, 100 * HOUR, &zone)
+    }
+
+    #[test]
+    fn days_and_authors_are_told_once() {
+        let c = build(&[
+            message(1, 1, HOUR),
+            message(2, 1, 2 * HOUR),
+            message(3, 2, 3 * HOUR),
+            message(4, 0, 4 * HOUR),
+            message(5, 2, 30 * HOUR),
+        ]);
+        let days: Vec<_> = c.messages.iter().map(|m| m.day.is_some()).collect();
+        assert_eq!(days, [true, false, false, false, true]);
+        let names: Vec<_> = c.messages.iter().map(|m| m.author_name.as_str()).collect();
+        assert_eq!(names, ["P1", "", "P2", "", "P2"]);
+    }
+
+    #[test]
+    fn quotes_are_found_or_told_missing() {
+        let mut answer = message(2, 0, 2 * HOUR);
+        answer.reply_to = Some(message(1, 1, 0).id);
+        let c = build(&[message(1, 1, HOUR), answer.clone()]);
+        let quote = c.messages[1].quote.as_ref().unwrap();
+        assert_eq!((quote.author.as_str(), quote.line.as_str()), ("P1", "hello there"));
+        let c = build(&[answer]);
+        assert_eq!(c.messages[0].quote.as_ref().unwrap().line, strings::quote_missing());
+    }
+
+    #[test]
+    fn a_row_looks_different_when_anything_shown_differs() {
+        let look = |m: view::Message| build(&[m]).messages[0].look;
+        let plain = message(1, 0, HOUR);
+        let mut changed = vec![plain.clone(); 4];
+        changed[0].content = Content::Recalled;
+        changed[1].reactions = vec![("👍".into(), vec![AccountId([1; 32])])];
+        changed[2].delivery = Some(view::Delivery::clone(&view::Delivery {
+            relayed: 0,
+            relays: 1,
+            delivered: 0,
+            recipients: 1,
+            read: 0,
+        }));
+        changed[3].forwarded = true;
+        assert_eq!(look(plain.clone()), look(plain.clone()));
+        for m in changed {
+            assert_ne!(look(plain.clone()), look(m));
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! Account logs, their devices, and prekeys: who is who.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use rand_core::Rng;
+use teahouse_protocols::account::{
+    AccountLog, AccountOp, AccountRecord, RelayAddr, Signer,
+};
+use teahouse_protocols::codec;
+use teahouse_protocols::ids::{AccountId, DeviceId, Millis, RecordId, Tag, TopicId};
+use teahouse_protocols::inbox::{AccountPack, prekey_id};
+use teahouse_protocols::prekey::PrekeyBundle;
+use teahouse_protocols::seal::OpeningKey;
+use teahouse_protocols::sign::{Signed, SigningKey};
+
+use crate::engine::topics;
+use crate::store::{Key, KeyRange, ReadExt, StorageError};
+use crate::tables::{
+    ACCOUNT_RECORDS, BUNDLES, DEVICE_ACCOUNT, OWN_PREKEYS, OwnPrekey, TOPICS, Topic, pair_key,
+};
+use crate::tx::{Effect, Fail, Tx, capped};
+
+/// How long an old prekey still opens what was sealed to it.
+pub(crate) const PREKEY_KEPT: Millis = 90 * 24 * 3600 * 1000;
+/// Age at which the own prekey is replaced.
+const PREKEY_FRESH: Millis = 7 * 24 * 3600 * 1000;
+/// Most records of one account that are kept.
+const MAX_RECORDS: usize = 4_096;
+
+/// An account's log, if it is known.
+pub(crate) fn log(tx: &mut Tx<'_>, account: AccountId) -> Result<Option<Arc<AccountLog>>, StorageError> {
+    if let Some(log) = tx.mem.accounts.get(&account) {
+        return Ok(Some(log.clone()));
+    }
+    let loaded = load(&tx.stage, account)?.map(Arc::new);
+    if let Some(log) = &loaded {
+        tx.mem.accounts.insert(account, log.clone());
+    }
+    Ok(loaded)
+}
+
+/// Reads an account's log from the tables.
+pub(crate) fn load(
+    read: &dyn crate::store::Read,
+    account: AccountId,
+) -> Result<Option<AccountLog>, StorageError> {
+    let damaged = |why| StorageError::corrupt(ACCOUNT_RECORDS.name, why);
+    let rows = read.scan(&ACCOUNT_RECORDS, &KeyRange::prefix(&account.0), false, MAX_RECORDS)?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let mut records = Vec::with_capacity(rows.len());
+    for (_, bytes) in rows {
+        records.push(
+            Signed::<AccountRecord>::from_bytes(&bytes).map_err(|_| damaged("account record"))?,
+        );
+    }
+    AccountLog::from_records(records).map(Some).map_err(|_| damaged("account log"))
+}
+
+/// Stores news of an account. Returns whether anything was new.
+///
+/// Records of an account never heard of are taken when they start with its genesis.
+pub(crate) fn learn(tx: &mut Tx<'_>, pack: &AccountPack) -> Result<bool, Fail> {
+    let mut records = Vec::new();
+    for bytes in &pack.records {
+        records.push(Signed::<AccountRecord>::from_bytes(bytes).map_err(Fail::peer)?);
+    }
+    let mut changed = false;
+    let mut by_account: std::collections::BTreeMap<AccountId, Vec<Signed<AccountRecord>>> =
+        std::collections::BTreeMap::new();
+    for record in records {
+        let account = record.get().account.unwrap_or(AccountId(record.id()));
+        by_account.entry(account).or_default().push(record);
+    }
+    for (account, records) in by_account {
+        changed |= learn_records(tx, account, records)?;
+    }
+    for bytes in &pack.prekeys {
+        let bundle = Signed::<PrekeyBundle>::from_bytes(bytes).map_err(Fail::peer)?;
+        changed |= learn_bundle(tx, &bundle)?;
+    }
+    Ok(changed)
+}
+
+fn learn_records(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+    records: Vec<Signed<AccountRecord>>,
+) -> Result<bool, Fail> {
+    let mut new = Vec::new();
+    let known = log(tx, account)?;
+    let mut updated = match &known {
+        Some(log) => (**log).clone(),
+        None => {
+            let genesis = records
+                .iter()
+                .find(|r| AccountId(r.id()) == account)
+                .ok_or_else(|| Fail::peer("records of an unknown account"))?;
+            new.push(genesis.clone());
+            AccountLog::from_records([genesis.clone()]).map_err(Fail::peer)?
+        }
+    };
+    for record in records {
+        if updated.insert(record.clone()).map_err(Fail::peer)? {
+            new.push(record);
+        }
+    }
+    if new.is_empty() {
+        return Ok(false);
+    }
+    for record in &new {
+        tx.put_raw(&ACCOUNT_RECORDS, &pair_key(&account.0, &record.id()), record.bytes().to_vec())?;
+    }
+    let before = known.as_ref().map(|l| l.state().clone());
+    install(tx, account, updated)?;
+    let me = tx.me()?;
+    let after = log(tx, account)?.ok_or_else(|| Fail::peer("account vanished"))?;
+    let after = after.state();
+    if let Some(before) = before {
+        if after.disputed && !before.disputed {
+            tx.alarm(format!(
+                "The root of {} changed in two ways at once: trust nothing new from them until you scan a fresh card.",
+                &*after.name
+            ))?;
+        }
+        let revoked: Vec<DeviceId> = after
+            .devices
+            .iter()
+            .filter(|(d, i)| {
+                i.revoked.is_some() && before.devices.get(d).is_none_or(|b| b.revoked.is_none())
+            })
+            .map(|(d, _)| *d)
+            .collect();
+        let added = after.devices.keys().any(|d| !before.devices.contains_key(d));
+        if me.account != Some(account) && added {
+            tx.alarm(format!("{} now uses another device.", &*after.name))?;
+        }
+        if revoked.contains(&me.device) {
+            tx.alarm("This device was removed from its account.".to_owned())?;
+        }
+    }
+    Ok(true)
+}
+
+/// Replaces the cached log and what is derived from it.
+fn install(tx: &mut Tx<'_>, account: AccountId, log: AccountLog) -> Result<(), Fail> {
+    let devices: BTreeSet<DeviceId> =
+        log.state().devices.keys().filter(|d| log.was_ever(d)).copied().collect();
+    for device in &devices {
+        let holder: Option<AccountId> = tx.typed(&DEVICE_ACCOUNT, &device.0)?;
+        // A device belongs to one account. Who claims another's device gets nothing by it:
+        // its consent is signed for one account only, so the log itself refuses the record.
+        if holder.is_none() {
+            tx.put(&DEVICE_ACCOUNT, &device.0, &account)?;
+        }
+    }
+    tx.mem.accounts.insert(account, Arc::new(log));
+    // Evaluations ask which devices belong to an account: they are made anew when needed.
+    tx.mem.topics.clear();
+    tx.out.push(Effect::Peers);
+    topics::account_changed(tx, account)
+}
+
+fn learn_bundle(tx: &mut Tx<'_>, bundle: &Signed<PrekeyBundle>) -> Result<bool, Fail> {
+    let b = bundle.get();
+    let owner: Option<AccountId> = tx.typed(&DEVICE_ACCOUNT, &b.device.0)?;
+    if owner != Some(b.account) {
+        return Err(Fail::peer("prekeys of a device that is not its account's"));
+    }
+    if let Some(held) = bundle_of(tx, b.device)?
+        && held.counter >= b.counter
+    {
+        return Ok(false);
+    }
+    let first = bundle_of(tx, b.device)?.is_none();
+    tx.put_raw(&BUNDLES, &b.device.0, bundle.bytes().to_vec())?;
+    topics::account_changed(tx, b.account)?;
+    // A new device of one's own can now be sealed to: it gets everything.
+    if first && tx.me()?.account == Some(b.account) && is_active(tx, b.device)? {
+        topics::welcome_everywhere(tx, b.device)?;
+    }
+    Ok(true)
+}
+
+/// A device's newest prekey bundle.
+pub(crate) fn bundle_of(
+    tx: &Tx<'_>,
+    device: DeviceId,
+) -> Result<Option<PrekeyBundle>, StorageError> {
+    use crate::store::Read;
+    let Some(bytes) = tx.get(&BUNDLES, &device.0)? else { return Ok(None) };
+    let signed = Signed::<PrekeyBundle>::from_bytes(&bytes)
+        .map_err(|_| StorageError::corrupt(BUNDLES.name, "prekey bundle"))?;
+    Ok(Some(signed.get().clone()))
+}
+
+/// The account that a device belongs, or belonged, to.
+pub(crate) fn account_of(
+    tx: &Tx<'_>,
+    device: DeviceId,
+) -> Result<Option<AccountId>, StorageError> {
+    tx.typed(&DEVICE_ACCOUNT, &device.0)
+}
+
+/// Active devices of an account.
+pub(crate) fn devices_of(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+) -> Result<Vec<DeviceId>, StorageError> {
+    let Some(log) = log(tx, account)? else { return Ok(Vec::new()) };
+    Ok(log.state().active_devices().copied().collect())
+}
+
+/// Whether a device is an active one of its account.
+pub(crate) fn is_active(tx: &mut Tx<'_>, device: DeviceId) -> Result<bool, StorageError> {
+    let Some(account) = account_of(tx, device)? else { return Ok(false) };
+    Ok(log(tx, account)?.is_some_and(|l| l.is_active(&device)))
+}
+
+/// An account's relays, at most two: where its devices fetch.
+pub(crate) fn relays_of(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+) -> Result<Vec<RelayAddr>, StorageError> {
+    let Some(log) = log(tx, account)? else { return Ok(Vec::new()) };
+    Ok(log.state().relays.iter().take(2).cloned().collect())
+}
+
+/// Everything about an account that its peers need, beyond `heads`.
+pub(crate) fn pack(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+    heads: &[RecordId],
+) -> Result<AccountPack, StorageError> {
+    use crate::store::Read;
+    let Some(log) = log(tx, account)? else { return Ok(AccountPack::default()) };
+    let records: Vec<_> = log
+        .records_unknown_to(heads)
+        .into_iter()
+        .filter_map(|r| codec::Bytes::try_from(r.bytes().to_vec()).ok())
+        .collect();
+    let mut prekeys = Vec::new();
+    for device in devices_of(tx, account)? {
+        if let Some(bytes) = tx.get(&BUNDLES, &device.0)?
+            && let Ok(bytes) = codec::Bytes::try_from(bytes)
+        {
+            prekeys.push(bytes);
+        }
+    }
+    Ok(AccountPack { records: capped(records), prekeys: capped(prekeys) })
+}
+
+/// What two devices compare of an account: log heads and prekey counters.
+pub(crate) fn digest(tx: &mut Tx<'_>, account: AccountId) -> Result<[u8; 16], StorageError> {
+    let mut h = blake3::Hasher::new_derive_key("teahouse/v1/account digest");
+    if let Some(log) = log(tx, account)? {
+        for head in log.heads() {
+            h.update(&head.0);
+        }
+        for device in devices_of(tx, account)? {
+            if let Some(bundle) = bundle_of(tx, device)? {
+                h.update(&device.0);
+                h.update(&bundle.counter.to_le_bytes());
+            }
+        }
+    }
+    let mut out = [0; 16];
+    out.copy_from_slice(&h.finalize().as_bytes()[..16]);
+    Ok(out)
+}
+
+/// Adds a record to the own account's log, signed by this device.
+pub(crate) fn append(tx: &mut Tx<'_>, op: AccountOp) -> Result<(), Fail> {
+    let account = tx.account()?;
+    let me = tx.me()?;
+    let current = log(tx, account)?.ok_or_else(|| Fail::peer("own account is missing"))?;
+    let mut updated = (*current).clone();
+    let record = updated
+        .append(&me.key, Signer::Device(me.device), op)
+        .map_err(|e| crate::command::Refusal::NotAllowed { why: e.to_string() })?;
+    tx.put_raw(&ACCOUNT_RECORDS, &pair_key(&account.0, &record.id()), record.bytes().to_vec())?;
+    install(tx, account, updated)?;
+    announce(tx)
+}
+
+/// Tells everybody who shares a topic with this account the news of it.
+pub(crate) fn announce(tx: &mut Tx<'_>) -> Result<(), Fail> {
+    let account = tx.account()?;
+    let pack = pack(tx, account, &[])?;
+    let mut told = BTreeSet::new();
+    for topic in topic_ids(tx)? {
+        for member in topics::members(tx, topic)? {
+            told.extend(devices_of(tx, member)?);
+        }
+    }
+    told.remove(&tx.me()?.device);
+    for device in told {
+        crate::engine::inbox::send(
+            tx,
+            device,
+            vec![teahouse_protocols::inbox::InboxItem::Account(pack.clone())],
+        )?;
+    }
+    Ok(())
+}
+
+/// Every topic here.
+pub(crate) fn topic_ids(tx: &Tx<'_>) -> Result<Vec<TopicId>, StorageError> {
+    let rows: Vec<(Vec<u8>, Topic)> = tx.scan_typed(&TOPICS, &KeyRange::all(), false, 65_536)?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|(k, _)| Some(TopicId(k.try_into().ok()?)))
+        .collect())
+}
+
+/// Makes a fresh prekey with a fresh inbox tag, and a bundle that names them.
+pub(crate) fn rotate_prekey(tx: &mut Tx<'_>) -> Result<(), Fail> {
+    let account = tx.account()?;
+    let me = tx.me()?;
+    let prekey = OpeningKey::generate(tx.rng);
+    let mut inbox = [0; 32];
+    tx.rng.fill_bytes(&mut inbox);
+    let tag = Tag(SigningKey::from_bytes(&inbox).verifying_key().to_bytes());
+    let now = tx.now;
+    let counter = tx.edit_me(|me| {
+        me.prekey_counter += 1;
+        me.prekey_made = now;
+        me.prekey_counter
+    })?;
+    let id = prekey_id(&prekey.public());
+    let row = OwnPrekey { secret: *prekey.to_bytes(), inbox, made: tx.now };
+    tx.put(&OWN_PREKEYS, &id, &row)?;
+    let bundle = PrekeyBundle {
+        version: 1,
+        account,
+        device: me.device,
+        counter,
+        prekey: prekey.public(),
+        inbox: tag,
+        features: codec::List::default(),
+    };
+    let signed = Signed::new(bundle, &me.key);
+    tx.put_raw(&BUNDLES, &me.device.0, signed.bytes().to_vec())?;
+    tx.mem.mail_due = true;
+    Ok(())
+}
+
+/// Rotates the own prekey when it is old, and drops those beyond their time.
+pub(crate) fn tend_prekeys(tx: &mut Tx<'_>) -> Result<(), Fail> {
+    let row = tx.me_row()?;
+    if row.account.is_none() || tx.now < row.prekey_made.saturating_add(PREKEY_FRESH) {
+        return Ok(());
+    }
+    let old: Vec<(Vec<u8>, OwnPrekey)> =
+        tx.scan_typed(&OWN_PREKEYS, &KeyRange::all(), false, 256)?;
+    for (key, prekey) in old {
+        if tx.now > prekey.made.saturating_add(PREKEY_KEPT) {
+            tx.del(&OWN_PREKEYS, &key)?;
+        }
+    }
+    rotate_prekey(tx)?;
+    announce(tx)
+}
+
+/// This device's prekeys, newest last.
+pub(crate) fn own_prekeys(tx: &Tx<'_>) -> Result<Vec<OwnPrekey>, StorageError> {
+    let rows: Vec<(Vec<u8>, OwnPrekey)> =
+        tx.scan_typed(&OWN_PREKEYS, &KeyRange::all(), false, 256)?;
+    let mut all: Vec<OwnPrekey> = rows.into_iter().map(|(_, p)| p).collect();
+    all.sort_by_key(|p| p.made);
+    Ok(all)
+}
+
+/// Finds the prekey that an inbox message names.
+pub(crate) fn own_prekey(tx: &Tx<'_>, id: [u8; 8]) -> Result<Option<OpeningKey>, StorageError> {
+    let row: Option<OwnPrekey> = tx.typed(&OWN_PREKEYS, Key::new().fixed(&id).into_bytes().as_slice())?;
+    Ok(row.map(|r| OpeningKey::from_bytes(r.secret)))
+}
+
+/// Creates the account on this device; returns the words' entropy.
+pub(crate) fn create(
+    tx: &mut Tx<'_>,
+    name: &str,
+    device_name: &str,
+) -> Result<(AccountId, [u8; 32]), Fail> {
+    use crate::command::Refusal;
+    if tx.me()?.account.is_some() {
+        return Err(Refusal::AccountExists.into());
+    }
+    let mut entropy = [0; 32];
+    tx.rng.fill_bytes(&mut entropy);
+    let mut nonce = [0; 16];
+    tx.rng.fill_bytes(&mut nonce);
+    let words = teahouse_protocols::words::RecoveryWords::from_entropy(entropy);
+    let root = words.root_key();
+    let mut log = AccountLog::create(&root, nonce);
+    let account = log.state().account;
+    let me = tx.me()?;
+    let long = |_| Refusal::Invalid { why: "a name has at most 64 bytes".into() };
+    let consent = teahouse_protocols::account::device_consent(&account, &me.key);
+    let root_signer = Signer::Root(root.verifying_key().to_bytes());
+    let refused = |e: teahouse_protocols::account::AccountError| Refusal::NotAllowed {
+        why: e.to_string(),
+    };
+    log.append(
+        &root,
+        root_signer.clone(),
+        AccountOp::AddDevice {
+            device: me.device,
+            name: device_name.try_into().map_err(long)?,
+            consent,
+        },
+    )
+    .map_err(refused)?;
+    // The name is signed by the device, so that any device may change it later.
+    log.append(
+        &me.key,
+        Signer::Device(me.device),
+        AccountOp::SetProfile { name: name.try_into().map_err(long)? },
+    )
+    .map_err(refused)?;
+    for record in log.records() {
+        tx.put_raw(
+            &ACCOUNT_RECORDS,
+            &pair_key(&account.0, &record.id()),
+            record.bytes().to_vec(),
+        )?;
+    }
+    tx.edit_me(|me| me.account = Some(account))?;
+    install(tx, account, log)?;
+    rotate_prekey(tx)?;
+    Ok((account, entropy))
+}

@@ -1,0 +1,242 @@
+//! What is sealed to one device: sending, keeping until somebody has it, and receiving.
+
+use teahouse_protocols::codec;
+use teahouse_protocols::envelope::sealed_hash;
+use teahouse_protocols::ids::{AccountId, DeviceId, Millis, RelayId, SealedHash, TopicId};
+use teahouse_protocols::inbox::{
+    self, InboxItem, InboxMessage, message_prekey, open_message, seal_message,
+};
+use teahouse_protocols::membership::TopicKind;
+use teahouse_protocols::seal::OpeningKey;
+use teahouse_protocols::sync::Frame;
+
+use crate::command::Refusal;
+use crate::engine::{accounts, cursors, letters, sync, topics};
+use crate::features;
+use crate::store::{KeyRange, ReadExt, StorageError};
+use crate::tables::{OUTBOX, OutItem, OwnPrekey};
+use crate::tx::{Fail, Tx, capped};
+
+/// Most items that wait to leave.
+const MAX_OUTBOX: usize = 16_384;
+/// Items handed to a device at once when it connects.
+const HANDOVER: usize = 64;
+/// How long an item is kept: nobody has the prekey any longer.
+const KEPT: Millis = accounts::PREKEY_KEPT;
+
+/// Seals items to a device: handed over at once if it is connected, left at its relays if
+/// not, and kept until one of them has it.
+pub(crate) fn send(
+    tx: &mut Tx<'_>,
+    device: DeviceId,
+    items: Vec<InboxItem>,
+) -> Result<(), Fail> {
+    send_run(tx, device, items, None)
+}
+
+/// Like [`send`], for envelopes that stand for a run at one relay.
+pub(crate) fn send_run(
+    tx: &mut Tx<'_>,
+    device: DeviceId,
+    items: Vec<InboxItem>,
+    run: Option<(TopicId, RelayId, u64)>,
+) -> Result<(), Fail> {
+    let account = tx.account()?;
+    let me = tx.me()?;
+    if device == me.device {
+        return Ok(());
+    }
+    // Without a prekey nothing can be sealed; sync tells the device when it connects.
+    let Some(bundle) = accounts::bundle_of(tx, device)? else { return Ok(()) };
+    let message = InboxMessage {
+        version: 1,
+        account,
+        from: me.device,
+        to: device,
+        items: capped(items),
+    };
+    let Ok(sealed) = seal_message(message, &me.key, &bundle.prekey, tx.rng) else {
+        return Ok(());
+    };
+    let mut relays = accounts::relays_of(tx, bundle.account)?;
+    if let Some((_, relay, _)) = run {
+        relays.retain(|r| r.id == relay);
+    }
+    queue(tx, Some(device), bundle.inbox, None, sealed, relays, run)
+}
+
+/// Keeps something sealed until a relay or its device has it.
+pub(crate) fn queue(
+    tx: &mut Tx<'_>,
+    device: Option<DeviceId>,
+    tag: teahouse_protocols::ids::Tag,
+    secret: Option<[u8; 16]>,
+    sealed: Vec<u8>,
+    relays: Vec<teahouse_protocols::account::RelayAddr>,
+    run: Option<(TopicId, RelayId, u64)>,
+) -> Result<(), Fail> {
+    if tx.count(&OUTBOX, &KeyRange::all(), MAX_OUTBOX)? >= MAX_OUTBOX {
+        return Err(Refusal::Limit {
+            what: "things waiting to be sent".into(),
+            max: MAX_OUTBOX as u64,
+        }
+        .into());
+    }
+    if let Some(device) = device {
+        direct(tx, device, &sealed);
+    }
+    let n = tx.number()?;
+    let item = OutItem { device, tag, secret, sealed, relays, made: tx.now, run };
+    tx.put(&OUTBOX, &n.to_be_bytes(), &item)?;
+    tx.mem.mail_due = true;
+    Ok(())
+}
+
+fn direct(tx: &mut Tx<'_>, device: DeviceId, sealed: &[u8]) {
+    if let Ok(bytes) = codec::Bytes::try_from(sealed.to_vec()) {
+        tx.send(device, Frame::Inbox(bytes));
+    }
+}
+
+/// Hands a device that has just connected what waits for it.
+pub(crate) fn hand_over(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
+    let rows: Vec<(Vec<u8>, OutItem)> =
+        tx.scan_typed(&OUTBOX, &KeyRange::all(), false, MAX_OUTBOX)?;
+    for (_, item) in rows.into_iter().filter(|(_, i)| i.device == Some(device)).take(HANDOVER) {
+        direct(tx, device, &item.sealed);
+    }
+    Ok(())
+}
+
+/// A device has something of ours, durably.
+pub(crate) fn held(tx: &mut Tx<'_>, device: DeviceId, hash: SealedHash) -> Result<(), Fail> {
+    let rows: Vec<(Vec<u8>, OutItem)> =
+        tx.scan_typed(&OUTBOX, &KeyRange::all(), false, MAX_OUTBOX)?;
+    for (key, item) in rows {
+        if item.device == Some(device) && sealed_hash(&item.sealed) == hash {
+            tx.del(&OUTBOX, &key)?;
+            if rows_left(tx, device)? {
+                hand_over(tx, device)?;
+            }
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn rows_left(tx: &Tx<'_>, device: DeviceId) -> Result<bool, StorageError> {
+    let rows: Vec<(Vec<u8>, OutItem)> =
+        tx.scan_typed(&OUTBOX, &KeyRange::all(), false, MAX_OUTBOX)?;
+    Ok(rows.iter().filter(|(_, i)| i.device == Some(device)).count() >= HANDOVER)
+}
+
+/// Drops what nobody can open any longer.
+pub(crate) fn tend(tx: &mut Tx<'_>) -> Result<(), Fail> {
+    let rows: Vec<(Vec<u8>, OutItem)> =
+        tx.scan_typed(&OUTBOX, &KeyRange::all(), false, MAX_OUTBOX)?;
+    for (key, item) in rows {
+        let gone = match item.device {
+            Some(device) => !accounts::is_active(tx, device)? && item.made + 1_000 < tx.now,
+            None => false,
+        };
+        if tx.now > item.made.saturating_add(KEPT) || gone && item.relays.is_empty() {
+            tx.del(&OUTBOX, &key)?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens a sealed message and does what it says. Returns the sender.
+pub(crate) fn receive(tx: &mut Tx<'_>, sealed: &[u8]) -> Result<DeviceId, Fail> {
+    let me = tx.me()?;
+    let own_account = tx.account()?;
+    let id = message_prekey(sealed).ok_or_else(|| Fail::peer("not an inbox message"))?;
+    let key = accounts::own_prekey(tx, id)?
+        .ok_or_else(|| Fail::peer("sealed to a prekey that is gone"))?;
+    let message = open_message(sealed, me.device, &key).map_err(Fail::peer)?;
+    let message = message.get();
+    // A first word brings its account along; everything else is from a known device.
+    let mut items: Vec<&InboxItem> = message.items.iter().collect();
+    if let Some(InboxItem::Account(pack)) = items.first() {
+        accounts::learn(tx, pack)?;
+        items.remove(0);
+    }
+    if accounts::account_of(tx, message.from)? != Some(message.account) {
+        return Err(Fail::peer("an inbox message by a device that is not its account's"));
+    }
+    if !accounts::is_active(tx, message.from)? && !cfg!(sim_bug = "revoked_device_heard") {
+        return Err(Fail::peer("an inbox message by a revoked device"));
+    }
+    for item in items {
+        take(tx, own_account, message.account, message.from, item)?;
+    }
+    Ok(message.from)
+}
+
+fn take(
+    tx: &mut Tx<'_>,
+    own: AccountId,
+    account: AccountId,
+    from: DeviceId,
+    item: &InboxItem,
+) -> Result<(), Fail> {
+    match item {
+        InboxItem::Account(pack) => {
+            accounts::learn(tx, pack)?;
+        }
+        InboxItem::Key(parcel) => {
+            let keys = opening_keys(tx)?;
+            // A key that is not for us, or of a topic that is gone, spoils nothing else.
+            if let Err(Fail::Storage(e)) = topics::take_parcel(tx, parcel, &keys) {
+                return Err(e.into());
+            }
+        }
+        InboxItem::Welcome(welcome) => {
+            if account != own && !features::contacts::welcomes_from(tx, account)? {
+                return Err(Fail::peer("an invitation by somebody who is no contact"));
+            }
+            let keys = opening_keys(tx)?;
+            let topic = topics::take_welcome(tx, welcome, &keys, false)?;
+            let kind = topics::row(tx, topic)?.map(|r| r.kind);
+            if kind == Some(TopicKind::Private) {
+                if account != own {
+                    return Err(Fail::peer("somebody else's private topic"));
+                }
+                tx.edit_me(|me| me.private = Some(topic))?;
+            }
+            sync::hello_all(tx)?;
+        }
+        InboxItem::Ops(topic, records) => {
+            let records: Vec<Vec<u8>> = records.iter().map(|b| b.to_vec()).collect();
+            topics::learn(tx, *topic, &records)?;
+        }
+        InboxItem::Letters(list) => {
+            for letter in list {
+                let secrets = letters::Secrets::new();
+                let prepared = letters::prepare(&tx.stage, &secrets, letter.clone());
+                if let Ok(prepared) = prepared {
+                    let now = tx.now;
+                    match letters::accept(tx, prepared, now) {
+                        Ok(_) | Err(Fail::Peer(_)) => {}
+                        Err(other) => return Err(other),
+                    }
+                }
+            }
+        }
+        InboxItem::Cursor(bytes) => cursors::learn(tx, bytes)?,
+        InboxItem::Accepted(topic) => features::contacts::accepted(tx, account, from, *topic)?,
+    }
+    Ok(())
+}
+
+/// Keys that something sealed to this device may open with, newest first.
+pub(crate) fn opening_keys(tx: &Tx<'_>) -> Result<Vec<OpeningKey>, StorageError> {
+    Ok(accounts::own_prekeys(tx)?
+        .into_iter()
+        .rev()
+        .map(|OwnPrekey { secret, .. }| OpeningKey::from_bytes(secret))
+        .collect())
+}
+
+/// Most bytes of one inbox message's letters.
+pub(crate) const LETTER_BYTES: usize = inbox::MAX_INBOX / 2;

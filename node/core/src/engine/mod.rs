@@ -1,0 +1,19 @@
+//! The engine: accounts, topics, keys, envelopes, sync and mailboxes. It knows no feature.
+//!
+//! - [`accounts`]: account logs, devices, prekeys. Who is who.
+//! - [`topics`]: membership and epochs. Who is in, and which key opens what.
+//! - [`letters`]: envelopes in and out: append, accept, wait, replay.
+//! - [`sync`]: frames with connected devices.
+//! - [`cursors`]: acknowledgements, and what they prove.
+//! - [`inbox`]: what is sealed to one device.
+//! - [`mail`]: the client of relays.
+//! - [`pairing`]: linking a device.
+
+pub(crate) mod accounts;
+pub(crate) mod cursors;
+pub(crate) mod inbox;
+pub(crate) mod letters;
+pub(crate) mod mail;
+pub(crate) mod pairing;
+pub(crate) mod sync;
+pub(crate) mod topics;

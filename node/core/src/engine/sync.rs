@@ -1,0 +1,493 @@
+//! Frames with connected devices: digests, then frontiers, then exactly the missing runs.
+//!
+//! A topic is named only to a device that is a current member of it as far as is known
+//! here. Runs are pulled page by page, one page of a topic under way per peer, so neither
+//! side buffers more than a page for the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use teahouse_protocols::codec;
+use teahouse_protocols::envelope::sealed_hash;
+use teahouse_protocols::ids::{AccountId, DeviceId, EpochId, Millis, TopicId};
+use teahouse_protocols::inbox::Letter;
+use teahouse_protocols::membership::History;
+use teahouse_protocols::sync::{Frame, Held, PAGE_BYTES, PAGE_LETTERS, Run};
+
+use crate::engine::{accounts, cursors, inbox, letters, pairing, topics};
+use crate::store::StorageError;
+use crate::tables::Chain;
+use crate::tx::{Effect, Fail, Tx, capped};
+
+/// Envelopes of one chain asked for at once.
+const RUN: u64 = 2_048;
+/// How long news of others' envelopes may take before a peer that lacks them is told.
+const HINT_AFTER: Millis = 1_000;
+
+/// A connected device. Volatile: everything here can be lost at the cost of a round trip.
+#[derive(Debug, Default)]
+pub(crate) struct Peer {
+    /// The network's queue to it is full: push nothing until it drains.
+    pub(crate) full: bool,
+    /// What it said it holds.
+    frontiers: BTreeMap<TopicId, Vec<Held>>,
+    /// Topics with a page under way, and since when.
+    wants: BTreeMap<TopicId, Millis>,
+    /// Keys that it was asked for.
+    asked: BTreeSet<EpochId>,
+    /// Topics of which it may be told news, and when.
+    hints: BTreeMap<TopicId, Millis>,
+}
+
+/// A page that doesn't come in this time is asked for again.
+const PAGE_PATIENCE: Millis = 30_000;
+
+/// A device connected.
+pub(crate) fn peer_up(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
+    tx.mem.peers.insert(device, Peer::default());
+    inbox::hand_over(tx, device)?;
+    pairing::peer_up(tx, device)?;
+    hello(tx, device)
+}
+
+/// A device went.
+pub(crate) fn peer_down(tx: &mut Tx<'_>, device: DeviceId) {
+    tx.mem.peers.remove(&device);
+    // What it had not acknowledged goes to relays.
+    tx.mem.mail_due = true;
+    tx.mem.mail_all = true;
+}
+
+/// Says hello again to everybody: a topic was joined.
+pub(crate) fn hello_all(tx: &mut Tx<'_>) -> Result<(), Fail> {
+    let devices: Vec<DeviceId> = tx.mem.peers.keys().copied().collect();
+    for device in devices {
+        hello(tx, device)?;
+    }
+    Ok(())
+}
+
+fn shared_topics(tx: &mut Tx<'_>, device: DeviceId) -> Result<Vec<TopicId>, Fail> {
+    let Some(account) = tx.me()?.account else { return Ok(Vec::new()) };
+    let mut shared = Vec::new();
+    if !accounts::is_active(tx, device)? {
+        return Ok(shared);
+    }
+    for topic in accounts::topic_ids(tx)? {
+        let members = topics::members(tx, topic)?;
+        if members.contains(&account) && topics::is_member(tx, topic, device)? {
+            shared.push(topic);
+        }
+    }
+    Ok(shared)
+}
+
+fn hello(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
+    let Some(account) = tx.me()?.account else { return Ok(()) };
+    let shared = shared_topics(tx, device)?;
+    if shared.is_empty() && accounts::account_of(tx, device)?.is_none() {
+        return Ok(());
+    }
+    let mut involved = BTreeSet::from([account]);
+    let mut digests = Vec::new();
+    for topic in shared {
+        involved.extend(topics::members(tx, topic)?);
+        digests.push((topic, digest(tx, topic)?));
+    }
+    let mut accounts_digests = Vec::new();
+    for account in involved {
+        accounts_digests.push((account, accounts::digest(tx, account)?));
+    }
+    let frame =
+        Frame::Hello { version: 1, accounts: capped(accounts_digests), topics: capped(digests) };
+    tx.send(device, frame);
+    Ok(())
+}
+
+/// What two devices compare of a topic: the frontier and the membership heads.
+fn digest(tx: &mut Tx<'_>, topic: TopicId) -> Result<[u8; 16], StorageError> {
+    let mut h = blake3::Hasher::new_derive_key("teahouse/v1/topic digest");
+    for (device, chain) in topics::chains(&tx.stage, topic)? {
+        h.update(&device.0);
+        h.update(&chain.high.to_le_bytes());
+        h.update(&chain.head.0);
+    }
+    if let Some(state) = topics::state(tx, topic)? {
+        for head in state.log.heads() {
+            h.update(&head.0);
+        }
+    }
+    let mut out = [0; 16];
+    out.copy_from_slice(&h.finalize().as_bytes()[..16]);
+    Ok(out)
+}
+
+fn frontier(tx: &mut Tx<'_>, topic: TopicId, ask: bool) -> Result<Frame, StorageError> {
+    let chains: Vec<Held> = topics::chains(&tx.stage, topic)?
+        .into_iter()
+        .filter(|(_, c)| c.high >= c.low)
+        .map(|(device, c)| Held { device, low: c.low, high: c.high, head: c.head })
+        .collect();
+    let ops = topics::state(tx, topic)?.map(|s| s.log.heads()).unwrap_or_default();
+    Ok(Frame::Frontier { topic, ops: capped(ops), chains: capped(chains), ask })
+}
+
+/// Takes a frame in. Letters come separately ([`letters::accept`]), then [`page_end`].
+pub(crate) fn frame(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(), Fail> {
+    match frame {
+        Frame::Pair(bytes) => pairing::receive(tx, from, &bytes),
+        Frame::Inbox(sealed) => {
+            let hash = sealed_hash(&sealed);
+            inbox::receive(tx, &sealed)?;
+            tx.send(from, Frame::InboxHeld(hash));
+            Ok(())
+        }
+        Frame::InboxHeld(hash) => inbox::held(tx, from, hash),
+        Frame::Cursor(bytes) => cursors::learn(tx, &bytes),
+        Frame::Account(pack) => {
+            if accounts::learn(tx, &pack)? {
+                hello(tx, from)?;
+            }
+            Ok(())
+        }
+        other => {
+            // Everything below is for devices that share something with us.
+            if tx.me()?.account.is_none() || accounts::account_of(tx, from)?.is_none() {
+                return Err(Fail::peer("a frame from a stranger"));
+            }
+            known_peer(tx, from, other)
+        }
+    }
+}
+
+fn known_peer(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(), Fail> {
+    match frame {
+        Frame::Hello { accounts: list, topics: topic_list, .. } => {
+            for (account, theirs) in &list {
+                if accounts::log(tx, *account)?.is_some()
+                    && accounts::digest(tx, *account)? != *theirs
+                {
+                    want_account(tx, from, *account)?;
+                }
+            }
+            for (topic, theirs) in &topic_list {
+                if topics::is_member(tx, *topic, from)? && digest(tx, *topic)? != *theirs {
+                    let frame = frontier(tx, *topic, true)?;
+                    tx.send(from, frame);
+                } else if topics::row(tx, *topic)?.is_some()
+                    && !topics::is_member(tx, *topic, from)?
+                {
+                    removed(tx, from, *topic)?;
+                }
+            }
+            Ok(())
+        }
+        Frame::AccountWant(account, heads) => {
+            // Only what is known to concern both: the own account, and co-members'.
+            if concerns(tx, from, account)? {
+                let pack = accounts::pack(tx, account, &heads)?;
+                tx.send(from, Frame::Account(pack));
+            }
+            Ok(())
+        }
+        Frame::Frontier { topic, ops, chains, ask } => {
+            if !topics::is_member(tx, topic, from)? {
+                return removed(tx, from, topic);
+            }
+            let Some(state) = topics::state(tx, topic)? else { return Ok(()) };
+            let lacking = state.log.records_unknown_to(&ops);
+            for chunk in lacking.chunks(64) {
+                let records: Vec<_> = chunk
+                    .iter()
+                    .filter_map(|r| codec::Bytes::try_from(r.bytes().to_vec()).ok())
+                    .collect();
+                tx.send(from, Frame::Ops(topic, capped(records)));
+            }
+            if ask {
+                let frame = frontier(tx, topic, false)?;
+                tx.send(from, frame);
+            }
+            if let Some(peer) = tx.mem.peers.get_mut(&from) {
+                peer.frontiers.insert(topic, chains.to_vec());
+                peer.wants.retain(|_, since| *since + PAGE_PATIENCE > tx.now);
+            }
+            want(tx, from, topic)
+        }
+        Frame::Ops(topic, records) => {
+            let records: Vec<Vec<u8>> = records.iter().map(|b| b.to_vec()).collect();
+            topics::learn(tx, topic, &records)?;
+            want(tx, from, topic)
+        }
+        Frame::Want(topic, runs) => page(tx, from, topic, &runs),
+        Frame::KeysWant(topic, epochs) => {
+            let mut parcels = Vec::new();
+            for epoch in &epochs {
+                let Some(head) = topics::head(tx, *epoch)? else { continue };
+                if head.get().topic == topic
+                    && topics::may_have(tx, topic, from, head.get())?
+                    && let Some(p) = topics::parcel_for(tx, *epoch, from)?
+                {
+                    parcels.push(p);
+                }
+            }
+            if !parcels.is_empty() {
+                tx.send(from, Frame::Keys(capped(parcels)));
+            }
+            Ok(())
+        }
+        Frame::Keys(parcels) => {
+            let keys = inbox::opening_keys(tx)?;
+            for parcel in &parcels {
+                if let Err(Fail::Storage(e)) = topics::take_parcel(tx, parcel, &keys) {
+                    return Err(e.into());
+                }
+            }
+            Ok(())
+        }
+        Frame::BodiesWant(topic, hashes) => bodies(tx, from, topic, &hashes),
+        Frame::Bodies(topic, list) => {
+            let list: Vec<Vec<u8>> = list.into_iter().map(codec::Bytes::into_inner).collect();
+            letters::take_bodies(tx, topic, &list)
+        }
+        Frame::Page { .. }
+        | Frame::Push(..)
+        | Frame::Account(_)
+        | Frame::Inbox(_)
+        | Frame::InboxHeld(_)
+        | Frame::Cursor(_)
+        | Frame::Pair(_) => Ok(()),
+    }
+}
+
+fn concerns(tx: &mut Tx<'_>, device: DeviceId, account: AccountId) -> Result<bool, Fail> {
+    if tx.me()?.account == Some(account) {
+        return Ok(true);
+    }
+    for topic in shared_topics(tx, device)? {
+        if topics::members(tx, topic)?.contains(&account) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn want_account(tx: &mut Tx<'_>, from: DeviceId, account: AccountId) -> Result<(), Fail> {
+    let heads = accounts::log(tx, account)?.map(|l| l.heads().to_vec()).unwrap_or_default();
+    tx.send(from, Frame::AccountWant(account, capped(heads)));
+    Ok(())
+}
+
+/// A device that is no member gets the records that say so, if it ever was one, and
+/// nothing else.
+fn removed(tx: &mut Tx<'_>, to: DeviceId, topic: TopicId) -> Result<(), Fail> {
+    let Some(account) = accounts::account_of(tx, to)? else { return Ok(()) };
+    let Some(state) = topics::state(tx, topic)? else { return Ok(()) };
+    if !state.now().former.contains(&account) {
+        return Ok(());
+    }
+    let records: Vec<_> = state
+        .log
+        .records_unknown_to(&[])
+        .into_iter()
+        .filter_map(|r| codec::Bytes::try_from(r.bytes().to_vec()).ok())
+        .collect();
+    for chunk in records.chunks(64) {
+        tx.send(to, Frame::Ops(topic, capped(chunk.to_vec())));
+    }
+    Ok(())
+}
+
+/// Runs that a peer holds and this device lacks.
+fn runs(tx: &mut Tx<'_>, peer: DeviceId, topic: TopicId) -> Result<Vec<Run>, Fail> {
+    let Some(theirs) = tx.mem.peers.get(&peer).and_then(|p| p.frontiers.get(&topic)).cloned()
+    else {
+        return Ok(Vec::new());
+    };
+    let ours: BTreeMap<DeviceId, Chain> =
+        topics::chains(&tx.stage, topic)?.into_iter().collect();
+    let me = tx.me()?;
+    let backwards = match (topics::state(tx, topic)?, me.account) {
+        (Some(state), Some(account)) => {
+            state.now().members.get(&account).is_some_and(|m| m.history == History::All)
+                || state.now().members.len() == 1
+        }
+        _ => false,
+    };
+    let mut runs = Vec::new();
+    for held in theirs {
+        let chain = ours.get(&held.device);
+        let (low, high) = chain.map_or((1, 0), |c| (c.low, c.high));
+        if held.high > high {
+            // A chain that is not held at all and begins late there begins late here too.
+            let from = (high + 1).max(if chain.is_none() { held.low } else { 1 });
+            runs.push(Run { device: held.device, from, to: held.high.min(from + RUN - 1) });
+        } else if held.high == high
+            && high > 0
+            && chain.is_some_and(|c| c.head != held.head)
+            && held.device != me.device
+        {
+            // One number, two heads: the device told two stories. Find where they part.
+            let from = high.saturating_sub(255).max(1);
+            runs.push(Run { device: held.device, from, to: high });
+        }
+        if backwards && low > held.low && held.device != me.device {
+            let from = low.saturating_sub(RUN).max(held.low).max(1);
+            runs.push(Run { device: held.device, from, to: low - 1 });
+        }
+    }
+    Ok(runs)
+}
+
+/// Asks a peer for what it holds and this device lacks, if no page is under way.
+pub(crate) fn want(tx: &mut Tx<'_>, peer: DeviceId, topic: TopicId) -> Result<(), Fail> {
+    let now = tx.now;
+    let Some(p) = tx.mem.peers.get(&peer) else { return Ok(()) };
+    if p.wants.get(&topic).is_some_and(|since| since + PAGE_PATIENCE > now) {
+        return Ok(());
+    }
+    let runs = runs(tx, peer, topic)?;
+    if runs.is_empty() {
+        return Ok(());
+    }
+    if let Some(p) = tx.mem.peers.get_mut(&peer) {
+        p.wants.insert(topic, now);
+    }
+    tx.send(peer, Frame::Want(topic, capped(runs)));
+    Ok(())
+}
+
+/// Answers a wish for runs with one page.
+fn page(tx: &mut Tx<'_>, to: DeviceId, topic: TopicId, runs: &[Run]) -> Result<(), Fail> {
+    if !topics::is_member(tx, topic, to)? {
+        return removed(tx, to, topic);
+    }
+    let mut letters = Vec::new();
+    let mut bytes = 0;
+    let mut more = false;
+    'runs: for run in runs {
+        for seq in run.from..=run.to {
+            if letters.len() >= PAGE_LETTERS || bytes >= PAGE_BYTES {
+                more = true;
+                break 'runs;
+            }
+            let Some(letter) = letters::letter(&tx.stage, topic, run.device, seq)? else {
+                break;
+            };
+            bytes += size(&letter);
+            letters.push(letter);
+        }
+    }
+    tx.send(to, Frame::Page { topic, letters: capped(letters), more });
+    Ok(())
+}
+
+fn size(letter: &Letter) -> usize {
+    letter.envelope.len() + letter.bodies.iter().map(|b| b.len()).sum::<usize>()
+}
+
+/// A page was taken in; `stored` says whether it brought anything.
+pub(crate) fn page_end(
+    tx: &mut Tx<'_>,
+    from: DeviceId,
+    topic: TopicId,
+    stored: bool,
+) -> Result<(), Fail> {
+    if let Some(peer) = tx.mem.peers.get_mut(&from) {
+        peer.wants.remove(&topic);
+    }
+    // Without progress the same page would come for ever.
+    if stored { want(tx, from, topic) } else { Ok(()) }
+}
+
+/// An envelope came whose predecessors are missing: the peer that sent it has them.
+pub(crate) fn gap(tx: &mut Tx<'_>, from: DeviceId, topic: TopicId) -> Result<(), Fail> {
+    if topics::is_member(tx, topic, from)? {
+        let frame = frontier(tx, topic, true)?;
+        tx.send(from, frame);
+    }
+    Ok(())
+}
+
+/// Asks connected members for an epoch's key, each once per connection.
+pub(crate) fn want_key(tx: &mut Tx<'_>, topic: TopicId, epoch: EpochId) {
+    let mut asked = Vec::new();
+    for (device, peer) in &mut tx.mem.peers {
+        if peer.asked.len() < 4_096 && peer.asked.insert(epoch) {
+            asked.push(*device);
+        }
+    }
+    for device in asked {
+        tx.out.push(Effect::Frame(device, Frame::KeysWant(topic, capped(vec![epoch]))));
+    }
+}
+
+fn bodies(
+    tx: &mut Tx<'_>,
+    to: DeviceId,
+    topic: TopicId,
+    hashes: &[teahouse_protocols::ids::SealedHash],
+) -> Result<(), Fail> {
+    use crate::store::{KeyRange, ReadExt};
+    if !topics::is_member(tx, topic, to)? {
+        return Ok(());
+    }
+    let wanted: BTreeSet<_> = hashes.iter().copied().collect();
+    let mut found = Vec::new();
+    let mut total = 0;
+    // Bodies are stored by position; a missing one is rare, so a scan serves.
+    let rows =
+        tx.scan(&crate::tables::BODIES, &KeyRange::prefix(&topic.0), true, 16_384)?;
+    for (_, body) in rows {
+        if total < PAGE_BYTES && wanted.contains(&sealed_hash(&body)) {
+            total += body.len();
+            found.extend(codec::Bytes::try_from(body).ok());
+        }
+    }
+    if !found.is_empty() {
+        tx.send(to, Frame::Bodies(topic, capped(found)));
+    }
+    Ok(())
+}
+
+/// Notes that something new of others is here, for peers that may lack it.
+pub(crate) fn note_news(tx: &mut Tx<'_>, topic: TopicId, source: Option<DeviceId>) {
+    let due = tx.now + HINT_AFTER;
+    for (device, peer) in &mut tx.mem.peers {
+        if Some(*device) != source {
+            peer.hints.entry(topic).or_insert(due);
+        }
+    }
+}
+
+/// Tells peers of news that they have not acknowledged. Returns when to look again.
+pub(crate) fn tend(tx: &mut Tx<'_>) -> Result<Option<Millis>, Fail> {
+    let now = tx.now;
+    let mut due = Vec::new();
+    let mut next: Option<Millis> = None;
+    for (device, peer) in &mut tx.mem.peers {
+        peer.hints.retain(|topic, at| {
+            if *at <= now {
+                due.push((*device, *topic));
+                false
+            } else {
+                next = Some(next.map_or(*at, |n| n.min(*at)));
+                true
+            }
+        });
+    }
+    for (device, topic) in due {
+        if topics::is_member(tx, topic, device)? && lags(tx, topic, device)? {
+            let frame = frontier(tx, topic, false)?;
+            tx.send(device, frame);
+        }
+    }
+    Ok(next)
+}
+
+fn lags(tx: &mut Tx<'_>, topic: TopicId, device: DeviceId) -> Result<bool, StorageError> {
+    for (author, chain) in topics::chains(&tx.stage, topic)? {
+        if author != device && cursors::acked(&tx.stage, topic, device, author)? < chain.high {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,387 @@
+//! Messages: text, replies, mentions, forwards, reactions, recall, disappearing messages.
+//!
+//! Rows: a message by (topic, time, device, seq) and an index from its id to its time;
+//! reactions one per (message, device, emoji); recalls one per (message, device). What a
+//! recall means is decided when rows meet, whichever comes first.
+
+use teahouse_crdt::chat::{ChatEntry, Message, MessageRef};
+use teahouse_crdt::segment::Entry;
+use teahouse_crdt::{EntryError, PrivateEntry, TypedEntry};
+use teahouse_protocols::envelope::MAX_BODY_PLAIN;
+use teahouse_protocols::ids::{AccountId, DeviceId, Millis, TopicId};
+use teahouse_protocols::membership::{Role, TopicKind};
+
+use crate::command::{Chat, MessageId, Refusal, Reply};
+use crate::engine::{accounts, letters, topics};
+use crate::features::{Applied, Feature, choose, contacts, next_lamport};
+use crate::store::{Key, KeyRange, ReadExt, StorageError};
+use crate::tables::{
+    BODIES, Chosen, EXPIRIES, FIELDS, Field, MESSAGE_INDEX, MESSAGES, MessageRow, REACTIONS,
+    RECALLS, body_key, log_key, message_key,
+};
+use crate::tx::{Fail, Tx};
+
+pub(crate) const FEATURE: Feature = Feature {
+    name: "chat",
+    kinds: &[TopicKind::Direct, TopicKind::Group],
+    tables: &[&MESSAGES, &MESSAGE_INDEX, &REACTIONS, &RECALLS, &FIELDS],
+    apply,
+};
+
+/// How long one's own message can be taken back. A courtesy of the command, not a rule of
+/// the protocol: clocks decide nothing about authority.
+const RECALL_WITHIN: Millis = 2 * 60 * 1000;
+
+/// Decides a command.
+pub(crate) fn command(tx: &mut Tx<'_>, c: Chat) -> Result<Reply, Fail> {
+    match c {
+        Chat::Send { topic, text, reply_to, mentions } => {
+            send(tx, topic, &text, reply_to, mentions, false)
+        }
+        Chat::Forward { from, message, to } => {
+            let text = text_of(tx, from, message)?;
+            send(tx, to, &text, None, Vec::new(), true)
+        }
+        Chat::React { topic, message, emoji, on } => {
+            require_message(tx, topic, message)?;
+            let lamport = next_lamport(tx, topic)?;
+            write(tx, topic, ChatEntry::Reaction { target: target(message), emoji, on, lamport })
+        }
+        Chat::Recall { topic, message } => recall(tx, topic, message),
+        Chat::MarkRead { topic } => {
+            topics::require(tx, topic)?;
+            let upto_time = last_time(tx, topic)?;
+            let private = contacts::private_topic(tx)?;
+            let lamport = next_lamport(tx, private)?;
+            let known: Option<Chosen<u64>> = tx.typed(&crate::tables::READ_MARKS, &topic.0)?;
+            if known.is_some_and(|k| k.value >= upto_time) {
+                return Ok(Reply::Done);
+            }
+            contacts::write(
+                tx,
+                PrivateEntry::ReadMark { topic: topic.0, upto_time, lamport },
+            )
+        }
+        Chat::Timer { topic, seconds } => {
+            let lamport = next_lamport(tx, topic)?;
+            write(tx, topic, ChatEntry::Timer { seconds, lamport })
+        }
+        Chat::Draft { topic, text } => {
+            topics::require(tx, topic)?;
+            let private = contacts::private_topic(tx)?;
+            let lamport = next_lamport(tx, private)?;
+            contacts::write(tx, PrivateEntry::Draft { topic: topic.0, text, lamport })
+        }
+    }
+}
+
+fn send(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    text: &str,
+    reply_to: Option<MessageId>,
+    mut mentions: Vec<AccountId>,
+    forwarded: bool,
+) -> Result<Reply, Fail> {
+    if text.is_empty() || text.len() > MAX_BODY_PLAIN {
+        return Err(Refusal::Invalid { why: "a message has 1 byte to 64 KiB of text".into() }.into());
+    }
+    chat_kind(tx, topic)?;
+    let row = topics::row(tx, topic)?;
+    if let Some(peer) = row.and_then(|r| r.peer)
+        && contacts::is_blocked(tx, peer)?
+    {
+        return Err(Refusal::NotAllowed { why: "you blocked this contact".into() }.into());
+    }
+    if let Some(reply_to) = reply_to {
+        require_message(tx, topic, reply_to)?;
+    }
+    mentions.sort_unstable();
+    mentions.dedup();
+    let expires_after = timer_of(tx, topic)?;
+    let message = letters::append(tx, topic, &[text.as_bytes()], |seq, hashes| {
+        let entry = ChatEntry::Message(Message {
+            body: hashes[0].0,
+            reply_to: reply_to.map(target),
+            mentions: mentions.iter().map(|a| a.0).collect(),
+            forwarded,
+            expires_after,
+        });
+        Ok(vec![entry.to_entry(seq).map_err(invalid)?])
+    })?;
+    Ok(Reply::Message { topic, message })
+}
+
+fn recall(tx: &mut Tx<'_>, topic: TopicId, message: MessageId) -> Result<Reply, Fail> {
+    let row = require_message(tx, topic, message)?;
+    let account = tx.account()?;
+    let role = topics::my_role(tx, topic)?;
+    let mine = row.1.account == account;
+    if mine && tx.now > row.0.saturating_add(RECALL_WITHIN) && role < Some(Role::Admin) {
+        return Err(Refusal::NotAllowed {
+            why: "a message can be taken back for two minutes".into(),
+        }
+        .into());
+    }
+    if !mine && role < Some(Role::Admin) {
+        return Err(Refusal::NotAllowed {
+            why: "only an admin can hide what others wrote".into(),
+        }
+        .into());
+    }
+    write(tx, topic, ChatEntry::Recall { target: target(message) })
+}
+
+/// Writes one entry without a body.
+pub(crate) fn write(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    entry: ChatEntry,
+) -> Result<Reply, Fail> {
+    chat_kind(tx, topic)?;
+    letters::append(tx, topic, &[], |seq, _| Ok(vec![entry.to_entry(seq).map_err(invalid)?]))?;
+    Ok(Reply::Done)
+}
+
+pub(crate) fn invalid(e: EntryError) -> Fail {
+    Refusal::Invalid { why: e.to_string() }.into()
+}
+
+fn chat_kind(tx: &mut Tx<'_>, topic: TopicId) -> Result<TopicKind, Fail> {
+    let state = topics::require(tx, topic)?;
+    match state.now().kind {
+        TopicKind::Private => Err(Refusal::NotFound { what: "chat".into() }.into()),
+        kind => Ok(kind),
+    }
+}
+
+fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), StorageError> {
+    let entry = match ChatEntry::from_entry(change.seq, entry) {
+        Ok(entry) => entry,
+        Err(EntryError::Unknown) => return unknown(tx, change),
+        // A member wrote nonsense: it shows nothing, on every replica alike.
+        Err(_) => return Ok(()),
+    };
+    match entry {
+        ChatEntry::Message(m) => message(tx, change, &m),
+        ChatEntry::Reaction { target, emoji, on, lamport } => {
+            let key = Key::new()
+                .fixed(&change.topic.0)
+                .fixed(&target.device)
+                .u64(target.seq)
+                .fixed(&change.device.0)
+                .text(&emoji)
+                .into_bytes();
+            let chosen = Chosen { lamport, device: change.device, value: on };
+            choose(tx, &REACTIONS, &key, change.topic, chosen)
+        }
+        ChatEntry::Recall { target } => {
+            let by_office = change.role >= Role::Admin;
+            let mut key = log_key(change.topic, DeviceId(target.device), target.seq);
+            key.extend_from_slice(&change.device.0);
+            tx.put(&RECALLS, &key, &by_office)?;
+            settle_recall(tx, change.topic, MessageId { device: DeviceId(target.device), seq: target.seq })
+        }
+        ChatEntry::Timer { seconds, lamport } => {
+            let chosen =
+                Chosen { lamport, device: change.device, value: seconds.to_string() };
+            choose(tx, &FIELDS, &field_key(change.topic, Field::Timer), change.topic, chosen)
+        }
+        ChatEntry::Title { .. } | ChatEntry::Notice { .. } | ChatEntry::Nickname { .. } => Ok(()),
+    }
+}
+
+fn message(tx: &mut Tx<'_>, change: &Applied<'_>, m: &Message) -> Result<(), StorageError> {
+    let Some(index) = change.header.bodies.iter().position(|h| h.0 == m.body) else {
+        return Ok(());
+    };
+    let expires =
+        m.expires_after.map(|s| change.time.saturating_add(u64::from(s) * 1000));
+    let expired = expires.is_some_and(|e| e <= tx.now);
+    let text = change
+        .bodies
+        .get(index)
+        .and_then(Option::as_ref)
+        .filter(|_| !expired)
+        .map(|b| String::from_utf8_lossy(b).into_owned());
+    let row = MessageRow {
+        account: change.account,
+        text,
+        body: index as u8,
+        reply_to: m.reply_to.map(|r| MessageId { device: DeviceId(r.device), seq: r.seq }),
+        mentions: m.mentions.iter().map(|a| AccountId(*a)).collect(),
+        forwarded: m.forwarded,
+        expires,
+        expired,
+        unknown: false,
+    };
+    put_row(tx, change, &row)?;
+    if let Some(at) = expires
+        && !expired
+    {
+        let key = Key::new()
+            .u64(at)
+            .fixed(&change.topic.0)
+            .fixed(&change.device.0)
+            .u64(change.seq)
+            .into_bytes();
+        tx.put_raw(&EXPIRIES, &key, Vec::new())?;
+    }
+    if expired {
+        erase(tx, change.topic, change.id(), row.body)?;
+    }
+    settle_recall(tx, change.topic, change.id())
+}
+
+fn unknown(tx: &mut Tx<'_>, change: &Applied<'_>) -> Result<(), StorageError> {
+    let row = MessageRow {
+        account: change.account,
+        text: None,
+        body: 0,
+        reply_to: None,
+        mentions: Vec::new(),
+        forwarded: false,
+        expires: None,
+        expired: false,
+        unknown: true,
+    };
+    put_row(tx, change, &row)
+}
+
+fn put_row(
+    tx: &mut Tx<'_>,
+    change: &Applied<'_>,
+    row: &MessageRow,
+) -> Result<(), StorageError> {
+    tx.put(&MESSAGES, &message_key(change.topic, change.time, change.id()), row)?;
+    tx.put(&MESSAGE_INDEX, &log_key(change.topic, change.device, change.seq), &change.time)
+}
+
+/// Erases a message's text once an authorised recall and the message are both here.
+fn settle_recall(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    id: MessageId,
+) -> Result<(), StorageError> {
+    let Some((time, mut row)) = find(tx, topic, id)? else { return Ok(()) };
+    if row.text.is_none() && row.expired || recalled(tx, topic, id, row.account)?.is_none() {
+        return Ok(());
+    }
+    let body = row.body;
+    row.text = None;
+    tx.put(&MESSAGES, &message_key(topic, time, id), &row)?;
+    erase(tx, topic, id, body)
+}
+
+/// Whether a message is recalled: by its author's account (`true`), or by right of office
+/// (`false`).
+pub(crate) fn recalled(
+    read: &dyn crate::store::Read,
+    topic: TopicId,
+    id: MessageId,
+    author: AccountId,
+) -> Result<Option<bool>, StorageError> {
+    let prefix = log_key(topic, id.device, id.seq);
+    let rows: Vec<(Vec<u8>, bool)> =
+        read.scan_typed(&RECALLS, &KeyRange::prefix(&prefix), false, 256)?;
+    let mut hidden = None;
+    for (key, by_office) in rows {
+        let Some(device) = key.last_chunk::<32>() else { continue };
+        let account: Option<AccountId> =
+            read.get_typed(&crate::tables::DEVICE_ACCOUNT, device)?;
+        if account == Some(author) {
+            return Ok(Some(true));
+        }
+        if by_office {
+            hidden = Some(false);
+        }
+    }
+    Ok(hidden)
+}
+
+fn erase(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    id: MessageId,
+    body: u8,
+) -> Result<(), StorageError> {
+    tx.del(&BODIES, &body_key(topic, id.device, id.seq, body))
+}
+
+/// Erases messages whose time is up. Returns when the next one is due.
+pub(crate) fn tend(tx: &mut Tx<'_>) -> Result<Option<Millis>, StorageError> {
+    loop {
+        let rows = tx.scan(&EXPIRIES, &KeyRange::all(), false, 1)?;
+        let Some((key, _)) = rows.into_iter().next() else { return Ok(None) };
+        let mut reader = crate::store::KeyReader::new(&EXPIRIES, &key);
+        let at = reader.u64()?;
+        if at > tx.now {
+            return Ok(Some(at));
+        }
+        let topic = TopicId(reader.fixed()?);
+        let id = MessageId { device: DeviceId(reader.fixed()?), seq: reader.u64()? };
+        tx.del(&EXPIRIES, &key)?;
+        if let Some((time, mut row)) = find(tx, topic, id)? {
+            row.text = None;
+            row.expired = true;
+            let body = row.body;
+            tx.put(&MESSAGES, &message_key(topic, time, id), &row)?;
+            erase(tx, topic, id, body)?;
+        }
+    }
+}
+
+/// A message's row with its display time.
+pub(crate) fn find(
+    read: &dyn crate::store::Read,
+    topic: TopicId,
+    id: MessageId,
+) -> Result<Option<(Millis, MessageRow)>, StorageError> {
+    let time: Option<Millis> =
+        read.get_typed(&MESSAGE_INDEX, &log_key(topic, id.device, id.seq))?;
+    let Some(time) = time else { return Ok(None) };
+    let row = read.get_typed(&MESSAGES, &message_key(topic, time, id))?;
+    Ok(row.map(|row| (time, row)))
+}
+
+fn require_message(
+    tx: &Tx<'_>,
+    topic: TopicId,
+    id: MessageId,
+) -> Result<(Millis, MessageRow), Fail> {
+    Ok(find(tx, topic, id)?.ok_or_else(|| Refusal::NotFound { what: "message".into() })?)
+}
+
+fn text_of(tx: &Tx<'_>, topic: TopicId, id: MessageId) -> Result<String, Fail> {
+    let (_, row) = require_message(tx, topic, id)?;
+    Ok(row.text.ok_or_else(|| Refusal::NotAllowed {
+        why: "this message has no text to send on".into(),
+    })?)
+}
+
+fn last_time(tx: &Tx<'_>, topic: TopicId) -> Result<Millis, StorageError> {
+    let Some((key, _)) = tx.last(&MESSAGES, &topic.0)? else { return Ok(0) };
+    let mut reader = crate::store::KeyReader::new(&MESSAGES, &key);
+    let _: [u8; 32] = reader.fixed()?;
+    reader.u64()
+}
+
+fn timer_of(tx: &Tx<'_>, topic: TopicId) -> Result<Option<u32>, StorageError> {
+    let row: Option<Chosen<String>> = tx.typed(&FIELDS, &field_key(topic, Field::Timer))?;
+    Ok(row.and_then(|r| r.value.parse().ok()).filter(|s| *s > 0))
+}
+
+/// topic, field.
+pub(crate) fn field_key(topic: TopicId, field: Field) -> Vec<u8> {
+    Key::new().fixed(&topic.0).u8(field as u8).into_bytes()
+}
+
+const fn target(id: MessageId) -> MessageRef {
+    MessageRef { device: id.device.0, seq: id.seq }
+}
+
+/// Names an account as it names itself; its id's beginning if it never did.
+pub(crate) fn own_name(tx: &mut Tx<'_>, account: AccountId) -> Result<String, StorageError> {
+    let name = accounts::log(tx, account)?.map(|l| l.state().name.to_string());
+    Ok(name.filter(|n| !n.is_empty()).unwrap_or_else(|| account.to_hex()[..8].to_owned()))
+}

@@ -1,0 +1,117 @@
+//! Features: what people see, each a module of one shape over the engine.
+//!
+//! - `command` decides and appends through the engine; it writes no rows.
+//! - `apply` is the only writer of the feature's rows. It sees own and others' changes
+//!   alike, in any order, and must come to the same rows in every order.
+//! - queries read rows (`crate::query`).
+//!
+//! To add a feature: write its module, add it to [`FEATURES`], give its command a variant in
+//! `crate::command::Command` and its tables lines in `crate::tables`.
+
+pub(crate) mod chat;
+pub(crate) mod contacts;
+pub(crate) mod devices;
+pub(crate) mod groups;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use teahouse_crdt::segment::Entry;
+use teahouse_protocols::envelope::Header;
+use teahouse_protocols::ids::{AccountId, DeviceId, Millis, TopicId};
+use teahouse_protocols::membership::{Role, TopicKind};
+
+use crate::command::MessageId;
+use crate::store::{StorageError, Table};
+use crate::tables::{Chosen, LAMPORT};
+use crate::tx::Tx;
+
+/// A change that counts, opened: what `apply` sees.
+pub(crate) struct Applied<'a> {
+    pub(crate) topic: TopicId,
+    pub(crate) kind: TopicKind,
+    pub(crate) account: AccountId,
+    pub(crate) device: DeviceId,
+    pub(crate) seq: u64,
+    /// The author's role when it wrote.
+    pub(crate) role: Role,
+    /// For display: min(claimed, received).
+    pub(crate) time: Millis,
+    pub(crate) header: &'a Header,
+    /// Opened bodies in header order; `None` while missing.
+    pub(crate) bodies: &'a [Option<Vec<u8>>],
+}
+
+impl Applied<'_> {
+    pub(crate) const fn id(&self) -> MessageId {
+        MessageId { device: self.device, seq: self.seq }
+    }
+}
+
+/// A feature's half that writes rows.
+pub(crate) struct Feature {
+    /// For the reader.
+    #[allow(dead_code)]
+    pub(crate) name: &'static str,
+    /// Kinds of topics that it looks at.
+    pub(crate) kinds: &'static [TopicKind],
+    /// Its projections that begin with the topic in their key, and are cleared with it.
+    pub(crate) tables: &'static [&'static Table],
+    /// Writes rows for one entry; ignores entries that are not its own.
+    pub(crate) apply: fn(&mut Tx<'_>, &Applied<'_>, &Entry) -> Result<(), StorageError>,
+}
+
+/// All features that project topics, in the order they see an entry.
+pub(crate) static FEATURES: &[Feature] = &[chat::FEATURE, groups::FEATURE, contacts::FEATURE];
+
+/// Hands one change's entries to the features of its topic's kind.
+pub(crate) fn apply(
+    tx: &mut Tx<'_>,
+    change: &Applied<'_>,
+    entries: &[Entry],
+) -> Result<(), StorageError> {
+    for entry in entries {
+        for feature in FEATURES {
+            if feature.kinds.contains(&change.kind) {
+                (feature.apply)(tx, change, entry)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Puts a shared field's value if it is newer than what is there: highest (lamport, device).
+pub(crate) fn choose<T: Serialize + DeserializeOwned>(
+    tx: &mut Tx<'_>,
+    table: &'static Table,
+    key: &[u8],
+    topic: TopicId,
+    candidate: Chosen<T>,
+) -> Result<(), StorageError> {
+    saw_lamport(tx, topic, candidate.lamport)?;
+    let now: Option<Chosen<T>> = tx.typed(table, key)?;
+    let wins = now.is_none_or(|now| {
+        teahouse_crdt::newer(
+            (candidate.lamport, candidate.device.0),
+            (now.lamport, now.device.0),
+        )
+    });
+    if wins {
+        tx.put(table, key, &candidate)?;
+    }
+    Ok(())
+}
+
+fn saw_lamport(tx: &mut Tx<'_>, topic: TopicId, lamport: u64) -> Result<(), StorageError> {
+    let now: u64 = tx.typed(&LAMPORT, &topic.0)?.unwrap_or(0);
+    if lamport > now {
+        tx.put(&LAMPORT, &topic.0, &lamport)?;
+    }
+    Ok(())
+}
+
+/// The number to write the next shared field with. A hostile member can exhaust it; removing
+/// that member voids what it wrote above its cut, and the numbers with it.
+pub(crate) fn next_lamport(tx: &Tx<'_>, topic: TopicId) -> Result<u64, StorageError> {
+    let now: u64 = tx.typed(&LAMPORT, &topic.0)?.unwrap_or(0);
+    Ok(now.saturating_add(1))
+}

@@ -1,0 +1,576 @@
+//! Queries: from rows to what is shown. They read a snapshot and never wait for the core.
+
+use std::collections::BTreeMap;
+
+use teahouse_protocols::ids::{AccountId, DeviceId, Millis, RelayId, TopicId};
+use teahouse_protocols::membership::TopicKind;
+use teahouse_protocols::safety::SafetyNumber;
+use teahouse_protocols::sign::SigningKey;
+
+use crate::command::MessageId;
+use crate::engine::{accounts, cursors, topics};
+use crate::features::chat::{field_key, recalled};
+use crate::store::{Key, KeyRange, KeyReader, Read, ReadExt, StorageError};
+use crate::tables::{
+    ALARMS, AlarmRow, CHAINS, CONTACTS, Chain, Chosen, ContactValue, DEPOSITS, DRAFTS, Deposit,
+    FIELDS, Field, LINKING, LinkingRow, ME, MESSAGES, Me, MessageRow, NICKNAMES, REACTIONS,
+    READ_MARKS, RELAYS, REQUESTS, RelayRow, Request, TAGS, TOKENS, TOPICS, TagRow, Topic,
+    chain_key, message_key, pair_key,
+};
+use crate::tx::TopicState;
+use crate::view;
+
+type Result<T> = std::result::Result<T, StorageError>;
+
+/// Unread messages are counted no further.
+const MAX_UNREAD: usize = 1_000;
+
+/// Who this device is.
+pub fn identity(s: &dyn Read) -> Result<view::Identity> {
+    let me = me(s)?;
+    let device = DeviceId(SigningKey::from_bytes(&me.seed).verifying_key().to_bytes());
+    let log = match me.account {
+        Some(account) => accounts::load(s, account)?,
+        None => None,
+    };
+    let state = log.as_ref().map(|l| l.state());
+    Ok(view::Identity {
+        account: me.account,
+        name: state.map(|s| s.name.to_string()).unwrap_or_default(),
+        device,
+        revoked: state.is_some_and(|s| !s.is_active(&device)),
+        disputed: state.is_some_and(|s| s.disputed),
+    })
+}
+
+fn me(s: &dyn Read) -> Result<Me> {
+    s.get_typed(&ME, b"")?.ok_or_else(|| StorageError::corrupt(ME.name, "no device key"))
+}
+
+/// The chat list, newest first.
+pub fn chats(s: &dyn Read) -> Result<Vec<view::Chat>> {
+    let me = me(s)?;
+    let mut names = Names::new(s);
+    let rows: Vec<(Vec<u8>, Topic)> = s.scan_typed(&TOPICS, &KeyRange::all(), false, 65_536)?;
+    let mut out = Vec::new();
+    for (key, row) in rows {
+        let Ok(id) = <[u8; 32]>::try_from(key.as_slice()) else { continue };
+        if row.hidden || row.kind == TopicKind::Private {
+            continue;
+        }
+        if let Some(chat) = chat_line(s, &me, &mut names, TopicId(id), &row)? {
+            out.push(chat);
+        }
+    }
+    out.sort_by(|a, b| b.time.cmp(&a.time).then(a.topic.cmp(&b.topic)));
+    Ok(out)
+}
+
+/// One line of the chat list.
+pub fn chat(s: &dyn Read, topic: TopicId) -> Result<Option<view::Chat>> {
+    let Some(row) = s.get_typed::<Topic>(&TOPICS, &topic.0)? else { return Ok(None) };
+    if row.kind == TopicKind::Private {
+        return Ok(None);
+    }
+    chat_line(s, &me(s)?, &mut Names::new(s), topic, &row)
+}
+
+fn chat_line(
+    s: &dyn Read,
+    me: &Me,
+    names: &mut Names<'_>,
+    topic: TopicId,
+    row: &Topic,
+) -> Result<Option<view::Chat>> {
+    let Some(account) = me.account else { return Ok(None) };
+    let Some(state) = topics::load(s, topic)? else { return Ok(None) };
+    let request: Option<Request> = match row.peer {
+        Some(peer) => s.get_typed(&REQUESTS, &peer.0)?,
+        None => None,
+    };
+    // A stranger's proposal is a request, not yet a chat.
+    if row.proposed && request.as_ref().is_some_and(|r| r.incoming) {
+        return Ok(None);
+    }
+    let field = |f: Field| -> Result<String> {
+        let row: Option<Chosen<String>> = s.get_typed(&FIELDS, &field_key(topic, f))?;
+        Ok(row.map(|r| r.value).unwrap_or_default())
+    };
+    let title = match row.peer {
+        Some(peer) => {
+            let name = names.of(peer)?;
+            match &request {
+                Some(r) if name.len() == 8 && !r.name.is_empty() => r.name.clone(),
+                _ => name,
+            }
+        }
+        None => {
+            let title = field(Field::Title)?;
+            if title.is_empty() { "group".to_owned() } else { title }
+        }
+    };
+    let last = s.last(&MESSAGES, &topic.0)?;
+    let (mut time, mut preview) = (row.created, String::new());
+    if let Some((key, value)) = last {
+        let (at, id) = message_place(&key)?;
+        time = at;
+        let message: MessageRow = crate::store::decode(&MESSAGES, &value)?;
+        preview = match content(s, topic, id, &message)? {
+            view::Content::Text(text) => text.lines().next().unwrap_or_default().to_owned(),
+            view::Content::Recalled | view::Content::Hidden => "message taken back".to_owned(),
+            view::Content::Expired => "message disappeared".to_owned(),
+            view::Content::Pending => "…".to_owned(),
+            view::Content::Unknown => "update to read".to_owned(),
+        };
+    }
+    let draft: Option<Chosen<String>> = s.get_typed(&DRAFTS, &topic.0)?;
+    let active = state.now().members.contains_key(&account);
+    Ok(Some(view::Chat {
+        topic,
+        kind: if row.peer.is_some() { view::ChatKind::Direct } else { view::ChatKind::Group },
+        title,
+        peer: row.peer,
+        state: match (active, row.proposed) {
+            (false, _) => view::ChatState::Left,
+            (true, true) => view::ChatState::Requested,
+            (true, false) => view::ChatState::Active,
+        },
+        preview,
+        time,
+        unread: unread(s, account, topic)?,
+        draft: draft.map(|d| d.value).unwrap_or_default(),
+        notice: field(Field::Notice)?,
+        timer: field(Field::Timer)?.parse().unwrap_or(0),
+        members: state.now().members.len() as u32,
+    }))
+}
+
+fn unread(s: &dyn Read, me: AccountId, topic: TopicId) -> Result<u64> {
+    let mark: Option<Chosen<u64>> = s.get_typed(&READ_MARKS, &topic.0)?;
+    let from = mark.map_or(0, |m| m.value.saturating_add(1));
+    let start = Key::new().fixed(&topic.0).u64(from).into_bytes();
+    let range = KeyRange::prefix(&topic.0).starting_at(&start);
+    let mut n = 0;
+    for (_, value) in s.scan(&MESSAGES, &range, true, MAX_UNREAD)? {
+        let row: MessageRow = crate::store::decode(&MESSAGES, &value)?;
+        n += u64::from(row.account != me);
+    }
+    Ok(n)
+}
+
+fn message_place(key: &[u8]) -> Result<(Millis, MessageId)> {
+    let mut reader = KeyReader::new(&MESSAGES, key);
+    let _: [u8; 32] = reader.fixed()?;
+    let time = reader.u64()?;
+    let id = MessageId { device: DeviceId(reader.fixed()?), seq: reader.u64()? };
+    Ok((time, id))
+}
+
+fn content(
+    s: &dyn Read,
+    topic: TopicId,
+    id: MessageId,
+    row: &MessageRow,
+) -> Result<view::Content> {
+    if row.unknown {
+        return Ok(view::Content::Unknown);
+    }
+    if let Some(own) = recalled(s, topic, id, row.account)? {
+        return Ok(if own { view::Content::Recalled } else { view::Content::Hidden });
+    }
+    if row.expired {
+        return Ok(view::Content::Expired);
+    }
+    Ok(row.text.clone().map_or(view::Content::Pending, view::Content::Text))
+}
+
+/// The newest `limit` messages before a place (or of all), oldest first.
+pub fn messages(
+    s: &dyn Read,
+    topic: TopicId,
+    before: Option<(Millis, MessageId)>,
+    limit: usize,
+) -> Result<Vec<view::Message>> {
+    let mut range = KeyRange::prefix(&topic.0);
+    if let Some((time, id)) = before {
+        range = range.before(&message_key(topic, time, id));
+    }
+    let rows = s.scan(&MESSAGES, &range, true, limit.min(10_000))?;
+    let mut shown = Shown::new(s, topic)?;
+    let mut out = Vec::with_capacity(rows.len());
+    for (key, value) in rows.into_iter().rev() {
+        let (time, id) = message_place(&key)?;
+        let row: MessageRow = crate::store::decode(&MESSAGES, &value)?;
+        out.push(shown.message(time, id, row)?);
+    }
+    Ok(out)
+}
+
+/// One message.
+pub fn message(s: &dyn Read, topic: TopicId, id: MessageId) -> Result<Option<view::Message>> {
+    let Some((time, row)) = crate::features::chat::find(s, topic, id)? else { return Ok(None) };
+    Ok(Some(Shown::new(s, topic)?.message(time, id, row)?))
+}
+
+/// What messages of one topic are shown with.
+struct Shown<'s> {
+    s: &'s dyn Read,
+    topic: TopicId,
+    me: Option<AccountId>,
+    members: Vec<AccountId>,
+    names: Names<'s>,
+}
+
+impl<'s> Shown<'s> {
+    fn new(s: &'s dyn Read, topic: TopicId) -> Result<Self> {
+        let me = me(s)?.account;
+        let state = topics::load(s, topic)?;
+        let members = state
+            .map(|s| s.now().members.keys().copied().collect())
+            .unwrap_or_default();
+        Ok(Self { s, topic, me, members, names: Names::new(s) })
+    }
+
+    fn message(&mut self, time: Millis, id: MessageId, row: MessageRow) -> Result<view::Message> {
+        let content = content(self.s, self.topic, id, &row)?;
+        let mine = Some(row.account) == self.me;
+        let delivery = match (mine, self.me) {
+            (true, Some(me)) => Some(cursors::delivery(
+                self.s,
+                self.topic,
+                me,
+                &self.members,
+                id.device,
+                id.seq,
+            )?),
+            _ => None,
+        };
+        Ok(view::Message {
+            topic: self.topic,
+            id,
+            author: row.account,
+            author_name: self.names.in_topic(self.topic, row.account)?,
+            mine,
+            time,
+            content,
+            reply_to: row.reply_to,
+            mentions: row.mentions,
+            forwarded: row.forwarded,
+            expires: row.expires,
+            reactions: reactions(self.s, self.topic, id)?,
+            delivery,
+        })
+    }
+}
+
+fn reactions(
+    s: &dyn Read,
+    topic: TopicId,
+    id: MessageId,
+) -> Result<Vec<(String, Vec<AccountId>)>> {
+    let prefix = Key::new().fixed(&topic.0).fixed(&id.device.0).u64(id.seq).into_bytes();
+    let rows: Vec<(Vec<u8>, Chosen<bool>)> =
+        s.scan_typed(&REACTIONS, &KeyRange::prefix(&prefix), false, 4_096)?;
+    // An account's devices speak with one voice: the newest word counts.
+    let mut newest: BTreeMap<(String, AccountId), (u64, DeviceId, bool)> = BTreeMap::new();
+    for (key, row) in rows {
+        let mut reader = KeyReader::new(&REACTIONS, &key[prefix.len()..]);
+        let device = DeviceId(reader.fixed()?);
+        let emoji = reader.text()?;
+        let account: Option<AccountId> =
+            s.get_typed(&crate::tables::DEVICE_ACCOUNT, &device.0)?;
+        let Some(account) = account else { continue };
+        let slot = newest.entry((emoji, account)).or_insert((0, device, false));
+        if (row.lamport, row.device) >= (slot.0, slot.1) {
+            *slot = (row.lamport, row.device, row.value);
+        }
+    }
+    let mut out: BTreeMap<String, Vec<AccountId>> = BTreeMap::new();
+    for ((emoji, account), (_, _, on)) in newest {
+        if on {
+            out.entry(emoji).or_default().push(account);
+        }
+    }
+    Ok(out.into_iter().collect())
+}
+
+/// Names of accounts, looked up once.
+struct Names<'s> {
+    s: &'s dyn Read,
+    known: BTreeMap<AccountId, String>,
+}
+
+impl<'s> Names<'s> {
+    const fn new(s: &'s dyn Read) -> Self {
+        Self { s, known: BTreeMap::new() }
+    }
+
+    /// The remark, else the name that the account gave itself, else its id's beginning.
+    fn of(&mut self, account: AccountId) -> Result<String> {
+        if let Some(name) = self.known.get(&account) {
+            return Ok(name.clone());
+        }
+        let contact: Option<Chosen<ContactValue>> = self.s.get_typed(&CONTACTS, &account.0)?;
+        let remark = contact.map(|c| c.value.remark).filter(|r| !r.is_empty());
+        let name = match remark {
+            Some(remark) => remark,
+            None => own_name(self.s, account)?,
+        };
+        self.known.insert(account, name.clone());
+        Ok(name)
+    }
+
+    fn in_topic(&mut self, topic: TopicId, account: AccountId) -> Result<String> {
+        let nick: Option<Chosen<String>> =
+            self.s.get_typed(&NICKNAMES, &pair_key(&topic.0, &account.0))?;
+        match nick.map(|n| n.value).filter(|n| !n.is_empty()) {
+            Some(nick) => Ok(nick),
+            None => self.of(account),
+        }
+    }
+}
+
+fn own_name(s: &dyn Read, account: AccountId) -> Result<String> {
+    let name = accounts::load(s, account)?.map(|l| l.state().name.to_string());
+    Ok(name.filter(|n| !n.is_empty()).unwrap_or_else(|| account.to_hex()[..8].to_owned()))
+}
+
+/// Everybody known beyond oneself: contacts, requests both ways, members of groups.
+pub fn contacts(s: &dyn Read) -> Result<Vec<view::Contact>> {
+    let me = me(s)?.account;
+    let mut known: BTreeMap<AccountId, (ContactValue, Option<Request>)> = BTreeMap::new();
+    let rows: Vec<(Vec<u8>, Chosen<ContactValue>)> =
+        s.scan_typed(&CONTACTS, &KeyRange::all(), false, 65_536)?;
+    for (key, row) in rows {
+        if let Ok(id) = <[u8; 32]>::try_from(key) {
+            known.insert(AccountId(id), (row.value, None));
+        }
+    }
+    let rows: Vec<(Vec<u8>, Request)> =
+        s.scan_typed(&REQUESTS, &KeyRange::all(), false, 65_536)?;
+    for (key, row) in rows {
+        if let Ok(id) = <[u8; 32]>::try_from(key) {
+            known.entry(AccountId(id)).or_default().1 = Some(row);
+        }
+    }
+    let rows: Vec<(Vec<u8>, Topic)> = s.scan_typed(&TOPICS, &KeyRange::all(), false, 65_536)?;
+    for (key, row) in rows {
+        if row.kind == TopicKind::Group
+            && let Ok(id) = <[u8; 32]>::try_from(key)
+            && let Some(state) = topics::load(s, TopicId(id))?
+        {
+            for member in state.now().members.keys() {
+                known.entry(*member).or_default();
+            }
+        }
+    }
+    let mut names = Names::new(s);
+    let mut out = Vec::new();
+    for (account, (value, request)) in known {
+        if Some(account) == me {
+            continue;
+        }
+        if request.as_ref().is_some_and(|r| r.incoming && r.declined) && !value.friend {
+            continue;
+        }
+        let log = accounts::load(s, account)?;
+        let state = log.as_ref().map(|l| l.state());
+        let own = state
+            .map(|s| s.name.to_string())
+            .filter(|n| !n.is_empty())
+            .or_else(|| request.as_ref().map(|r| r.name.clone()))
+            .unwrap_or_else(|| account.to_hex()[..8].to_owned());
+        let name = if value.remark.is_empty() && names.of(account)?.len() == 8 {
+            own.clone()
+        } else {
+            names.of(account)?
+        };
+        out.push(view::Contact {
+            account,
+            name,
+            own_name: own,
+            state: match (&value, &request) {
+                (c, _) if c.blocked => view::ContactState::Blocked,
+                (c, _) if c.friend => view::ContactState::Friend,
+                (_, Some(r)) if r.incoming => view::ContactState::Asking,
+                (_, Some(_)) => view::ContactState::Requested,
+                _ => view::ContactState::Known,
+            },
+            greeting: request.as_ref().map(|r| r.greeting.clone()).unwrap_or_default(),
+            time: request.as_ref().map_or(value.time, |r| r.time),
+            topic: value.topic.or(request.as_ref().map(|r| r.topic)),
+            verified: value.verified,
+            disputed: state.is_some_and(|s| s.disputed),
+            devices: state.map_or(0, |s| s.active_devices().count() as u32),
+        });
+    }
+    out.sort_by(|a, b| a.name.cmp(&b.name).then(a.account.cmp(&b.account)));
+    Ok(out)
+}
+
+/// Strangers who ask for contact.
+pub fn requests(s: &dyn Read) -> Result<Vec<view::Contact>> {
+    let mut all = contacts(s)?;
+    all.retain(|c| c.state == view::ContactState::Asking);
+    Ok(all)
+}
+
+/// Members of a chat.
+pub fn members(s: &dyn Read, topic: TopicId) -> Result<Vec<view::Member>> {
+    let me = me(s)?.account;
+    let mut names = Names::new(s);
+    let Some(state) = topics::load(s, topic)? else { return Ok(Vec::new()) };
+    let mut out = Vec::new();
+    for (account, member) in &state.now().members {
+        out.push(view::Member {
+            account: *account,
+            name: names.in_topic(topic, *account)?,
+            role: member.role,
+            me: Some(*account) == me,
+        });
+    }
+    out.sort_by(|a, b| b.role.cmp(&a.role).then(a.name.cmp(&b.name)));
+    Ok(out)
+}
+
+/// Devices of this account.
+pub fn devices(s: &dyn Read) -> Result<Vec<view::Device>> {
+    let id = identity(s)?;
+    let Some(account) = id.account else { return Ok(Vec::new()) };
+    let Some(log) = accounts::load(s, account)? else { return Ok(Vec::new()) };
+    Ok(log
+        .state()
+        .devices
+        .iter()
+        .filter(|(_, info)| !info.void)
+        .map(|(device, info)| view::Device {
+            device: *device,
+            name: info.name.to_string(),
+            this: *device == id.device,
+            revoked: info.revoked.is_some(),
+        })
+        .collect())
+}
+
+/// A device linking under way.
+pub fn linking(s: &dyn Read) -> Result<view::Linking> {
+    let row: Option<LinkingRow> = s.get_typed(&LINKING, b"")?;
+    let linking = row.map_or(view::Linking::Idle, |r| r.0);
+    if let view::Linking::Copying { .. } = linking {
+        let rows: Vec<(Vec<u8>, Chain)> =
+            s.scan_typed(&CHAINS, &KeyRange::all(), false, 65_536)?;
+        let envelopes = rows.iter().map(|(_, c)| (c.high + 1).saturating_sub(c.low)).sum();
+        let topics = s.count(&TOPICS, &KeyRange::all(), 65_536)? as u32;
+        return Ok(view::Linking::Copying { topics, envelopes });
+    }
+    Ok(linking)
+}
+
+/// Relays of this account.
+pub fn relays(s: &dyn Read) -> Result<Vec<view::Relay>> {
+    let id = identity(s)?;
+    let Some(account) = id.account else { return Ok(Vec::new()) };
+    let Some(log) = accounts::load(s, account)? else { return Ok(Vec::new()) };
+    let mut out = Vec::new();
+    for relay in &log.state().relays {
+        let row: RelayRow = s.get_typed(&RELAYS, &relay.id.0)?.unwrap_or_default();
+        let tags: Vec<(Vec<u8>, TagRow)> =
+            s.scan_typed(&TAGS, &KeyRange::prefix(&relay.id.0), false, 65_536)?;
+        out.push(view::Relay {
+            relay: relay.id,
+            addrs: relay.addrs.iter().map(|a| a.to_string()).collect(),
+            tokens: s.count(&TOKENS, &KeyRange::prefix(&relay.id.0), 65_536)? as u64,
+            tags: tags.iter().filter(|(_, t)| t.open).count() as u64,
+            last_answer: row.last_answer,
+            trouble: row.trouble,
+            waiting: waiting_at(s, id.device, relay.id)?,
+        });
+    }
+    Ok(out)
+}
+
+fn waiting_at(s: &dyn Read, device: DeviceId, relay: RelayId) -> Result<u64> {
+    let rows: Vec<(Vec<u8>, Deposit)> =
+        s.scan_typed(&DEPOSITS, &KeyRange::all(), false, 65_536)?;
+    let mut n = 0;
+    for (key, deposit) in rows {
+        let (Some(topic), Some(at)) = (key.first_chunk::<32>(), key.last_chunk::<32>()) else {
+            continue;
+        };
+        if *at == relay.0 {
+            let chain: Option<Chain> =
+                s.get_typed(&CHAINS, &chain_key(TopicId(*topic), device))?;
+            n += chain.map_or(0, |c| c.high).saturating_sub(deposit.upto);
+        }
+    }
+    Ok(n)
+}
+
+/// What is wrong with any relay that messages are meant for, one's own or a contact's.
+pub fn relay_trouble(s: &dyn Read) -> Result<Vec<(RelayId, String)>> {
+    let rows: Vec<(Vec<u8>, RelayRow)> =
+        s.scan_typed(&RELAYS, &KeyRange::all(), false, 65_536)?;
+    Ok(rows
+        .into_iter()
+        .filter(|(_, r)| !r.trouble.is_empty())
+        .filter_map(|(k, r)| Some((RelayId(k.try_into().ok()?), r.trouble)))
+        .collect())
+}
+
+/// Things a person should know, newest first.
+pub fn alarms(s: &dyn Read) -> Result<Vec<view::Alarm>> {
+    let rows: Vec<(Vec<u8>, AlarmRow)> =
+        s.scan_typed(&ALARMS, &KeyRange::all(), true, 256)?;
+    Ok(rows.into_iter().map(|(_, r)| view::Alarm { time: r.time, text: r.text }).collect())
+}
+
+/// The safety number with an account: 60 digits that are equal on both sides.
+pub fn safety_number(s: &dyn Read, account: AccountId) -> Result<Option<String>> {
+    let Some(me) = me(s)?.account else { return Ok(None) };
+    let (Some(own), Some(their)) = (accounts::load(s, me)?, accounts::load(s, account)?) else {
+        return Ok(None);
+    };
+    let number = SafetyNumber::new(
+        (&me, &own.state().root),
+        (&account, &their.state().root),
+    );
+    Ok(Some(number.to_string()))
+}
+
+/// A replica's own account of a topic, for comparing replicas: chains with their heads,
+/// membership heads, and rows without what is local.
+pub fn digest(s: &dyn Read, topic: TopicId) -> Result<[u8; 32]> {
+    let mut h = blake3::Hasher::new_derive_key("teahouse/v1/replica digest");
+    for (device, chain) in topics::chains(s, topic)? {
+        h.update(&device.0);
+        h.update(&chain.high.to_le_bytes());
+        h.update(&chain.head.0);
+    }
+    let state: Option<TopicState> = topics::load(s, topic)?;
+    if let Some(state) = state {
+        for head in state.log.heads() {
+            h.update(&head.0);
+        }
+    }
+    for table in [&FIELDS, &NICKNAMES, &REACTIONS, &crate::tables::RECALLS] {
+        for (key, value) in s.scan(table, &KeyRange::prefix(&topic.0), false, 1 << 20)? {
+            h.update(&key);
+            h.update(&value);
+        }
+    }
+    // Display times may differ between replicas; what is shown of whom may not.
+    let mut shown = BTreeMap::new();
+    for (key, value) in s.scan(&MESSAGES, &KeyRange::prefix(&topic.0), false, 1 << 20)? {
+        let (_, id) = message_place(&key)?;
+        let row: MessageRow = crate::store::decode(&MESSAGES, &value)?;
+        let content = match content(s, topic, id, &row)? {
+            view::Content::Text(text) => text,
+            other => format!("{other:?}"),
+        };
+        shown.insert(id, (row.account, content, row.reply_to));
+    }
+    let bytes = postcard::to_stdvec(&shown.into_iter().collect::<Vec<_>>())
+        .map_err(|_| StorageError::corrupt(MESSAGES.name, "not encodable"))?;
+    h.update(&bytes);
+    Ok(*h.finalize().as_bytes())
+}

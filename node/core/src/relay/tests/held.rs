@@ -1,0 +1,167 @@
+//! Fetches that are held.
+
+use teahouse_protocols::mailbox::{MAX_ITEM, MAX_MAIL, Refusal};
+
+use super::super::STEP_BYTES;
+use super::super::waits::{HOLD, PER_SESSION};
+use super::*;
+use crate::store::backends::SyncFailure;
+
+fn bench() -> Bench {
+    let mut b = Bench::new(RelayConfig::default());
+    for n in [1, 2] {
+        b.open(&key(n), TagKind::Inbox);
+    }
+    b
+}
+
+fn put(k: u8, n: u8) -> Request {
+    deposit(&key(k), vec![item(&[n])], Right::None)
+}
+
+impl Bench {
+    /// Sends a fetch that is held; returns its number.
+    fn hold(&mut self, session: u64, reads: &[(&SigningKey, u64)]) -> u64 {
+        let fetch = self.fetch(session, reads, true);
+        let input = self.request(session, &fetch);
+        let out = self.step(vec![input]);
+        assert_eq!(out.answers, []);
+        assert!(out.wake.is_some_and(|at| at <= self.env.now + HOLD));
+        self.next
+    }
+}
+
+#[test]
+fn a_held_fetch_is_answered_by_a_deposit() {
+    let mut b = bench();
+    b.ask(1, &put(1, 1));
+    let (one, two, three) = (key(1), key(2), key(3));
+    // What is there is given at once.
+    let fetch = b.fetch(5, &[(&one, 0)], true);
+    assert_eq!(items(b.ask(5, &fetch)).0.len(), 1);
+
+    let first = b.hold(5, &[(&two, 0), (&one, 1), (&three, 0)]);
+    let second = b.hold(6, &[(&two, 0)]);
+    // Bytes that are there already wake nobody, nor do other tags.
+    b.ask(1, &put(1, 1));
+    let input = b.request(1, &put(1, 2));
+    let out = decoded(&b.step(vec![input]));
+    assert_eq!(out[0].1, Reply::Deposited { last: 2 });
+    assert_eq!(out.len(), 2);
+    assert_eq!(out[1].0, first);
+    let expected = (vec![(tag(&one), 2, vec![2])], vec![tag(&three)], false);
+    assert_eq!(items(out[1].1.clone()), expected);
+
+    let input = b.request(1, &put(2, 3));
+    let out = decoded(&b.step(vec![input]));
+    assert_eq!((out.len(), out[1].0), (2, second));
+    assert!(b.relay.waits.is_empty_inside());
+}
+
+#[test]
+fn a_fetch_and_a_deposit_in_one_batch_meet() {
+    let mut b = bench();
+    let one = key(1);
+    let fetch = b.fetch(5, &[(&one, 0)], true);
+    let batch = [(5, fetch), (1, put(1, 1))].map(|(s, r)| b.request(s, &r)).into();
+    let out = decoded(&b.step(batch));
+    assert_eq!(items(out[1].1.clone()).0, [(tag(&one), 1, vec![1])]);
+    assert!(b.relay.waits.is_empty_inside());
+}
+
+#[test]
+fn a_held_fetch_ends_after_its_time() {
+    let mut b = bench();
+    let (one, three) = (key(1), key(3));
+    let first = b.hold(5, &[(&one, 0), (&three, 0)]);
+    // A jump back neither prolongs nor ends it.
+    b.env.now -= 3 * DAY;
+    b.step(vec![]);
+    b.env.now += HOLD - 1;
+    let out = b.step(vec![RelayInput::Tick]);
+    assert_eq!((out.answers.len(), out.wake), (0, Some(b.env.now + 1)));
+    b.env.now += 1;
+    let out = decoded(&b.step(vec![RelayInput::Tick]));
+    assert_eq!(out[0].0, first);
+    assert_eq!(items(out[0].1.clone()), (vec![], vec![tag(&three)], false));
+    assert!(b.relay.waits.is_empty_inside());
+}
+
+#[test]
+fn a_tag_opened_meanwhile_wakes_who_waits_for_it() {
+    let mut b = bench();
+    let three = key(3);
+    let held = b.hold(5, &[(&three, 0)]);
+    b.open(&three, TagKind::Inbox);
+    let input = b.request(1, &put(3, 1));
+    let out = decoded(&b.step(vec![input]));
+    assert_eq!(out[1].0, held);
+    assert_eq!(items(out[1].1.clone()).0, [(tag(&three), 1, vec![1])]);
+}
+
+#[test]
+fn a_session_holds_few_and_loses_them_when_it_closes() {
+    let mut b = bench();
+    let one = key(1);
+    for _ in 0..PER_SESSION {
+        b.hold(5, &[(&one, 0)]);
+    }
+    let fetch = b.fetch(5, &[(&one, 0)], true);
+    assert_eq!(b.ask(5, &fetch), Reply::Refused(Refusal::SlowDown));
+    b.hold(6, &[(&one, 0)]);
+    assert_eq!(b.relay.status().waits, PER_SESSION as u64 + 1);
+    // Also one that came in the same batch.
+    let challenge = b.hello(7);
+    b.fetch(7, &[(&one, 0)], true);
+    let reads = vec![read(&one, 0, &challenge)].try_into().unwrap();
+    let input = b.request(7, &Request::Fetch { reads, wait: true });
+    let closed = |session| RelayInput::SessionClosed { session };
+    b.step(vec![closed(5), input, closed(7)]);
+    assert_eq!(b.relay.status().waits, 1);
+    b.step(vec![closed(6)]);
+    assert!(b.relay.waits.is_empty_inside());
+    let input = b.request(1, &put(1, 1));
+    assert_eq!(b.step(vec![input]).answers.len(), 1);
+}
+
+#[test]
+fn a_failed_commit_keeps_older_waits_only() {
+    let mut b = bench();
+    let one = key(1);
+    let held = b.hold(5, &[(&one, 0)]);
+    let fetch = b.fetch(6, &[(&one, 5)], true);
+    b.disk.fail_sync(1, SyncFailure::Drop);
+    let batch = [(6, fetch), (1, put(1, 1))].map(|(s, r)| b.request(s, &r)).into();
+    assert!(b.try_step(batch).is_err());
+    b.relay.reopen().unwrap();
+    assert_eq!(b.relay.status().waits, 1);
+    assert_eq!(b.step(vec![]).answers, []);
+    let input = b.request(1, &put(1, 2));
+    let out = decoded(&b.step(vec![input]));
+    assert_eq!(out[1].0, held);
+    assert_eq!(items(out[1].1.clone()).0, [(tag(&one), 1, vec![2])]);
+    assert!(b.relay.waits.is_empty_inside());
+}
+
+#[test]
+fn a_rush_of_fetches_is_spread_over_steps() {
+    let mut b = bench();
+    let one = key(1);
+    b.ask(1, &deposit(&key(1), vec![item(&vec![1; MAX_ITEM])], Right::None));
+    let rush = STEP_BYTES / MAX_ITEM + 5;
+    let mut batch = Vec::new();
+    for n in 0..rush as u64 {
+        let fetch = b.fetch(100 + n, &[(&one, 0)], n % 2 == 0);
+        batch.push(b.request(100 + n, &fetch));
+    }
+    let out = b.step(batch);
+    assert_eq!(out.wake, Some(b.env.now));
+    let first = decoded(&out);
+    assert!(first.len() < rush && first.len() * (MAX_MAIL) > STEP_BYTES);
+    let rest = decoded(&b.step(vec![RelayInput::Tick]));
+    assert_eq!(first.len() + rest.len(), rush);
+    for (_, reply) in first.into_iter().chain(rest) {
+        assert_eq!(items(reply).0.len(), 1);
+    }
+    assert!(b.relay.waits.is_empty_inside());
+}

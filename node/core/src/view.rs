@@ -1,0 +1,282 @@
+//! What the screen, the command line and the API show: plain values, computed by queries
+//! over a read snapshot (`crate::query`). Nothing here claims more than stored, signed
+//! facts prove.
+
+use serde::{Deserialize, Serialize};
+use teahouse_protocols::ids::{AccountId, DeviceId, Millis, RelayId, TopicId};
+use teahouse_protocols::membership::Role;
+
+use crate::command::MessageId;
+
+/// Who this device is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The account; `None` before `init` or linking.
+    pub account: Option<AccountId>,
+    /// The name others see.
+    pub name: String,
+    /// This device.
+    pub device: DeviceId,
+    /// Whether this device was revoked.
+    pub revoked: bool,
+    /// The account's root rotated twice at once: contacts distrust it.
+    pub disputed: bool,
+}
+
+/// Kind of a chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChatKind {
+    /// Two people.
+    Direct,
+    /// Many.
+    Group,
+}
+
+/// How this account stands to a chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChatState {
+    /// Taking part.
+    Active,
+    /// A direct chat whose other side has not accepted yet.
+    Requested,
+    /// Left, or removed: can read what it had, not write.
+    Left,
+}
+
+/// A line of the chat list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chat {
+    /// The chat.
+    pub topic: TopicId,
+    /// Its kind.
+    pub kind: ChatKind,
+    /// What to show: the group's title or the contact's name.
+    pub title: String,
+    /// The other person of a direct chat.
+    pub peer: Option<AccountId>,
+    /// How this account stands to it.
+    pub state: ChatState,
+    /// First line of the latest message; empty when there is none.
+    pub preview: String,
+    /// When the latest message (or the chat) came.
+    pub time: Millis,
+    /// Messages not read here.
+    pub unread: u64,
+    /// Unsent text.
+    pub draft: String,
+    /// The group's notice.
+    pub notice: String,
+    /// Seconds until new messages disappear; 0 for never.
+    pub timer: u32,
+    /// Number of members.
+    pub members: u32,
+}
+
+/// A message's content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Content {
+    /// Text.
+    Text(String),
+    /// The text has not arrived yet.
+    Pending,
+    /// Its author took it back.
+    Recalled,
+    /// An admin hid it.
+    Hidden,
+    /// Its time was up.
+    Expired,
+    /// Made by a newer version: update to read.
+    Unknown,
+}
+
+/// What is proved about a message of one's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// Relays that acknowledged storing it…
+    pub relayed: u32,
+    /// …of so many it is meant for.
+    pub relays: u32,
+    /// Other members of whom a device acknowledged it…
+    pub delivered: u32,
+    /// …of so many.
+    pub recipients: u32,
+    /// Members who say that they read it.
+    pub read: u32,
+}
+
+impl Delivery {
+    /// The strongest claim that holds, in words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        if self.read > 0 && self.recipients == 1 {
+            return "read".into();
+        }
+        if self.delivered > 0 {
+            return if self.recipients == 1 {
+                "delivered".into()
+            } else {
+                format!("delivered to {} of {}", self.delivered, self.recipients)
+            };
+        }
+        if self.relayed > 0 {
+            return format!("relayed {} of {}", self.relayed, self.relays);
+        }
+        "queued".into()
+    }
+}
+
+/// A message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// The chat.
+    pub topic: TopicId,
+    /// Its id.
+    pub id: MessageId,
+    /// Who wrote it.
+    pub author: AccountId,
+    /// What to call them here.
+    pub author_name: String,
+    /// Whether this account wrote it.
+    pub mine: bool,
+    /// When, for display: the earlier of what its author claims and when it came.
+    pub time: Millis,
+    /// What it says.
+    pub content: Content,
+    /// The message that it answers.
+    pub reply_to: Option<MessageId>,
+    /// Accounts mentioned.
+    pub mentions: Vec<AccountId>,
+    /// Sent on from elsewhere.
+    pub forwarded: bool,
+    /// When it disappears.
+    pub expires: Option<Millis>,
+    /// Emoji and who put it.
+    pub reactions: Vec<(String, Vec<AccountId>)>,
+    /// For one's own: what is proved.
+    pub delivery: Option<Delivery>,
+}
+
+/// How somebody stands to this account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ContactState {
+    /// We asked; they have not answered.
+    Requested,
+    /// They asked; we have not answered.
+    Asking,
+    /// Both agreed.
+    Friend,
+    /// Blocked here.
+    Blocked,
+    /// Known from a group only.
+    Known,
+}
+
+/// A person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contact {
+    /// The account.
+    pub account: AccountId,
+    /// What to call them: the remark, else their own name.
+    pub name: String,
+    /// The name they gave themselves.
+    pub own_name: String,
+    /// How they stand to us.
+    pub state: ContactState,
+    /// Their greeting, while they ask.
+    pub greeting: String,
+    /// When it last changed.
+    pub time: Millis,
+    /// The direct chat.
+    pub topic: Option<TopicId>,
+    /// Whether the safety number was compared.
+    pub verified: bool,
+    /// Their root rotated twice at once: trust nothing new from them until a fresh card.
+    pub disputed: bool,
+    /// Number of their active devices that we know.
+    pub devices: u32,
+}
+
+/// A member of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The account.
+    pub account: AccountId,
+    /// What to call them here.
+    pub name: String,
+    /// Role.
+    pub role: Role,
+    /// Whether it is this account.
+    pub me: bool,
+}
+
+/// A device of this account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// The device.
+    pub device: DeviceId,
+    /// What it is called.
+    pub name: String,
+    /// Whether it is the one asked.
+    pub this: bool,
+    /// Whether it was revoked.
+    pub revoked: bool,
+}
+
+/// Linking a device, as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Linking {
+    /// Nothing under way.
+    Idle,
+    /// A code is shown.
+    Waiting,
+    /// Both screens show these digits; compare them, then confirm on the old device.
+    Compare {
+        /// Six digits.
+        digits: String,
+    },
+    /// The new device takes over history: envelopes received.
+    Copying {
+        /// Topics known.
+        topics: u32,
+        /// Envelopes held.
+        envelopes: u64,
+    },
+    /// It failed; why, in words.
+    Failed {
+        /// Why.
+        why: String,
+    },
+}
+
+/// A relay of this account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relay {
+    /// The relay.
+    pub relay: RelayId,
+    /// Addresses.
+    pub addrs: Vec<String>,
+    /// Tokens left.
+    pub tokens: u64,
+    /// Tags that we opened there.
+    pub tags: u64,
+    /// When it last answered; `None` for never.
+    pub last_answer: Option<Millis>,
+    /// What it last refused, or why it could not be reached; empty when all is well.
+    pub trouble: String,
+    /// Envelopes of ours that wait to be stored there.
+    pub waiting: u64,
+}
+
+/// Something a person should know about: never silently resolved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alarm {
+    /// When it was noticed.
+    pub time: Millis,
+    /// One sentence.
+    pub text: String,
+}

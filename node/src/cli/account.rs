@@ -1,0 +1,193 @@
+//! `init`, `status`, `rebuild`, `doctor`.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use serde_json::json;
+use teahouse_core::command::{Command, Devices, Reply};
+
+use super::session::{Need, Session};
+use super::show::{bytes, json, line, short, tidy};
+use super::{Global, run};
+use crate::client::Client;
+use crate::config::{self, Role};
+use crate::doctor::{self, DeviceFacts, Facts, Report, Verdict};
+use crate::handle::Health;
+
+/// Make an account on this device, offline.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  teahouse init --name 'Li Wei'
+  teahouse init --name 'Li Wei' --device laptop
+
+It prints 24 words, once. Whoever has them is this account: write them on paper.
+To use an existing account on this device: teahouse device join CODE")]
+pub(super) struct Init {
+    /// The name others see
+    #[arg(long, default_value_t = default_name())]
+    name: String,
+    /// What to call this device
+    #[arg(long, default_value_t = default_device())]
+    device: String,
+}
+
+fn default_name() -> String {
+    std::env::var("USER").or_else(|_| std::env::var("USERNAME")).unwrap_or_else(|_| "me".into())
+}
+
+/// What to call this device where nothing is said: its host name.
+pub(super) fn default_device() -> String {
+    std::env::var("HOSTNAME")
+        .or_else(|_| std::fs::read_to_string("/etc/hostname"))
+        .map(|name| name.trim().to_owned())
+        .ok()
+        .filter(|name| (1..=64).contains(&name.len()))
+        .unwrap_or_else(|| "computer".into())
+}
+
+impl Init {
+    pub(super) fn execute(self, global: &Global) -> Result<()> {
+        let session = global.session(Need::Folder)?;
+        let create = Devices::Create { name: self.name.clone(), device_name: self.device };
+        let reply = session.submit(Command::Devices(create))?;
+        let Reply::Created { account, words } = reply else { bail!("unexpected reply") };
+        if session.json {
+            return json(&json!({ "account": account, "words": words }));
+        }
+        line(format!("{} now has an account: {}", tidy(&self.name), account))?;
+        line("\nThese 24 words are the account. Write them down; they are not shown again:\n")?;
+        let words: Vec<&str> = words.split_whitespace().collect();
+        for (row, some) in words.chunks(6).enumerate() {
+            let numbered: Vec<String> = (row * 6 + 1..)
+                .zip(some)
+                .map(|(n, word)| format!("{n:>2} {word:<10}"))
+                .collect();
+            line(format!("  {}", numbered.join(" ").trim_end()))?;
+        }
+        line("\nNext: `teahouse run` in another terminal, then `teahouse card --qr` or `teahouse add LINK`.")
+    }
+}
+
+pub(super) fn status(session: &Session) -> Result<()> {
+    let (status, identity) = (session.status()?, session.identity()?);
+    let (alarms, linking) = (session.alarms()?, session.linking()?);
+    if session.json {
+        return json(&json!({
+            "running": session.attached(),
+            "node": status,
+            "identity": identity,
+            "linking": linking,
+            "alarms": alarms,
+        }));
+    }
+    let account = identity.account.map_or_else(|| "no account yet".into(), |a| a.to_hex());
+    line(format!("{}  {account}", tidy(&identity.name)))?;
+    line(format!("device   {}", identity.device))?;
+    line(format!("folder   {}", session.data.display()))?;
+    if identity.revoked {
+        line("This device was removed from its account.")?;
+    }
+    if session.attached() {
+        line(format!("running  {} devices connected", status.peers.len()))?;
+        for addr in &status.listen {
+            line(format!("listens  {addr}"))?;
+        }
+        for relay in &status.relays {
+            line(format!("reached  through relay {}", short(&relay.to_hex())))?;
+        }
+    } else {
+        line("running  no: start it with `teahouse run`")?;
+    }
+    if let Health::NotStoring { why } = &status.health {
+        line(format!("TROUBLE  nothing can be stored: {why}"))?;
+    }
+    for alarm in &alarms {
+        line(format!("ALARM    {}  {}", super::show::moment(alarm.time), tidy(&alarm.text)))?;
+    }
+    Ok(())
+}
+
+pub(super) fn rebuild(session: &Session) -> Result<()> {
+    let report = session.rebuild()?;
+    if session.json { json(&json!({ "report": report })) } else { line(report) }
+}
+
+/// Prints the report; the exit code is the verdict.
+pub(super) fn doctor(global: &Global) -> Result<ExitCode> {
+    let report = examine(global)?;
+    if global.json {
+        json(&report)?;
+    } else {
+        line(&report.summary)?;
+        for finding in &report.findings {
+            let mark = match finding.verdict {
+                Verdict::Fine => "ok      ",
+                Verdict::Warning => "warning ",
+                Verdict::Trouble => "TROUBLE ",
+            };
+            line(format!("  {mark}{}", finding.text))?;
+        }
+    }
+    Ok(match report.verdict {
+        Verdict::Fine => ExitCode::SUCCESS,
+        Verdict::Warning => ExitCode::from(1),
+        Verdict::Trouble => ExitCode::from(2),
+    })
+}
+
+fn examine(global: &Global) -> Result<Report> {
+    let data = global.data(Role::Device)?;
+    let mut facts = Facts::of_folder(&data);
+    match config::role_of(&data) {
+        None => return Ok(facts.report()),
+        Some(Role::Relay) => {
+            facts.running = Client::attach(&data)?.is_some();
+            facts.relay = Some(run::open_relay(&data, global)?.view()?);
+            return Ok(facts.report());
+        }
+        Some(Role::Device) => {}
+    }
+    let session = match global.session(Need::Account) {
+        Ok(session) => session,
+        Err(e) => {
+            facts.broken = Some(format!("{e:#}"));
+            return Ok(facts.report());
+        }
+    };
+    facts.running = session.attached();
+    let gather = || -> Result<DeviceFacts> {
+        let chats = session.chats()?;
+        let mut undelivered = Vec::new();
+        for chat in &chats {
+            let newest = session.messages(chat.topic, None, doctor::LOOKED_AT)?;
+            undelivered.extend(doctor::undelivered(chat, &newest));
+        }
+        Ok(DeviceFacts {
+            status: session.status()?,
+            identity: session.identity()?,
+            relays: session.relays()?,
+            alarms: session.alarms()?,
+            undelivered,
+        })
+    };
+    match gather() {
+        Ok(device) => facts.device = Some(device),
+        Err(e) => facts.broken = Some(format!("{e:#}")),
+    }
+    Ok(facts.report())
+}
+
+/// A relay's numbers in words.
+pub(super) fn relay_numbers(view: &crate::roles::relay::RelayView) -> Vec<String> {
+    let m = &view.mailbox;
+    vec![
+        format!("mailboxes {}, members admitted {}", m.tags, m.members),
+        format!("stored    {} of {} in {} items", bytes(m.bytes), bytes(view.max_bytes), m.items),
+        format!(
+            "since start: {} deposits, {} fetches, {} refusals; {} clients wait",
+            m.deposits, m.fetches, m.refusals, m.waits
+        ),
+    ]
+}

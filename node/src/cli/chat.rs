@@ -1,0 +1,367 @@
+//! `chats`, `send`, `read`, `react`, `recall`, `forward`, `timer`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::Read as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use teahouse_core::command::{Chat as Ask, Command, MessageId, Reply};
+use teahouse_core::view;
+use teahouse_protocols::ids::TopicId;
+
+use super::people::done;
+use super::resolve;
+use super::session::{Need, Session};
+use super::show::{self, json, json_line, line, short, short_message, tidy};
+use super::Global;
+use crate::api::{MAX_MESSAGES, Place};
+
+/// Messages whose later changes `read --follow` notices.
+const FOLLOWED: usize = MAX_MESSAGES;
+
+pub(super) fn list(session: &Session) -> Result<()> {
+    let chats = session.chats()?;
+    if session.json {
+        return json(&chats);
+    }
+    if chats.is_empty() {
+        return line("No chats yet. Add somebody (`teahouse add LINK`) or make a group.");
+    }
+    for c in chats {
+        let mut words = Vec::new();
+        if c.kind == view::ChatKind::Group {
+            words.push(format!("{} members", c.members));
+        }
+        match c.state {
+            view::ChatState::Active => {}
+            view::ChatState::Requested => words.push("not accepted yet".into()),
+            view::ChatState::Left => words.push("left".into()),
+        }
+        if c.unread > 0 {
+            words.push(format!("{} unread", c.unread));
+        }
+        let words = if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) };
+        let id = short(&c.topic.to_hex());
+        line(format!("{id}  {}{words}  {}", tidy(&c.title), tidy(&c.preview)))?;
+    }
+    Ok(())
+}
+
+/// Write a message.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  teahouse send Bob 'good morning'
+  date | teahouse send Bob -
+  teahouse send Bob yes --reply-to last
+  teahouse send Bob 'are you there?' --wait delivered --timeout 60
+
+queued: durable on this device. relayed: a relay has it. delivered: a device of the
+recipient signed for it; in a group, one of every member.")]
+pub(super) struct Send {
+    /// To whom, or into which group
+    chat: String,
+    /// The text; - to read it from standard input
+    text: String,
+    /// The message this answers: `last`, or as `read` shows it
+    #[arg(long, value_name = "MESSAGE")]
+    reply_to: Option<String>,
+    /// Mention a member of the group (may be repeated)
+    #[arg(long, value_name = "WHO")]
+    mention: Vec<String>,
+    /// Wait until it got this far
+    #[arg(long, value_enum, value_name = "STATE")]
+    wait: Option<Wait>,
+    /// How many seconds to wait
+    #[arg(long, default_value_t = 30, value_name = "S")]
+    timeout: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Wait {
+    /// A device of each recipient has it
+    Delivered,
+    /// A relay (or a recipient) has it
+    Relayed,
+}
+
+impl Wait {
+    const fn reached(self, d: &view::Delivery) -> bool {
+        let delivered = d.delivered >= d.recipients;
+        match self {
+            Self::Delivered => delivered,
+            Self::Relayed => delivered || d.relayed > 0,
+        }
+    }
+}
+
+impl Send {
+    pub(super) fn execute(self, global: &Global) -> Result<ExitCode> {
+        let need = if self.wait.is_some() { Need::Network } else { Need::Account };
+        let session = &global.session(need)?;
+        let chat = resolve::chat(session, &self.chat)?;
+        let topic = chat.topic;
+        let mut text = self.text;
+        if text == "-" {
+            text.clear();
+            std::io::stdin().lock().read_to_string(&mut text).context("standard input")?;
+            text.truncate(text.trim_end_matches(['\r', '\n']).len());
+        }
+        let reply_to =
+            self.reply_to.map(|m| resolve::message(session, topic, &m)).transpose()?;
+        let mentions: Result<_> =
+            self.mention.iter().map(|who| resolve::member(session, topic, who)).collect();
+        let send = Ask::Send { topic, text, reply_to, mentions: mentions? };
+        let id = sent(session.submit(Command::Chat(send))?)?;
+
+        let mut view = session.message(topic, id)?;
+        let mut in_time = true;
+        if let Some(wait) = self.wait {
+            let within = Duration::from_secs(self.timeout);
+            let reached = session.wait_for(within, || {
+                view = session.message(topic, id)?;
+                Ok(view.delivery.is_none_or(|d| wait.reached(&d)).then_some(()))
+            })?;
+            in_time = reached.is_some();
+        }
+        let state = view.delivery.map_or_else(|| "queued".into(), |d| d.words());
+        if session.json {
+            json(&view)?;
+        } else {
+            line(format!("{} → {}: {state}", short_message(&id), tidy(&chat.title)))?;
+            session.note_offline();
+        }
+        if in_time {
+            return Ok(ExitCode::SUCCESS);
+        }
+        bail!("still {state} after {} s: `teahouse doctor` says why", self.timeout)
+    }
+}
+
+/// Read messages.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  teahouse read Bob                 the newest messages, marked as read
+  teahouse read Bob --follow        and what comes, until ctrl-c
+  teahouse read Bob --limit 1000 --json
+
+Each message ends with its [id], which --reply-to, react, recall and forward take.
+Times are UTC.")]
+pub(super) struct Read {
+    /// Whose chat, or which group
+    chat: String,
+    /// Go on with what comes
+    #[arg(long, short)]
+    follow: bool,
+    /// How many messages
+    #[arg(long, default_value_t = 30, value_name = "N")]
+    limit: usize,
+    /// Don't mark them as read
+    #[arg(long)]
+    peek: bool,
+}
+
+impl Read {
+    pub(super) fn execute(self, global: &Global) -> Result<()> {
+        let need = if self.follow { Need::Network } else { Need::Account };
+        let session = &global.session(need)?;
+        let chat = resolve::chat(session, &self.chat)?;
+        // Before the first read: nothing falls in between.
+        let changes = self.follow.then(|| session.changes()).transpose()?;
+        let messages = newest(session, chat.topic, self.limit)?;
+        if session.json && !self.follow {
+            json(&messages)?;
+        }
+        let mut printer = Printer { json: session.json, day: String::new() };
+        if self.follow || !session.json {
+            for m in &messages {
+                printer.print(m)?;
+            }
+        }
+        let mark = |unread: bool| -> Result<()> {
+            if unread && !self.peek {
+                session.submit(Command::Chat(Ask::MarkRead { topic: chat.topic }))?;
+            }
+            Ok(())
+        };
+        mark(chat.unread > 0)?;
+        let Some(mut changes) = changes else { return Ok(()) };
+
+        let mut seen: BTreeMap<MessageId, view::Message> =
+            messages.into_iter().map(|m| (m.id, m)).collect();
+        loop {
+            changes.wait(Duration::from_secs(30))?;
+            let page = session.messages(chat.topic, None, FOLLOWED)?;
+            let mut unread = false;
+            for m in &page {
+                let before = seen.insert(m.id, m.clone());
+                // Before the oldest that was shown lies what was not asked for.
+                let worth = match &before {
+                    None => true,
+                    Some(before) if session.json => before != m,
+                    Some(before) => before.content != m.content,
+                };
+                if worth {
+                    printer.print(m)?;
+                }
+                unread |= before.is_none() && !m.mine;
+            }
+            // What has scrolled out is not looked at again.
+            let ids: std::collections::BTreeSet<_> = page.iter().map(|m| m.id).collect();
+            seen.retain(|id, _| ids.contains(id));
+            mark(unread)?;
+        }
+    }
+}
+
+/// The newest messages, page by page, oldest first.
+fn newest(session: &Session, topic: TopicId, limit: usize) -> Result<Vec<view::Message>> {
+    let mut all: VecDeque<view::Message> = VecDeque::new();
+    while all.len() < limit {
+        let before = all.front().map(|m| Place(m.time, m.id));
+        let want = (limit - all.len()).min(MAX_MESSAGES);
+        let page = session.messages(topic, before, want)?;
+        let short = page.len() < want;
+        for m in page.into_iter().rev() {
+            all.push_front(m);
+        }
+        if short {
+            break;
+        }
+    }
+    Ok(all.into())
+}
+
+struct Printer {
+    json: bool,
+    day: String,
+}
+
+impl Printer {
+    fn print(&mut self, m: &view::Message) -> Result<()> {
+        if self.json {
+            return json_line(m);
+        }
+        let (day, _) = show::day_and_minute(m.time);
+        if day != self.day {
+            line(format!("— {day} —"))?;
+            self.day = day;
+        }
+        line(show::message(m))
+    }
+}
+
+/// Put or take back a reaction.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: teahouse react Bob last 👍")]
+pub(super) struct React {
+    /// The chat
+    chat: String,
+    /// `last`, or as `read` shows it
+    message: String,
+    /// An emoji
+    emoji: String,
+    /// Take it back
+    #[arg(long)]
+    off: bool,
+}
+
+impl React {
+    pub(super) fn execute(self, session: &Session) -> Result<()> {
+        let topic = resolve::chat(session, &self.chat)?.topic;
+        let message = resolve::message(session, topic, &self.message)?;
+        let react = Ask::React { topic, message, emoji: self.emoji, on: !self.off };
+        session.submit(Command::Chat(react))?;
+        done(session, "Done.")?;
+        session.note_offline();
+        Ok(())
+    }
+}
+
+/// Take a message back: one's own, or as an admin hide another's.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example: teahouse recall Bob 3fa92c10:17
+
+It is a request: whoever has read the message has read it.")]
+pub(super) struct Recall {
+    /// The chat
+    chat: String,
+    /// `last`, or as `read` shows it
+    message: String,
+}
+
+impl Recall {
+    pub(super) fn execute(self, session: &Session) -> Result<()> {
+        let topic = resolve::chat(session, &self.chat)?.topic;
+        let message = resolve::message(session, topic, &self.message)?;
+        session.submit(Command::Chat(Ask::Recall { topic, message }))?;
+        done(session, "Taken back.")?;
+        session.note_offline();
+        Ok(())
+    }
+}
+
+/// Send a message on to another chat.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: teahouse forward Bob last 'Book club'")]
+pub(super) struct Forward {
+    /// From this chat
+    chat: String,
+    /// `last`, or as `read` shows it
+    message: String,
+    /// To this chat
+    to: String,
+}
+
+impl Forward {
+    pub(super) fn execute(self, session: &Session) -> Result<()> {
+        let from = resolve::chat(session, &self.chat)?.topic;
+        let message = resolve::message(session, from, &self.message)?;
+        let to = resolve::chat(session, &self.to)?;
+        let forward = Ask::Forward { from, message, to: to.topic };
+        let reply = session.submit(Command::Chat(forward))?;
+        if session.json {
+            return json(&reply);
+        }
+        line(format!("{} → {}", short_message(&sent(reply)?), tidy(&to.title)))?;
+        session.note_offline();
+        Ok(())
+    }
+}
+
+/// Let new messages disappear after a time.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  teahouse timer Bob 86400     after a day
+  teahouse timer Bob 0         never")]
+pub(super) struct Timer {
+    /// The chat
+    chat: String,
+    /// Seconds; 0 for never
+    seconds: u32,
+}
+
+impl Timer {
+    pub(super) fn execute(self, session: &Session) -> Result<()> {
+        let topic = resolve::chat(session, &self.chat)?.topic;
+        session.submit(Command::Chat(Ask::Timer { topic, seconds: self.seconds }))?;
+        let words = match self.seconds {
+            0 => "New messages stay.".to_owned(),
+            n => format!("New messages disappear after {n} seconds."),
+        };
+        done(session, &words)
+    }
+}
+
+fn sent(reply: Reply) -> Result<MessageId> {
+    match reply {
+        Reply::Message { message, .. } => Ok(message),
+        other => bail!("unexpected reply: {}", json!(other)),
+    }
+}

@@ -1,0 +1,237 @@
+//! `device …`: linking asks both people in front of both screens to compare six digits.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::Subcommand;
+use serde_json::json;
+use teahouse_core::command::{Command, Devices as Ask, Reply};
+use teahouse_core::view::Linking;
+
+use super::account::default_device;
+use super::people::done;
+use super::resolve;
+use super::session::{Need, Session};
+use super::show::{json, json_line, line, qr, short, tidy};
+use super::Global;
+
+/// A code lives for ten minutes.
+const CODE: Duration = Duration::from_secs(10 * 60);
+
+/// How long copying may stand still.
+const COPY: Duration = Duration::from_secs(60 * 60);
+
+/// Devices of this account.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+To link a second device:
+  on the old one   teahouse device link          shows a code
+  on the new one   teahouse device join CODE
+Both show six digits. If they are the same, confirm on the old one.")]
+pub(super) enum Device {
+    /// List them
+    List,
+    /// Show a code that links another device
+    Link {
+        /// Draw it as a QR code too
+        #[arg(long)]
+        qr: bool,
+        /// Print the code and return; go on with `status` and `confirm`
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Join the account that shows this code
+    Join {
+        /// teahouse:pair/…
+        code: String,
+        /// What to call this device
+        #[arg(long, default_value_t = default_device())]
+        name: String,
+        /// Return at once; go on with `status`
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// The digits are the same: let the device in
+    Confirm,
+    /// Stop linking
+    Cancel,
+    /// Remove a device: it opens nothing that comes later
+    Revoke {
+        /// Its name or id
+        device: String,
+    },
+    /// How linking stands
+    Status,
+}
+
+impl Device {
+    pub(super) fn execute(self, global: &Global) -> Result<()> {
+        match self {
+            Self::List => list(&global.session(Need::Account)?),
+            Self::Link { qr, no_wait } => {
+                let need = if no_wait { Need::Account } else { Need::Network };
+                link(&global.session(need)?, qr, no_wait)
+            }
+            Self::Join { code, name, no_wait } => {
+                let session = global.session(Need::Joining)?;
+                let ask = Ask::LinkJoin { code, device_name: name };
+                session.submit(Command::Devices(ask))?;
+                if no_wait {
+                    if !session.attached() {
+                        bail!("--no-wait needs a running node: start `teahouse run` first");
+                    }
+                    return done(&session, "Joining: `teahouse device status` shows how it goes.");
+                }
+                join(&session)
+            }
+            Self::Confirm => {
+                let session = global.session(Need::Account)?;
+                session.submit(Command::Devices(Ask::LinkConfirm))?;
+                done(&session, "Confirmed.")
+            }
+            Self::Cancel => {
+                let session = global.session(Need::Folder)?;
+                session.submit(Command::Devices(Ask::LinkCancel))?;
+                done(&session, "Linking is stopped.")
+            }
+            Self::Revoke { device } => {
+                let session = global.session(Need::Account)?;
+                let device = resolve::device(&session, &device)?;
+                session.submit(Command::Devices(Ask::Revoke { device }))?;
+                done(&session, "The device is removed; it opens nothing that comes later.")?;
+                session.note_offline();
+                Ok(())
+            }
+            Self::Status => {
+                let session = global.session(Need::Folder)?;
+                let linking = session.linking()?;
+                if session.json { json(&linking) } else { line(words(&linking)) }
+            }
+        }
+    }
+}
+
+fn list(session: &Session) -> Result<()> {
+    let devices = session.devices()?;
+    if session.json {
+        return json(&devices);
+    }
+    for d in devices {
+        let this = if d.this { "  (this one)" } else { "" };
+        let revoked = if d.revoked { "  removed" } else { "" };
+        line(format!("{}  {}{this}{revoked}", short(&d.device.to_hex()), tidy(&d.name)))?;
+    }
+    Ok(())
+}
+
+fn link(session: &Session, draw: bool, no_wait: bool) -> Result<()> {
+    if no_wait && !session.attached() {
+        bail!("--no-wait needs a running node: start `teahouse run` first");
+    }
+    let reply = session.submit(Command::Devices(Ask::LinkStart))?;
+    let Reply::Code { link } = reply else { bail!("unexpected reply") };
+    if session.json {
+        json_line(&json!({ "link": link }))?;
+    } else {
+        if draw {
+            line(qr(&link)?)?;
+        }
+        line(&link)?;
+        line("\nOn the new device: teahouse device join CODE")?;
+    }
+    if no_wait {
+        return Ok(());
+    }
+    let digits = session.wait_for(CODE, || match session.linking()? {
+        Linking::Compare { digits } => Ok(Some(digits)),
+        Linking::Failed { why } => bail!("linking failed: {why}"),
+        Linking::Idle => bail!("linking was stopped"),
+        Linking::Waiting | Linking::Copying { .. } => Ok(None),
+    })?;
+    let Some(digits) = digits else { bail!("nobody used the code in time") };
+    if !same_digits(session, &digits)? {
+        session.submit(Command::Devices(Ask::LinkCancel))?;
+        bail!("the digits differ: somebody may sit in between, or the code was another one");
+    }
+    session.submit(Command::Devices(Ask::LinkConfirm))?;
+    let outcome = session.wait_for(COPY, || match session.linking()? {
+        Linking::Failed { why } => bail!("linking failed: {why}"),
+        Linking::Idle => Ok(Some(())),
+        _ => Ok(None),
+    })?;
+    match outcome {
+        Some(()) => done(session, "The device is linked."),
+        None => bail!("the new device did not finish in time"),
+    }
+}
+
+fn join(session: &Session) -> Result<()> {
+    let mut shown = String::new();
+    let outcome = session.wait_for(CODE + COPY, || {
+        let linking = session.linking()?;
+        let now = words(&linking);
+        if now != shown {
+            if session.json { json_line(&linking)? } else { line(&now)? }
+            shown = now;
+        }
+        match linking {
+            Linking::Failed { why } => bail!("linking failed: {why}"),
+            Linking::Idle => match session.identity()?.account {
+                Some(account) => Ok(Some(account)),
+                None => bail!("linking was stopped"),
+            },
+            _ => Ok(None),
+        }
+    })?;
+    let Some(account) = outcome else { bail!("linking did not finish in time") };
+    if session.json {
+        return json_line(&json!({ "account": account }));
+    }
+    line(format!("This device belongs to {} now.", tidy(&session.identity()?.name)))?;
+    if !session.attached() {
+        line("Start `teahouse run` to stay connected; older history goes on arriving.")?;
+    }
+    Ok(())
+}
+
+fn words(linking: &Linking) -> String {
+    match linking {
+        Linking::Idle => "No linking is under way.".into(),
+        Linking::Waiting => "Waiting for the other device.".into(),
+        Linking::Compare { digits } => {
+            format!("Both screens must show {digits}. If so, confirm on the old device.")
+        }
+        Linking::Copying { topics, envelopes } => {
+            format!("Copying: {envelopes} entries of {topics} chats so far.")
+        }
+        Linking::Failed { why } => format!("Linking failed: {why}"),
+    }
+}
+
+/// Asks whoever sits at the terminal. Without one, `device confirm` elsewhere is the answer.
+fn same_digits(session: &Session, digits: &str) -> Result<bool> {
+    if session.json || !std::io::stdin().is_terminal() {
+        let prompt = "`teahouse device confirm` if the other screen shows the same digits";
+        if session.json {
+            json_line(&json!({ "digits": digits }))?;
+        } else {
+            line(format!("{digits}: {prompt}"))?;
+        }
+        let answered = session.wait_for(CODE, || match session.linking()? {
+            Linking::Compare { .. } => Ok(None),
+            Linking::Failed { why } => bail!("linking failed: {why}"),
+            _ => Ok(Some(())),
+        })?;
+        if answered.is_none() {
+            bail!("nobody confirmed in time");
+        }
+        return Ok(true);
+    }
+    let mut out = std::io::stdout().lock();
+    write!(out, "{digits}\nDoes the new device show the same digits? [y/N] ")?;
+    out.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}

@@ -1,0 +1,196 @@
+//! The command line. Commands attach to the node that runs on the data folder, else they
+//! open the folder themselves.
+
+mod account;
+mod chat;
+mod device;
+mod group;
+mod people;
+mod relay;
+mod resolve;
+mod run;
+mod session;
+mod show;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Role};
+use crate::logging;
+use session::{Need, Session};
+
+/// Chats, groups and a community's relay, with nobody's permission.
+#[derive(Debug, Parser)]
+#[command(name = "teahouse", version, max_term_width = 100, after_help = "\
+Getting started:
+  teahouse init --name 'Li Wei'      make an account (write the 24 words down)
+  teahouse run                       run the node; leave it running
+  teahouse card --qr                 show this to a friend
+  teahouse add teahouse:card/…       or use the friend's card
+  teahouse send Bob 'good morning'
+  teahouse read Bob --follow
+  teahouse doctor                    why was something not delivered?
+
+CHAT and WHO are names, the beginnings of names, or at least four digits of an id.
+Logs go to standard error: RUST_LOG=info teahouse run")]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Cmd,
+}
+
+#[derive(Debug, Clone, Args)]
+struct Global {
+    /// The data folder [default: the user's data directory]
+    #[arg(long, global = true, value_name = "DIR", env = "TEAHOUSE_DATA")]
+    data: Option<PathBuf>,
+    /// Answer in JSON
+    #[arg(long, global = true)]
+    json: bool,
+    /// Forget unsynced writes when killed, as in a power cut (for tests)
+    #[arg(long, global = true, hide = true)]
+    lossy_disk: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Cmd {
+    /// Make an account on this device, offline
+    Init(account::Init),
+    /// Run a node until stopped
+    Run(run::Run),
+    /// Who I am, what is connected
+    Status,
+    /// Make a contact card for somebody
+    Card(people::Card),
+    /// Ask the owner of a card for contact, or join a community
+    Add(people::Add),
+    /// Who asks for contact; accept or decline
+    Requests(people::Requests),
+    /// Everybody known; remark, block, delete, verify
+    Contacts(people::Contacts),
+    /// The safety number with somebody
+    Safety(people::Safety),
+    /// List chats
+    Chats,
+    /// Write a message
+    Send(chat::Send),
+    /// Read messages
+    Read(chat::Read),
+    /// Put or take back a reaction
+    React(chat::React),
+    /// Take a message back
+    Recall(chat::Recall),
+    /// Send a message on to another chat
+    Forward(chat::Forward),
+    /// Let new messages disappear after a time
+    Timer(chat::Timer),
+    /// Groups
+    #[command(subcommand)]
+    Group(group::Group),
+    /// Devices of this account
+    #[command(subcommand)]
+    Device(device::Device),
+    /// Relays: use one, or run one
+    #[command(subcommand)]
+    Relay(relay::Relay),
+    /// Derive every list again from the signed log
+    Rebuild,
+    /// Find out what is wrong, verdict first (exit code 0 fine, 1 warning, 2 trouble)
+    Doctor,
+}
+
+/// Runs a command line, program name first. The desktop program calls this too.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(e) => {
+            let help = matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            let _ = e.print();
+            return if help { ExitCode::SUCCESS } else { ExitCode::from(2) };
+        }
+    };
+    logging::init();
+    match cli.execute() {
+        Ok(code) => code,
+        Err(e) => {
+            if !is_broken_pipe(&e) {
+                eprintln!("teahouse: {e:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whoever read our output has gone: not worth a word.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+impl Cli {
+    fn execute(self) -> Result<ExitCode> {
+        let global = &self.global;
+        match self.command {
+            Cmd::Init(c) => c.execute(global)?,
+            Cmd::Run(c) => c.execute(global)?,
+            Cmd::Status => account::status(&global.session(Need::Account)?)?,
+            Cmd::Card(c) => c.execute(&global.session(Need::Account)?)?,
+            Cmd::Add(c) => c.execute(&global.session(Need::Account)?)?,
+            Cmd::Requests(c) => c.execute(&global.session(Need::Account)?)?,
+            Cmd::Contacts(c) => c.execute(&global.session(Need::Account)?)?,
+            Cmd::Safety(c) => c.execute(&global.session(Need::Account)?)?,
+            Cmd::Chats => chat::list(&global.session(Need::Account)?)?,
+            Cmd::Send(c) => return c.execute(global),
+            Cmd::Read(c) => c.execute(global)?,
+            Cmd::React(c) => c.execute(&global.session(Need::Account)?)?,
+            Cmd::Recall(c) => c.execute(&global.session(Need::Account)?)?,
+            Cmd::Forward(c) => c.execute(&global.session(Need::Account)?)?,
+            Cmd::Timer(c) => c.execute(&global.session(Need::Account)?)?,
+            Cmd::Group(c) => c.execute(&global.session(Need::Account)?)?,
+            Cmd::Device(c) => c.execute(global)?,
+            Cmd::Relay(c) => c.execute(global)?,
+            Cmd::Rebuild => account::rebuild(&global.session(Need::Account)?)?,
+            Cmd::Doctor => return account::doctor(global),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Global {
+    fn data(&self, role: Role) -> Result<PathBuf> {
+        Ok(config::data_dir(self.data.clone(), role)?)
+    }
+
+    fn session(&self, need: Need) -> Result<Session> {
+        Session::open(self, need)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_use_is_told_by_the_exit_code() {
+        let code = |args: &[&str]| run(args.iter().map(OsString::from));
+        assert_eq!(code(&["teahouse", "no-such-thing"]), ExitCode::from(2));
+        assert_eq!(code(&["teahouse", "--help"]), ExitCode::SUCCESS);
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("nothing").display().to_string();
+        assert_eq!(code(&["teahouse", "--data", &dir, "chats"]), ExitCode::FAILURE);
+        assert!(!std::path::Path::new(&dir).exists(), "looking makes no folder");
+    }
+}

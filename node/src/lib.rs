@@ -1,0 +1,21 @@
+//! A Teahouse node: the deterministic core with what makes it run in the world.
+//!
+//! Reading order: [`runtime`] (how a node lives), [`handle`] (how it is used), [`watch`]
+//! (queries that follow the data), [`net`] (the network), [`roles`] (what `teahouse run`
+//! runs), [`api`] and [`client`] (the local HTTP API and who speaks it), [`cli`].
+
+pub mod api;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod doctor;
+pub mod handle;
+pub mod logging;
+pub mod metrics;
+pub mod net;
+pub mod roles;
+pub mod runtime;
+pub mod watch;
+
+pub use handle::{Handle, NodeError};
+pub use runtime::{NetworkConfig, Node, NodeConfig};

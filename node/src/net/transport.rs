@@ -1,0 +1,87 @@
+//! How bytes travel: QUIC, and TCP with Noise and Yamux, under one DNS resolver.
+
+use std::fmt;
+use std::time::Duration;
+
+use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::{Boxed, OrTransport};
+use libp2p::core::upgrade::Version;
+use libp2p::identity::Keypair;
+use libp2p::{PeerId, Transport, dns, noise, quic, relay, tcp, yamux};
+
+use super::NetError;
+
+/// A transport that yields authenticated, multiplexed connections.
+pub(super) type Secured = Boxed<(PeerId, StreamMuxerBox)>;
+
+/// Keeps address mappings alive in routers, which forget UDP after 30 s or more.
+const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(12);
+
+/// Milliseconds of silence after which a QUIC connection counts as lost.
+const QUIC_IDLE_MS: u32 = 30_000;
+
+/// Time for the handshake, and for opening a connection at all.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Most streams of one connection. A relay needs one per circuit and per long poll.
+const MAX_STREAMS: u32 = 256;
+
+fn setup(what: &'static str, why: impl fmt::Display) -> NetError {
+    let why = why.to_string();
+    NetError::Setup { what, why }
+}
+
+fn yamux() -> yamux::Config {
+    let mut config = yamux::Config::default();
+    config.set_max_num_streams(MAX_STREAMS as usize);
+    config
+}
+
+/// QUIC and TCP to numeric addresses.
+fn numeric(key: &Keypair) -> Result<Secured, NetError> {
+    let noise = noise::Config::new(key).map_err(|e| setup("noise", e))?;
+    // Port reuse, which hole punching needs, is chosen per dial and on by default.
+    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise)
+        .multiplex(yamux())
+        .timeout(HANDSHAKE)
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    let mut config = quic::Config::new(key);
+    config.handshake_timeout = HANDSHAKE;
+    config.max_idle_timeout = QUIC_IDLE_MS;
+    config.keep_alive_interval = QUIC_KEEP_ALIVE;
+    config.max_concurrent_stream_limit = MAX_STREAMS;
+    let quic = quic::tokio::Transport::new(config)
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    let both = OrTransport::new(quic, tcp);
+    Ok(both.map(|either, _| either.into_inner()).boxed())
+}
+
+/// Direct connections.
+pub(super) fn direct(key: &Keypair) -> Result<Secured, NetError> {
+    // The system's resolver only: there is no fallback to anybody's public one.
+    match dns::tokio::Transport::system(numeric(key)?) {
+        Ok(named) => Ok(named.boxed()),
+        Err(e) => {
+            tracing::info!("no resolver, so only numeric addresses work: {e}");
+            numeric(key)
+        }
+    }
+}
+
+/// Direct connections, and circuits through relays.
+pub(super) fn with_circuits(
+    key: &Keypair,
+) -> Result<(Secured, relay::client::Behaviour), NetError> {
+    let noise = noise::Config::new(key).map_err(|e| setup("noise", e))?;
+    let (circuits, behaviour) = relay::client::new(key.public().to_peer_id());
+    let circuits = circuits
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise)
+        .multiplex(yamux())
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    let both = OrTransport::new(circuits, direct(key)?);
+    let both = both.map(|either, _| either.into_inner()).boxed();
+    Ok((both, behaviour))
+}

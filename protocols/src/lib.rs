@@ -1,0 +1,27 @@
+//! Teahouse's wire: what is signed, sealed and sent, and the rules by which anybody can
+//! judge it. Pure: no I/O, no clock, no randomness of its own, no threads.
+//!
+//! Read in this order: [`codec`] (bytes ↔ values), [`sign`] (signatures and hashes),
+//! [`ids`], then identity ([`words`], [`account`], [`prekey`], [`card`], [`link`]), then
+//! topics ([`envelope`], [`membership`], [`epoch`]), then transport ([`inbox`], [`sync`],
+//! [`cursor`], [`mailbox`], [`pairing`]).
+
+pub mod account;
+pub mod card;
+pub mod codec;
+pub mod cursor;
+pub mod dag;
+pub mod envelope;
+pub mod epoch;
+pub mod ids;
+pub mod inbox;
+pub mod link;
+pub mod mailbox;
+pub mod membership;
+pub mod pairing;
+pub mod prekey;
+pub mod safety;
+pub mod seal;
+pub mod sign;
+pub mod sync;
+pub mod words;
