@@ -1,10 +1,18 @@
 //! Between the window and the node: actions go in and models come out, and neither side
 //! ever waits for the other.
 
+mod live;
+mod refresh;
+mod town;
+
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use teahouse_node::core::command::{Command, Reply};
 use teahouse_node::protocols::ids::{AccountId, TopicId};
+use teahouse_node::tokio::runtime::Builder;
+use teahouse_node::tokio::sync::{mpsc, watch};
 
 use crate::vm::{Model, Qr};
 
@@ -52,4 +60,90 @@ pub trait Link {
     fn model(&mut self) -> Arc<Model>;
     /// An answer that has come.
     fn answer(&mut self) -> Option<Answer>;
+}
+
+/// Actions and answers that wait at most.
+const QUEUE: usize = 256;
+
+/// Whose node the window shows.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// One's own data, in this folder.
+    Home(PathBuf),
+    /// The town.
+    Town,
+}
+
+/// The running other side: a thread with the node's runtime.
+pub struct Bridge {
+    /// `None` once the bridge is closed.
+    actions: Option<mpsc::Sender<Action>>,
+    answers: mpsc::Receiver<Answer>,
+    models: watch::Receiver<Arc<Model>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The other side's ends of the channels.
+struct Ports {
+    actions: mpsc::Receiver<Action>,
+    answers: mpsc::Sender<Answer>,
+    models: watch::Sender<Arc<Model>>,
+    /// Wakes the window.
+    wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Bridge {
+    /// Starts the node, which may take a moment: the model tells how far it is. `home` is
+    /// where [`Action::Home`] leads. `wake` is called whenever something came for the window.
+    pub fn start(
+        first: Source,
+        home: PathBuf,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> std::io::Result<Self> {
+        let (actions, action_port) = mpsc::channel(QUEUE);
+        let (answer_port, answers) = mpsc::channel(QUEUE);
+        let (model_port, models) = watch::channel(Arc::default());
+        let ports = Ports {
+            actions: action_port,
+            answers: answer_port,
+            models: model_port,
+            wake: Arc::new(wake),
+        };
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("teahouse-net")
+            .enable_all()
+            .build()?;
+        let thread = std::thread::Builder::new()
+            .name("teahouse-bridge".into())
+            .spawn(move || runtime.block_on(live::live(first, home, ports)))?;
+        Ok(Self { actions: Some(actions), answers, models, thread: Some(thread) })
+    }
+}
+
+impl Link for Bridge {
+    fn send(&mut self, action: Action) -> bool {
+        self.actions.as_ref().is_some_and(|a| a.try_send(action).is_ok())
+    }
+
+    fn model(&mut self) -> Arc<Model> {
+        Arc::clone(&self.models.borrow_and_update())
+    }
+
+    fn answer(&mut self) -> Option<Answer> {
+        self.answers.try_recv().ok()
+    }
+}
+
+impl Drop for Bridge {
+    /// Lets what was handed over become durable, and stops the node. Takes a few seconds at
+    /// most; the window is closed by then.
+    fn drop(&mut self) {
+        self.actions = None;
+        self.answers.close();
+        if let Some(thread) = self.thread.take() {
+            // A panic there was told on standard error.
+            let _ = thread.join();
+        }
+    }
 }

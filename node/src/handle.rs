@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use teahouse_core::command::{Command, Refusal, Reply};
-use teahouse_core::core::RebuildReport;
+use teahouse_core::Rebuilt;
 use teahouse_core::query;
 use teahouse_core::store::{ChangeSet, Reader, Snapshot, StorageError};
 use teahouse_protocols::ids::{AccountId, DeviceId, RelayId};
@@ -99,7 +99,7 @@ pub(crate) struct NetView {
 /// Asked of the core's thread.
 pub(crate) enum Request {
     Command(Command, oneshot::Sender<Result<Reply, Refusal>>),
-    Rebuild(oneshot::Sender<Result<RebuildReport, StorageError>>),
+    Rebuild(oneshot::Sender<Result<Rebuilt, StorageError>>),
 }
 
 /// What the core's thread and the handles share.
@@ -171,7 +171,7 @@ impl Handle {
     /// else meanwhile.
     pub fn rebuild(
         &self,
-    ) -> impl Future<Output = Result<RebuildReport, NodeError>> + Send + 'static {
+    ) -> impl Future<Output = Result<Rebuilt, NodeError>> + Send + 'static {
         let (reply, answer) = oneshot::channel();
         let sent = self.request(Request::Rebuild(reply));
         async move {

@@ -12,6 +12,8 @@
 mod batch;
 mod driver;
 mod outward;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,8 +23,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
-use teahouse_core::core::{Core, CoreError};
-use teahouse_core::env::Env;
+use teahouse_core::{Core, CoreError};
+use teahouse_core::Env;
 use teahouse_core::store::{OpenError, Store, StoreOptions};
 use teahouse_protocols::ids::Millis;
 use tokio::sync::mpsc;
@@ -72,6 +74,17 @@ pub fn default_listen(port: u16) -> Vec<String> {
         all.push(format!("/ip6/::/udp/{port}/quic-v1"));
         all.push(format!("/ip6/::/tcp/{port}"));
     }
+    all
+}
+
+/// Addresses in the order in which others should try them: those of this machine alone last,
+/// QUIC before TCP. Link-local ones are left out: they need a zone, which a multiaddress of
+/// ours doesn't name.
+pub(crate) fn best_first<'a>(addrs: impl IntoIterator<Item = &'a String>) -> Vec<String> {
+    let mut all: Vec<String> =
+        addrs.into_iter().filter(|a| !a.starts_with("/ip6/fe80:")).cloned().collect();
+    let loopback = |a: &str| a.starts_with("/ip4/127.") || a.starts_with("/ip6/::1/");
+    all.sort_by_key(|a| (loopback(a), a.starts_with("/ip6/"), a.contains("/tcp/")));
     all
 }
 

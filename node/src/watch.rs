@@ -51,6 +51,14 @@ static BY_TOPIC: [&Table; 12] = [
     &tables::MISSING_BODIES,
 ];
 
+/// A list of tables. References to statics can be put together only in a static.
+macro_rules! reads {
+    ($($t:ident),*) => {{
+        static READS: &[&Table] = &[$(&tables::$t),*];
+        READS
+    }};
+}
+
 impl View {
     /// All of them.
     pub const ALL: [Self; 9] = [
@@ -67,49 +75,15 @@ impl View {
 
     fn tables(self) -> &'static [&'static Table] {
         match self {
-            Self::Identity => &[&tables::ME, &tables::ACCOUNT_RECORDS],
-            Self::Chats => &[
-                &tables::TOPICS,
-                &tables::OPS,
-                &tables::MESSAGES,
-                &tables::RECALLS,
-                &tables::FIELDS,
-                &tables::CONTACTS,
-                &tables::REQUESTS,
-                &tables::READ_MARKS,
-                &tables::DRAFTS,
-                &tables::ACCOUNT_RECORDS,
-            ],
-            Self::Messages => &[
-                &tables::MESSAGES,
-                &tables::REACTIONS,
-                &tables::RECALLS,
-                &tables::ACKS,
-                &tables::DEPOSITS,
-                &tables::OPS,
-                &tables::NICKNAMES,
-                &tables::CONTACTS,
-                &tables::ACCOUNT_RECORDS,
-                &tables::RELAYS,
-            ],
-            Self::Members => &[
-                &tables::OPS,
-                &tables::NICKNAMES,
-                &tables::CONTACTS,
-                &tables::ACCOUNT_RECORDS,
-            ],
-            Self::Contacts => &[&tables::CONTACTS, &tables::REQUESTS, &tables::ACCOUNT_RECORDS],
-            Self::Devices => &[&tables::ME, &tables::ACCOUNT_RECORDS],
-            Self::Linking => &[&tables::LINKING],
-            Self::Relays => &[
-                &tables::RELAYS,
-                &tables::TOKENS,
-                &tables::TAGS,
-                &tables::DEPOSITS,
-                &tables::OUTBOX,
-                &tables::ACCOUNT_RECORDS,
-            ],
-            Self::Alarms => &[&tables::ALARMS],
+            Self::Identity => reads![ME, ACCOUNT_RECORDS],
+            Self::Chats => reads![TOPICS, OPS, MESSAGES, RECALLS, FIELDS, CONTACTS, REQUESTS, READ_MARKS, DRAFTS, ACCOUNT_RECORDS],
+            Self::Messages => reads![MESSAGES, REACTIONS, RECALLS, ACKS, DEPOSITS, OPS, NICKNAMES, CONTACTS, ACCOUNT_RECORDS, RELAYS],
+            Self::Members => reads![OPS, NICKNAMES, CONTACTS, ACCOUNT_RECORDS],
+            Self::Contacts => reads![CONTACTS, REQUESTS, ACCOUNT_RECORDS],
+            Self::Devices => reads![ME, ACCOUNT_RECORDS],
+            Self::Linking => reads![LINKING],
+            Self::Relays => reads![RELAYS, TOKENS, TAGS, DEPOSITS, OUTBOX, ACCOUNT_RECORDS],
+            Self::Alarms => reads![ALARMS],
         }
     }
 

@@ -1,6 +1,6 @@
 //! The chat list.
 
-use egui::{Id, RichText, ScrollArea, Ui};
+use egui::{RichText, ScrollArea, Ui};
 use teahouse_node::protocols::ids::TopicId;
 
 use crate::desk::{Desk, Go};
@@ -59,7 +59,7 @@ pub(crate) fn show(
             let draft = if chosen { "" } else { chat.draft.trim() };
             let line: String = draft.chars().take(200).collect();
             let response = ui
-                .push_id(Id::new(chat.topic.0), |ui| {
+                .push_id(chat.topic.0, |ui| {
                     Row {
                         id: chat.peer.map_or(chat.topic.0, |p| p.0),
                         title: &chat.title,

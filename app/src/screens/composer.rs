@@ -106,7 +106,7 @@ impl Composer {
                 ui.add(egui::Label::new(line).truncate());
             });
         }
-        let id = egui::Id::new(("composer", topic.0));
+        let id = egui::Id::unique(("composer", topic.0));
         // Asked before the field is drawn: it is then still focused by the key's own frame.
         let enter = ui.memory(|m| m.has_focus(id)) && !ime.busy && plain_enter(ui);
         let mut send = false;

@@ -1,6 +1,6 @@
 //! People: the list with its requests, and one person's card.
 
-use egui::{Id, Label, RichText, ScrollArea, Ui};
+use egui::{Label, RichText, ScrollArea, Ui};
 use teahouse_node::core::command::{Command, Contacts};
 use teahouse_node::core::view::ContactState;
 use teahouse_node::protocols::ids::AccountId;
@@ -67,7 +67,7 @@ pub(crate) fn list(
                 .inner_margin(egui::Margin::symmetric(16, 4))
                 .show(ui, |ui| section(ui, words));
             for person in people {
-                ui.push_id(Id::new(person.account.0), |ui| {
+                ui.push_id(person.account.0, |ui| {
                     let row = Row {
                         id: person.account.0,
                         title: &person.name,

@@ -73,7 +73,7 @@ impl Dialog {
 pub(crate) fn show(ui: &Ui, dialog: &mut Dialog, model: &Model, desk: &mut Desk) -> bool {
     let frame = Frame::window(ui.style()).inner_margin(20);
     let light = dialog.is_light();
-    let shown = Modal::new(Id::new("dialog")).frame(frame).show(ui.ctx(), |ui| {
+    let shown = Modal::new(Id::unique("dialog")).frame(frame).show(ui.ctx(), |ui| {
         ui.set_width(space::COLUMN.min(ui.ctx().content_rect().width() - 64.0));
         ui.spacing_mut().item_spacing.y = space::NORMAL;
         match dialog {

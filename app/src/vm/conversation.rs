@@ -122,18 +122,30 @@ pub struct ReactionRow {
     pub mine: bool,
 }
 
-/// Builds the rows of a conversation. `messages` are the newest, oldest first; `more` says
-/// whether there are older ones; `find` looks up quoted messages that are not among them.
+/// What else a conversation's rows depend on.
+#[derive(Debug)]
+pub struct Around<'a> {
+    /// The chat's members.
+    pub members: &'a [view::Member],
+    /// This account.
+    pub me: Option<AccountId>,
+    /// Whether there are older messages than those given.
+    pub more: bool,
+    /// The time.
+    pub now: Millis,
+    /// Where the clock is read.
+    pub zone: &'a Zone,
+}
+
+/// Builds the rows of a conversation. `messages` are the newest, oldest first; `find` looks
+/// up quoted messages that are not among them.
 pub fn conversation(
     chat: &view::Chat,
-    members: &[view::Member],
+    around: &Around<'_>,
     messages: &[view::Message],
-    more: bool,
     mut find: impl FnMut(MessageId) -> Option<view::Message>,
-    me: Option<AccountId>,
-    now: Millis,
-    zone: &Zone,
 ) -> Arc<Conversation> {
+    let Around { members, me, more, now, zone } = *around;
     let here: BTreeMap<MessageId, &view::Message> = messages.iter().map(|m| (m.id, m)).collect();
     let mut rows: Vec<MessageRow> = Vec::with_capacity(messages.len());
     let (mut day, mut author) = (None, None);
@@ -274,7 +286,9 @@ mod tests {
 
     fn build(messages: &[view::Message]) -> Arc<Conversation> {
         let zone = Zone::utc();
-        conversation(&group(), &[], messages, false, |_| None, None, 100 * HOUR, &zone)
+        let around =
+            Around { members: &[], me: None, more: false, now: 100 * HOUR, zone: &zone };
+        conversation(&group(), &around, messages, |_| None)
     }
 
     #[test]

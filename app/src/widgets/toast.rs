@@ -53,7 +53,7 @@ impl Toasts {
             return;
         }
         ctx.request_repaint_after_secs((next - now) as f32);
-        Area::new(Id::new("toasts"))
+        Area::new(Id::unique("toasts"))
             .order(Order::Tooltip)
             .anchor(Align2::CENTER_BOTTOM, vec2(0.0, -72.0))
             .interactable(false)

@@ -28,7 +28,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use problem::Problem;
 pub use relay::{Invited, RelayDrainRequest, RelayInviteRequest, RelayView};
-pub use routes::{MAX_MESSAGES, Place, Rebuilt, Safety};
+pub(crate) use routes::relay_troubles;
+pub use routes::{MAX_MESSAGES, Place, Rebuilt, Safety, Trouble};
 pub use sse::Touched;
 
 use crate::handle::Handle;
@@ -39,6 +40,8 @@ pub const MAX_BODY: usize = 1 << 20;
 
 /// A route: method, path as in the OpenAPI document, handler.
 struct Route {
+    /// For the test that holds document and routes together; `handler` knows it, too.
+    #[cfg_attr(not(test), expect(dead_code, reason = "read by the test"))]
     method: &'static str,
     path: &'static str,
     handler: MethodRouter,

@@ -8,9 +8,8 @@ use serde_json::json;
 use teahouse_core::command::{Command, Devices, Reply};
 
 use super::session::{Need, Session};
-use super::show::{bytes, json, line, short, tidy};
-use super::{Global, run};
-use crate::client::Client;
+use super::show::{json, line, moment, short, tidy};
+use super::{Global, relay};
 use crate::config::{self, Role};
 use crate::doctor::{self, DeviceFacts, Facts, Report, Verdict};
 use crate::handle::Health;
@@ -104,14 +103,17 @@ pub(super) fn status(session: &Session) -> Result<()> {
         line(format!("TROUBLE  nothing can be stored: {why}"))?;
     }
     for alarm in &alarms {
-        line(format!("ALARM    {}  {}", super::show::moment(alarm.time), tidy(&alarm.text)))?;
+        line(format!("ALARM    {}  {}", moment(alarm.time), tidy(&alarm.text)))?;
     }
     Ok(())
 }
 
 pub(super) fn rebuild(session: &Session) -> Result<()> {
-    let report = session.rebuild()?;
-    if session.json { json(&json!({ "report": report })) } else { line(report) }
+    let done = session.rebuild()?;
+    if session.json {
+        return json(&done);
+    }
+    line(format!("Rebuilt: {} entries of {} topics replayed.", done.envelopes, done.topics))
 }
 
 /// Prints the report; the exit code is the verdict.
@@ -143,8 +145,13 @@ fn examine(global: &Global) -> Result<Report> {
     match config::role_of(&data) {
         None => return Ok(facts.report()),
         Some(Role::Relay) => {
-            facts.running = Client::attach(&data)?.is_some();
-            facts.relay = Some(run::open_relay(&data, global)?.view()?);
+            match relay::Access::open(global, &data) {
+                Ok(relay) => {
+                    facts.running = relay.attached();
+                    facts.relay = Some(relay.view()?);
+                }
+                Err(e) => facts.broken = Some(format!("{e:#}")),
+            }
             return Ok(facts.report());
         }
         Some(Role::Device) => {}
@@ -168,6 +175,7 @@ fn examine(global: &Global) -> Result<Report> {
             status: session.status()?,
             identity: session.identity()?,
             relays: session.relays()?,
+            troubles: session.relay_troubles()?,
             alarms: session.alarms()?,
             undelivered,
         })
@@ -177,17 +185,4 @@ fn examine(global: &Global) -> Result<Report> {
         Err(e) => facts.broken = Some(format!("{e:#}")),
     }
     Ok(facts.report())
-}
-
-/// A relay's numbers in words.
-pub(super) fn relay_numbers(view: &crate::roles::relay::RelayView) -> Vec<String> {
-    let m = &view.mailbox;
-    vec![
-        format!("mailboxes {}, members admitted {}", m.tags, m.members),
-        format!("stored    {} of {} in {} items", bytes(m.bytes), bytes(view.max_bytes), m.items),
-        format!(
-            "since start: {} deposits, {} fetches, {} refusals; {} clients wait",
-            m.deposits, m.fetches, m.refusals, m.waits
-        ),
-    ]
 }

@@ -19,8 +19,15 @@ use super::Global;
 /// A code lives for ten minutes.
 const CODE: Duration = Duration::from_secs(10 * 60);
 
-/// How long copying may stand still.
-const COPY: Duration = Duration::from_secs(60 * 60);
+/// How long letting the new device in may take.
+const LETTING_IN: Duration = Duration::from_secs(60);
+
+/// History that stands still for so long has come.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// How long a fresh node may take to know its addresses, and to know all of them.
+const LISTENING: Duration = Duration::from_secs(5);
+const SETTLING: Duration = Duration::from_millis(300);
 
 /// Devices of this account.
 #[derive(Debug, Subcommand)]
@@ -129,6 +136,11 @@ fn link(session: &Session, draw: bool, no_wait: bool) -> Result<()> {
     if no_wait && !session.attached() {
         bail!("--no-wait needs a running node: start `teahouse run` first");
     }
+    if !session.attached() {
+        // The code names this device's addresses: wait until it has some.
+        session.wait_for(LISTENING, || Ok((!session.status()?.listen.is_empty()).then_some(())))?;
+        std::thread::sleep(SETTLING);
+    }
     let reply = session.submit(Command::Devices(Ask::LinkStart))?;
     let Reply::Code { link } = reply else { bail!("unexpected reply") };
     if session.json {
@@ -150,47 +162,63 @@ fn link(session: &Session, draw: bool, no_wait: bool) -> Result<()> {
         Linking::Waiting | Linking::Copying { .. } => Ok(None),
     })?;
     let Some(digits) = digits else { bail!("nobody used the code in time") };
-    if !same_digits(session, &digits)? {
-        session.submit(Command::Devices(Ask::LinkCancel))?;
-        bail!("the digits differ: somebody may sit in between, or the code was another one");
+    match compare(session, &digits)? {
+        Compared::Elsewhere => {}
+        Compared::Same => {
+            session.submit(Command::Devices(Ask::LinkConfirm))?;
+        }
+        Compared::Different => {
+            session.submit(Command::Devices(Ask::LinkCancel))?;
+            bail!("linking is stopped: where digits differ, somebody may sit in between");
+        }
     }
-    session.submit(Command::Devices(Ask::LinkConfirm))?;
-    let outcome = session.wait_for(COPY, || match session.linking()? {
+    let outcome = session.wait_for(LETTING_IN, || match session.linking()? {
         Linking::Failed { why } => bail!("linking failed: {why}"),
         Linking::Idle => Ok(Some(())),
         _ => Ok(None),
     })?;
     match outcome {
         Some(()) => done(session, "The device is linked."),
-        None => bail!("the new device did not finish in time"),
+        None => bail!("letting the device in did not finish in time"),
     }
 }
 
 fn join(session: &Session) -> Result<()> {
     let mut shown = String::new();
-    let outcome = session.wait_for(CODE + COPY, || {
-        let linking = session.linking()?;
-        let now = words(&linking);
+    let mut show = |linking: &Linking| -> Result<()> {
+        let now = words(linking);
         if now != shown {
-            if session.json { json_line(&linking)? } else { line(&now)? }
+            if session.json { json_line(linking)? } else { line(&now)? }
             shown = now;
         }
-        match linking {
-            Linking::Failed { why } => bail!("linking failed: {why}"),
-            Linking::Idle => match session.identity()?.account {
-                Some(account) => Ok(Some(account)),
-                None => bail!("linking was stopped"),
-            },
+        Ok(())
+    };
+    let account = session.wait_for(CODE, || {
+        let linking = session.linking()?;
+        show(&linking)?;
+        match (linking, session.identity()?.account) {
+            (Linking::Failed { why }, _) => bail!("linking failed: {why}"),
+            (_, Some(account)) => Ok(Some(account)),
+            (Linking::Idle, None) => bail!("linking was stopped"),
             _ => Ok(None),
         }
     })?;
-    let Some(account) = outcome else { bail!("linking did not finish in time") };
+    let Some(account) = account else { bail!("linking did not finish in time") };
+    // A running node goes on copying; this process ends, so it waits while history comes.
+    while !session.attached() {
+        let before = session.linking()?;
+        let moved = session.wait_for(QUIET, || Ok((session.linking()? != before).then_some(())))?;
+        show(&session.linking()?)?;
+        if moved.is_none() {
+            break;
+        }
+    }
     if session.json {
         return json_line(&json!({ "account": account }));
     }
     line(format!("This device belongs to {} now.", tidy(&session.identity()?.name)))?;
     if !session.attached() {
-        line("Start `teahouse run` to stay connected; older history goes on arriving.")?;
+        line("Start `teahouse run` to stay connected; what is missing goes on arriving.")?;
     }
     Ok(())
 }
@@ -209,29 +237,36 @@ fn words(linking: &Linking) -> String {
     }
 }
 
-/// Asks whoever sits at the terminal. Without one, `device confirm` elsewhere is the answer.
-fn same_digits(session: &Session, digits: &str) -> Result<bool> {
-    if session.json || !std::io::stdin().is_terminal() {
-        let prompt = "`teahouse device confirm` if the other screen shows the same digits";
-        if session.json {
-            json_line(&json!({ "digits": digits }))?;
-        } else {
-            line(format!("{digits}: {prompt}"))?;
+enum Compared {
+    Same,
+    Different,
+    /// Somebody confirmed by another command.
+    Elsewhere,
+}
+
+/// Asks whoever sits at the terminal. A script that is attached to a node may also confirm
+/// with `device confirm`.
+fn compare(session: &Session, digits: &str) -> Result<Compared> {
+    if session.json {
+        json_line(&json!({ "digits": digits }))?;
+    }
+    if session.attached() && (session.json || !std::io::stdin().is_terminal()) {
+        if !session.json {
+            line(format!("{digits}: if the other screen shows the same, `teahouse device confirm`"))?;
         }
         let answered = session.wait_for(CODE, || match session.linking()? {
             Linking::Compare { .. } => Ok(None),
             Linking::Failed { why } => bail!("linking failed: {why}"),
             _ => Ok(Some(())),
         })?;
-        if answered.is_none() {
-            bail!("nobody confirmed in time");
-        }
-        return Ok(true);
+        let Some(()) = answered else { bail!("nobody confirmed in time") };
+        return Ok(Compared::Elsewhere);
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = std::io::stderr().lock();
     write!(out, "{digits}\nDoes the new device show the same digits? [y/N] ")?;
     out.flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    let same = matches!(answer.trim().to_lowercase().as_str(), "y" | "yes");
+    Ok(if same { Compared::Same } else { Compared::Different })
 }

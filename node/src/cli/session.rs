@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use serde::de::DeserializeOwned;
 use teahouse_core::command::{Command, MessageId, Reply};
 use teahouse_core::query;
@@ -15,7 +15,7 @@ use teahouse_protocols::ids::{AccountId, TopicId};
 use tokio::runtime::Runtime;
 
 use super::Global;
-use crate::api::{MAX_MESSAGES, Place, Rebuilt, Safety};
+use crate::api::{MAX_MESSAGES, Place, Rebuilt, Safety, Trouble, relay_troubles};
 use crate::client::Client;
 use crate::config::{self, Role};
 use crate::handle::{NodeStatus, Subscription};
@@ -124,26 +124,17 @@ impl Session {
         })
     }
 
-    pub(super) fn rebuild(&self) -> Result<String> {
+    pub(super) fn rebuild(&self) -> Result<Rebuilt> {
         Ok(match &self.inner {
-            Inner::Remote(client) => {
-                client.post_within::<Rebuilt>("/v1/rebuild", &(), None)?.report
-            }
+            Inner::Remote(client) => client.post_within("/v1/rebuild", &(), None)?,
             Inner::Local { node, runtime, .. } => {
-                runtime.block_on(node.handle().rebuild())?.to_string()
+                runtime.block_on(node.handle().rebuild())?.into()
             }
         })
     }
 
     pub(super) fn identity(&self) -> Result<view::Identity> {
         self.read("/v1/identity", |s| query::identity(s))
-    }
-
-    /// This account; an error before there is one.
-    pub(super) fn account(&self) -> Result<AccountId> {
-        self.identity()?
-            .account
-            .ok_or_else(|| anyhow!("there is no account here yet: make one with `teahouse init`"))
     }
 
     pub(super) fn chats(&self) -> Result<Vec<view::Chat>> {
@@ -201,6 +192,10 @@ impl Session {
         self.read("/v1/relays", |s| query::relays(s))
     }
 
+    pub(super) fn relay_troubles(&self) -> Result<Vec<Trouble>> {
+        self.read("/v1/relays/troubles", relay_troubles)
+    }
+
     pub(super) fn alarms(&self) -> Result<Vec<view::Alarm>> {
         self.read("/v1/alarms", |s| query::alarms(s))
     }
@@ -255,7 +250,8 @@ impl Session {
             if left.is_zero() {
                 return Ok(None);
             }
-            changes.wait(left)?;
+            // What is no change of the data is noticed too.
+            changes.wait(left.min(Duration::from_millis(250)))?;
         }
     }
 }

@@ -85,7 +85,9 @@ pub(super) fn swarm(
         identify: identify::Behaviour::new(
             identify::Config::new("/teahouse/1".to_owned(), key.public())
                 .with_agent_version("teahouse".to_owned())
-                .with_hide_listen_addrs(true),
+                .with_hide_listen_addrs(true)
+                // Whom to dial where is the core's knowledge, not a stranger's claim.
+                .with_cache_size(0),
         ),
         ping: ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_secs(30))),
         relay_client,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use libp2p::{Multiaddr, PeerId};
 use tokio::time::Instant;
 
-use super::{MAX_ADDRS, MAX_KNOWN};
+use super::MAX_KNOWN;
 
 /// The first pause after a failed attempt; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -94,14 +94,9 @@ impl Book {
         Some(contact)
     }
 
-    /// Adds an address of a known peer that was found on the local network. The newest
-    /// ones are kept.
-    pub(super) fn found(&mut self, peer: PeerId, addr: Multiaddr) {
-        let contact = self.contacts.entry(peer).or_default();
-        if !contact.direct.contains(&addr) {
-            contact.direct.insert(0, addr);
-            contact.direct.truncate(MAX_ADDRS);
-        }
+    /// Makes room for a known peer that was found on the local network.
+    pub(super) fn found(&mut self, peer: PeerId) {
+        self.contacts.entry(peer).or_default();
     }
 
     pub(super) fn contact(&self, peer: &PeerId) -> Option<&Contact> {

@@ -86,6 +86,11 @@ impl Gate {
         self.known = known;
     }
 
+    /// Whether the connection is open.
+    pub(super) fn is_open(&self, id: ConnectionId) -> bool {
+        self.connections.contains_key(&id)
+    }
+
     /// All open connections.
     pub(super) fn status(&self) -> Vec<ConnectionStatus> {
         self.connections.values().map(|c| c.status).collect()

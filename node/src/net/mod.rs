@@ -8,13 +8,13 @@
 //!   sends derives it again.
 //! * Every queue is bounded, and a slow consumer slows its peers instead of growing
 //!   memory: a peer's frames are acknowledged when [`NetEvents`] has handed them out.
-//! * Mailbox requests travel over identities that are thrown away ([`mail`]), never over
+//! * Mailbox requests travel over identities that are thrown away (`mail`), never over
 //!   the device key.
 //!
-//! Reading order: this file (the interface), [`task`] (the loop that owns the swarm),
-//! [`session`] (order, windows, duplicates), [`outgoing`] (send queues), [`codec`] (the
-//! wire), [`gate`] (who may connect), [`book`] (whom to dial again, and when),
-//! [`behaviour`] and [`transport`] (how libp2p is put together).
+//! Reading order: this file (the interface), `task` (the loop that owns the swarm),
+//! `session` (order, windows, duplicates), `outgoing` (send queues), `codec` (the
+//! wire), `gate` (who may connect), `book` (whom to dial again, and when),
+//! `behaviour` and `transport` (how libp2p is put together).
 
 mod behaviour;
 mod book;
@@ -31,6 +31,7 @@ mod transport;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use libp2p::Multiaddr;
 use teahouse_protocols::ids::{DeviceId, RelayId};
@@ -421,6 +422,11 @@ impl NetEvents {
     /// The next event; `None` once the network has stopped. Safe to cancel.
     pub async fn recv(&mut self) -> Option<NetEvent> {
         self.staged.recv().await.map(Staged::into_event)
+    }
+
+    /// Polls for the next event; see [`recv`](Self::recv).
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<NetEvent>> {
+        self.staged.poll_recv(cx).map(|staged| staged.map(Staged::into_event))
     }
 
     /// The next event if one is there.

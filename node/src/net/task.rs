@@ -305,7 +305,10 @@ impl Task {
             SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
                 self.on_listener_closed(listener_id, reason);
             }
-            SwarmEvent::ExternalAddrConfirmed { .. } => self.tell_reachability(true),
+            // A circuit at a relay is an external address, too.
+            SwarmEvent::ExternalAddrConfirmed { address } if !is_circuit(&address) => {
+                self.tell_reachability(true);
+            }
             SwarmEvent::ExternalAddrExpired { .. } => self.tell_reachability(false),
             _ => {}
         }

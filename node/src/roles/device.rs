@@ -14,8 +14,8 @@ pub async fn run(
 ) -> Result<(), RunError> {
     let data = config.data.clone();
     let node = Node::start(config)?;
-    let api = announce(&data, Role::Device, &Serves::Device(node.handle().clone()), api_port);
-    let api = api.await?;
+    let serves = Serves::Device(node.handle().clone());
+    let api = announce(&data, Role::Device, &serves, api_port).await?;
     ready(&node, api.port());
     let by_itself = tokio::select! {
         () = told_to_stop() => false,

@@ -24,7 +24,7 @@ use crate::config::{self, ConfigError, RelayFile, Role};
 use crate::handle::Health;
 use crate::metrics::Metrics;
 use crate::net::{self, NetConfig, NetError, NetRole, RelayLimits};
-use crate::runtime::{StartError, Stop, os_env};
+use crate::runtime::{StartError, Stop, best_first, os_env};
 
 /// The port a relay listens on, unless told otherwise.
 pub const PORT: u16 = 4747;
@@ -238,9 +238,11 @@ impl RelayHandle {
     /// loopback ones last.
     fn addrs(&self) -> Vec<String> {
         let public = &self.shared.settings.public_addrs;
-        let mut addrs =
-            if public.is_empty() { self.shared.listen.load().to_vec() } else { public.clone() };
-        addrs.sort_by_key(|a| is_loopback(a));
+        let mut addrs = if public.is_empty() {
+            best_first(&**self.shared.listen.load())
+        } else {
+            public.clone()
+        };
         addrs.truncate(INVITE_ADDRS);
         addrs
     }
@@ -254,10 +256,6 @@ impl RelayHandle {
     pub async fn stopped(&self) {
         self.shared.ended.cancelled().await;
     }
-}
-
-fn is_loopback(addr: &str) -> bool {
-    addr.starts_with("/ip4/127.") || addr.starts_with("/ip6/::1/")
 }
 
 /// The relay's name: the public half of its key.
@@ -301,8 +299,8 @@ pub async fn run(
 ) -> Result<(), RunError> {
     let data = options.data.clone();
     let relay = RelayNode::start(options)?;
-    let api = announce(&data, Role::Relay, &Serves::Relay(relay.handle().clone()), api_port);
-    let api = api.await?;
+    let serves = Serves::Relay(relay.handle().clone());
+    let api = announce(&data, Role::Relay, &serves, api_port).await?;
     ready(&relay, api.port());
     let by_itself = tokio::select! {
         () = told_to_stop() => false,

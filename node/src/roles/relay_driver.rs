@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use teahouse_core::env::Env;
+use teahouse_core::Env;
 use teahouse_core::relay::{Relay, RelayInput, RelayOutputs};
 use teahouse_core::store::StorageError;
 use teahouse_protocols::codec;

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Wake};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use teahouse_core::core::Input;
+use teahouse_core::Input;
 use tokio::sync::mpsc;
 
 use crate::net::{NetEvent, NetEvents};

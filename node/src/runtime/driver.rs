@@ -8,15 +8,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use teahouse_core::command::{Refusal, Reply};
-use teahouse_core::core::{Core, Input, Outputs, RebuildReport};
-use teahouse_core::env::Env;
+use teahouse_core::{Core, Input, Outputs, Rebuilt};
+use teahouse_core::Env;
 use teahouse_core::store::{ChangeSet, StorageError};
 use teahouse_protocols::ids::Millis;
 use tokio::sync::{mpsc, oneshot};
 
 use super::batch::{Batch, Unpark, poll_events, poll_queue};
 use super::outward::Outward;
-use super::now;
+use super::{best_first, now};
 use crate::handle::{Health, Request, Shared};
 use crate::net::{NetCommand, NetEvent, NetEvents, NetHandle, SendError};
 
@@ -47,7 +47,7 @@ pub(super) struct Driver {
     first: VecDeque<Input>,
     wake: Option<Millis>,
     /// A rebuild that was asked for.
-    rebuild: Option<oneshot::Sender<Result<RebuildReport, StorageError>>>,
+    rebuild: Option<oneshot::Sender<Result<Rebuilt, StorageError>>>,
     /// Attempts to store that failed since the last that did not.
     failures: u32,
 }
@@ -95,9 +95,9 @@ impl Driver {
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let mut cx = Context::from_waker(&waker);
 
-        self.env.now = now();
-        let outputs = self.core.start(&mut self.env);
-        self.dispatch(outputs);
+        if let Err(error) = self.start() {
+            self.failed(&error);
+        }
         loop {
             let batch = self.gather(&mut cx);
             if !batch.is_empty() {
@@ -108,6 +108,14 @@ impl Driver {
         }
         self.close(&mut cx);
         shared.set_health(Health::Stopped);
+    }
+
+    /// Sends what must leave after opening.
+    fn start(&mut self) -> Result<(), StorageError> {
+        self.env.now = now();
+        let outputs = self.core.start(&mut self.env)?;
+        self.dispatch(outputs);
+        Ok(())
     }
 
     fn stopping(&self) -> bool {
@@ -225,7 +233,12 @@ impl Driver {
                 let _ = to.send(reply);
             }
         }
-        self.wake = wake;
+        // A batch names only the timers that it looked at: the earliest counts, and a tick
+        // looks at all of them.
+        self.wake = match (self.wake, wake) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
         let metrics = &self.shared.metrics;
         let Some(net) = &self.net else {
             // Nothing leaves; it is derived from tables again when a node with a network opens
@@ -296,7 +309,7 @@ impl Driver {
             NetEvent::Listening { addr } => {
                 let circuit = addr.contains("p2p-circuit");
                 let new = !circuit && view.listen.insert(addr);
-                new.then(|| Input::Reachable { addrs: view.listen.iter().cloned().collect() })
+                new.then(|| Input::Reachable { addrs: best_first(&view.listen) })
             }
             NetEvent::Reservation { relay, ok } => {
                 if ok {
@@ -324,7 +337,7 @@ impl Driver {
         input
     }
 
-    fn run_rebuild(&mut self, reply: oneshot::Sender<Result<RebuildReport, StorageError>>) {
+    fn run_rebuild(&mut self, reply: oneshot::Sender<Result<Rebuilt, StorageError>>) {
         self.env.now = now();
         let result = self.core.rebuild(&mut self.env);
         match &result {
@@ -365,14 +378,25 @@ impl Driver {
                 self.refuse_waiting(&why);
                 thread::park_timeout(left.min(Duration::from_millis(50)));
             }
-            match self.core.reopen() {
+            let again = self.core.reopen().map_err(|e| e.to_string());
+            match again.and_then(|()| self.resume().map_err(|e| e.to_string())) {
                 Ok(()) => return,
                 Err(e) => {
                     tracing::error!("the database can't be opened again: {e}");
-                    why = e.to_string();
+                    why = e;
                 }
             }
         }
+    }
+
+    /// Goes on after reopening: the core has forgotten who is connected.
+    fn resume(&mut self) -> Result<(), StorageError> {
+        self.start()?;
+        self.first.retain(|i| !matches!(i, Input::PeerUp { .. } | Input::PeerDown { .. }));
+        for &device in self.shared.net().peers.keys() {
+            self.first.push_front(Input::PeerUp { device });
+        }
+        Ok(())
     }
 
     fn refuse_waiting(&mut self, why: &str) {

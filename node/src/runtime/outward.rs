@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use teahouse_core::core::{MailOut, Peers};
+use teahouse_core::{MailOut, Peers};
 use teahouse_protocols::account::RelayAddr;
 use teahouse_protocols::ids::{DeviceId, RelayId};
 use tokio::sync::{mpsc, watch};
@@ -96,7 +96,7 @@ fn difference(last: &Peers, next: &Peers) -> Vec<NetCommand> {
 fn plain(relays: &[RelayAddr]) -> Vec<(RelayId, Vec<String>)> {
     relays
         .iter()
-        .map(|r| (r.id, r.addrs.iter().map(ToString::to_string).collect()))
+        .map(|r| (r.id, r.addrs.iter().map(|a| (**a).to_owned()).collect()))
         .collect()
 }
 

@@ -5,7 +5,7 @@ use teahouse_protocols::ids::{Millis, Tag};
 
 use super::RelayConfig;
 use super::decide::{IDLE_DAYS, Tx};
-use super::store::{CODES, DAY, DUE, DUE_TAG, HEADS, Head, TAGS, TagRow, Totals, due_key};
+use super::store::{CODES, DAY, DUE, DUE_TAG, HEADS, Head, TAGS, TagRow, due_key};
 use crate::store::{KeyRange, KeyReader, Read, ReadExt, StorageError};
 
 /// Items removed in one step, at most.
@@ -87,20 +87,13 @@ impl Tx<'_> {
 
 /// The time of the next piece of work, by the relay's clock; now or earlier when there is
 /// some already.
-pub(super) fn next(
-    read: &dyn Read,
-    config: &RelayConfig,
-    totals: &Totals,
-) -> Result<Option<Millis>, StorageError> {
+pub(super) fn next(read: &dyn Read, config: &RelayConfig) -> Result<Option<Millis>, StorageError> {
     let expiry = match read.first(&HEADS, &[])? {
         None => None,
         Some((key, _)) => {
             let at = KeyReader::new(&HEADS, &key).u64()?;
-            // An item whose time is over and that is still there was left by a full piece of
-            // work: it goes at once.
-            let over = at < oldest(config, totals.clock);
             let expires = at.saturating_add(u64::from(config.keep_days) * DAY).saturating_add(1);
-            Some(if over { totals.clock } else { expires.div_ceil(ROUND).saturating_mul(ROUND) })
+            Some(expires.div_ceil(ROUND).saturating_mul(ROUND))
         }
     };
     let due = match read.first(&DUE, &[])? {

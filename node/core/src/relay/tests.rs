@@ -105,7 +105,8 @@ impl Bench {
 
     fn fetch(&mut self, session: u64, reads: &[(&SigningKey, u64)], wait: bool) -> Request {
         let challenge = self.hello(session);
-        let reads: Vec<_> = reads.iter().map(|(key, after)| read(key, *after, &challenge)).collect();
+        let reads: Vec<_> =
+            reads.iter().map(|(key, after)| read(key, *after, &challenge)).collect();
         Request::Fetch { reads: reads.try_into().unwrap(), wait }
     }
 

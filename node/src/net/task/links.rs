@@ -15,14 +15,14 @@ use teahouse_protocols::ids::{DeviceId, RelayId};
 
 use super::super::book::Backoff;
 use super::super::codec::Answer;
-use super::super::key::{Short, key_of, peer_id, without_peer};
+use super::super::key::{Short, key_of, peer_id};
 use super::super::session::{Receiver, Sender};
 use super::super::{MAX_RELAYS, NetEvent, parse_addrs};
 use super::{Task, Timer};
 
 /// Superfluous connections live this long, so that both sides have noticed the better one
 /// and what is in flight arrives.
-const TIDY: Duration = Duration::from_secs(3);
+const TIDY: Duration = Duration::from_secs(1);
 
 /// Time for a relay to answer a request for a reservation.
 const RESERVE: Duration = Duration::from_secs(30);
@@ -105,22 +105,20 @@ impl Task {
             self.schedule_redial(peer, Some(Duration::from_secs(1)));
             return;
         }
-        let mut started = false;
-        if !contact.direct.is_empty() {
-            let condition = match connected {
-                // A circuit may be replaced by something better.
-                Some(_) => PeerCondition::NotDialing,
-                None => PeerCondition::DisconnectedAndNotDialing,
-            };
-            let opts = DialOpts::peer_id(peer)
-                .condition(condition)
-                .addresses(contact.direct.clone())
-                .extend_addresses_through_behaviour()
-                .build();
-            started |= going(&self.swarm.dial(opts));
-        }
+        let opts = DialOpts::peer_id(peer);
+        let opts = if connected.is_some() {
+            // A circuit may be replaced by something better.
+            let opts = opts.condition(PeerCondition::NotDialing);
+            opts.addresses(contact.direct.clone()).build()
+        } else {
+            // Addresses found on the local network come through the behaviour.
+            let opts = opts.addresses(contact.direct.clone());
+            opts.extend_addresses_through_behaviour().build()
+        };
+        let relays = contact.relays.clone();
+        let mut started = going(&self.swarm.dial(opts));
         if connected.is_none() {
-            for relay in contact.relays.clone() {
+            for relay in relays {
                 started |= if self.swarm.is_connected(&relay) {
                     self.dial_circuit(peer, relay)
                 } else {
@@ -211,9 +209,9 @@ impl Task {
     /// Peers on the local network: only known ones are of interest.
     pub(super) fn on_found(&mut self, found: Vec<(PeerId, Multiaddr)>) {
         let mut peers = BTreeSet::new();
-        for (peer, addr) in found {
+        for (peer, _) in found {
             if self.book.is_known(&peer) {
-                self.book.found(peer, without_peer(addr));
+                self.book.found(peer);
                 peers.insert(peer);
             }
         }
@@ -316,23 +314,19 @@ impl Task {
         }
     }
 
-    /// Closes circuits beside a direct connection, and all direct ones but one. Both sides
-    /// must choose the same: it is the first that the smaller name has dialled, or else the
-    /// first of the other's, and each closes only what it has dialled itself.
+    /// Closes circuits beside a direct connection, and all of the better kind but one. Both
+    /// sides must choose the same: it is the first that the smaller name has dialled, or
+    /// else the first of the other's, and each closes only what it has dialled itself.
     pub(super) fn on_tidy(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get(&id) else {
             return;
         };
-        let direct = || peer.links.iter().filter(|(_, l)| !l.relayed);
-        if direct().next().is_none() {
-            return;
-        }
-        let circuits = peer.links.iter().filter(|(_, l)| l.relayed);
-        let mut close: Vec<_> = circuits.map(|(c, _)| *c).collect();
-        let theirs_stays = *self.swarm.local_peer_id() > id && direct().any(|(_, l)| !l.dialled);
-        let mine = direct().filter(|(_, l)| l.dialled).map(|(c, _)| *c);
-        close.extend(mine.skip(usize::from(!theirs_stays)));
-        for connection in close {
+        let relayed = peer.links.values().all(|l| l.relayed);
+        let good = || peer.links.iter().filter(|(_, l)| l.relayed == relayed);
+        let theirs_stays = *self.swarm.local_peer_id() > id && good().any(|(_, l)| !l.dialled);
+        let mine = good().filter(|(_, l)| l.dialled).skip(usize::from(!theirs_stays));
+        let worse = peer.links.iter().filter(|(_, l)| l.relayed != relayed);
+        for connection in worse.chain(mine).map(|(c, _)| *c).collect::<Vec<_>>() {
             self.swarm.close_connection(connection);
         }
     }

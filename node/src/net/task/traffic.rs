@@ -91,7 +91,9 @@ impl Task {
                     }
                     Answer::Reset => {
                         if peer.sender.failed(&request_id) {
+                            let failures = peer.sender.failures + 1;
                             self.restart_session(id);
+                            self.hold_back(id, failures);
                         }
                     }
                 }
@@ -117,18 +119,26 @@ impl Task {
             | OutboundFailure::ConnectionClosed
             | OutboundFailure::DialFailure => self.pump(id),
             OutboundFailure::Io(_) | OutboundFailure::UnsupportedProtocols => {
-                peer.sender.failures += 1;
-                let failures = peer.sender.failures;
-                if failures >= MAX_FAILURES {
-                    tracing::debug!("giving {} up: {error}", Short(&id));
-                    // An error says that it is already gone.
-                    let _ = self.swarm.disconnect_peer_id(id);
-                    return;
-                }
-                peer.sender.paused = true;
-                let pause = FAILURE_PAUSE * (1 << failures);
-                self.timers.add(pause, Timer::Resume(id));
+                tracing::debug!("a batch for {} failed: {error}", Short(&id));
+                let failures = peer.sender.failures + 1;
+                self.hold_back(id, failures);
             }
+        }
+    }
+
+    /// Waits before sending to a peer again, longer after each failure in a row, and gives
+    /// it up in the end.
+    fn hold_back(&mut self, id: PeerId, failures: u32) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        peer.sender.failures = failures;
+        peer.sender.paused = true;
+        if failures < MAX_FAILURES {
+            self.timers.add(FAILURE_PAUSE * (1 << failures), Timer::Resume(id));
+        } else {
+            // An error says that it is already gone.
+            let _ = self.swarm.disconnect_peer_id(id);
         }
     }
 
@@ -213,6 +223,10 @@ impl Task {
     }
 
     fn on_mail(&mut self, connection: ConnectionId, mail: Mail, channel: ResponseChannel<Mail>) {
+        if !self.swarm.behaviour().gate.is_open(connection) {
+            // It closed while the request was on its way here.
+            return;
+        }
         let limit = self.relay.unwrap_or(0);
         if self.asked.len() >= limit || self.staged.len() >= STAGED_BUSY {
             tracing::debug!("a mailbox request was refused: too many are waiting");

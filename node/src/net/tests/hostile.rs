@@ -79,7 +79,7 @@ impl Hostile {
         let behaviour = request_response::Behaviour::new(protocols, config);
         let transport = direct(&keypair).unwrap();
         let me = keypair.public().to_peer_id();
-        let config = swarm_config(Duration::from_secs(60));
+        let config = swarm_config(Duration::from_mins(1));
         Self {
             swarm: Swarm::new(transport, behaviour, me, config),
             target: super::super::key::peer_id(&target.key).unwrap(),
@@ -143,7 +143,7 @@ async fn garbage_closes_its_stream_and_harms_nothing() {
         honest(start, &[b"fine", b""]),
         batch(start, 8, &[200, 0, 0, 0, 1, 2, 3, 4]),
         batch(start, 8, &[255, 255, 255, 255, 1, 2, 3, 4]),
-        honest(start, &[&[1][..]; 1_025]),
+        honest(start, &vec![&[1][..]; 1_025]),
         // Acknowledged beyond itself.
         honest([5, 0, 1, 2], &[b"x"]),
     ];

@@ -80,7 +80,7 @@ async fn a_circuit_gives_way_to_a_direct_connection() {
     };
     timeout(PATIENCE, direct).await.unwrap();
     let started = Instant::now();
-    while started.elapsed() < Duration::from_secs(4) {
+    while started.elapsed() < Duration::from_millis(1_500) {
         send(&a.handle, peer, numbered(sent)).await;
         sent += 1;
         sleep(Duration::from_millis(5)).await;
@@ -161,7 +161,7 @@ async fn a_mailbox_request_does_not_show_the_device_key() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mailbox_failures_are_told_apart() {
-    let mut relay = Node::relay(50, &[QUIC]).await;
+    let mut relay = Node::relay(50, &[TCP]).await;
     let mut a = Node::device(1, &[]).await;
     let failed = |id, error| NetEvent::MailReply { id, result: Err(error) };
 

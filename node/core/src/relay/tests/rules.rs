@@ -37,7 +37,8 @@ fn hello_gives_one_challenge_per_session() {
     assert_eq!(name.len(), 63);
 
     b.step(vec![RelayInput::SessionClosed { session: 1 }]);
-    let fetch = Request::Fetch { reads: vec![read(&key(1), 0, &first)].try_into().unwrap(), wait: false };
+    let fetch =
+        Request::Fetch { reads: vec![read(&key(1), 0, &first)].try_into().unwrap(), wait: false };
     assert_eq!(b.ask(1, &fetch), no(Refusal::NoSession));
     assert_ne!(b.hello(1), first);
     assert_eq!(b.ask(1, &fetch), no(Refusal::BadProof));
@@ -133,7 +134,9 @@ fn the_kind_decides_who_may_deposit() {
     assert_eq!(b.ask(1, &deposit(&topic, one(), stolen)), no(Refusal::BadProof));
     assert_eq!(b.ask(1, &write(&topic, one())), deposited(1));
 
-    for (right, last) in [Right::None, Right::Invite([5; 16]), Right::Member(BAD)].into_iter().zip(1..) {
+    for (right, last) in
+        [Right::None, Right::Invite([5; 16]), Right::Member(BAD)].into_iter().zip(1..)
+    {
         let one = vec![item(&[last as u8])];
         assert_eq!(b.ask(1, &deposit(&inbox, one, right)), deposited(last));
     }
@@ -319,7 +322,7 @@ fn many_deletions_come_in_pieces() {
     let mut b = bench();
     b.open(&key(1), TagKind::Inbox);
     let delete = Some(secret_hash(&[4; 32]));
-    for chunk in (0..DELETES_AT_ONCE as u32 + 1).collect::<Vec<_>>().chunks(256) {
+    for chunk in (0..=DELETES_AT_ONCE as u32).collect::<Vec<_>>().chunks(256) {
         let all = chunk.iter().map(|n| Item { delete, ..item(&n.to_be_bytes()) }).collect();
         b.ask(1, &deposit(&key(1), all, Right::None));
     }
@@ -378,7 +381,7 @@ fn items_and_tags_expire_and_indices_go_on() {
 fn expiry_is_done_in_pieces_and_asks_to_be_woken() {
     let mut b = bench();
     b.open(&key(1), TagKind::Inbox);
-    for chunk in (0..ITEMS_AT_ONCE as u32 + 1).collect::<Vec<_>>().chunks(256) {
+    for chunk in (0..=ITEMS_AT_ONCE as u32).collect::<Vec<_>>().chunks(256) {
         let all = chunk.iter().map(|n| item(&n.to_be_bytes())).collect();
         b.ask(1, &deposit(&key(1), all, Right::None));
     }
@@ -462,6 +465,7 @@ fn a_failed_commit_is_answered_by_nothing() {
     assert!(b.try_step(vec![input.clone()]).is_err());
     assert_eq!(b.relay.status(), before);
     assert_eq!(b.try_step(vec![input]), Err(StorageError::NeedsReopen));
+    assert_eq!(b.try_step(vec![]), Err(StorageError::NeedsReopen));
     b.relay.reopen().unwrap();
     assert_eq!(b.read(&key(1), 0), [(1, vec![1])]);
     assert_eq!(b.ask(1, &put(2)), deposited(2));
@@ -473,9 +477,8 @@ fn a_batch_is_one_commit() {
     b.open(&key(1), TagKind::Topic);
     let syncs = |b: &mut Bench, range: std::ops::Range<u32>| {
         let before = b.disk.counters().syncs;
-        let batch = range
-            .map(|n| b.request(1, &write(&key(1), vec![item(&n.to_be_bytes())])))
-            .collect();
+        let batch =
+            range.map(|n| b.request(1, &write(&key(1), vec![item(&n.to_be_bytes())]))).collect();
         let out = b.step(batch);
         assert!(decoded(&out).iter().all(|(_, r)| matches!(r, Reply::Deposited { .. })));
         b.disk.counters().syncs - before
@@ -527,15 +530,16 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
             wait: true,
         }),
     ];
-    let spoilt = (prop::sample::select(good), any::<prop::sample::Index>(), any::<u8>(), any::<bool>())
-        .prop_map(|(mut bytes, at, with, cut)| {
-            let at = at.index(bytes.len());
-            bytes[at] = with;
-            if cut {
-                bytes.truncate(at);
-            }
-            bytes
-        });
+    let spoilt =
+        (prop::sample::select(good), any::<prop::sample::Index>(), any::<u8>(), any::<bool>())
+            .prop_map(|(mut bytes, at, with, cut)| {
+                let at = at.index(bytes.len());
+                bytes[at] = with;
+                if cut {
+                    bytes.truncate(at);
+                }
+                bytes
+            });
     prop_oneof![prop::collection::vec(any::<u8>(), 0..64), spoilt]
 }
 

@@ -1,0 +1,200 @@
+//! The bridge's life: opens a node, hands commands over, and refreshes the model when the
+//! node's data change.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use teahouse_node::core::command::{Command, Reply};
+use teahouse_node::core::store::ChangeSet;
+use teahouse_node::protocols::ids::Millis;
+use teahouse_node::tokio::task::{JoinSet, spawn_blocking};
+use teahouse_node::tokio::time::{Instant, sleep_until, timeout};
+use teahouse_node::tokio;
+use teahouse_node::{Handle, NetworkConfig, Node, NodeConfig, config};
+
+use super::refresh::{Focus, refresh};
+use super::{Action, Answer, Ports, Source, town};
+use crate::vm::{Model, Qr, Stage, Zone};
+
+/// Models follow each other no faster than this: a screen shows 60 a second, and a node
+/// that catches up commits hundreds.
+const PACE: Duration = Duration::from_millis(33);
+/// How long commands may still become durable after the window was closed.
+const LAST_COMMANDS: Duration = Duration::from_secs(5);
+
+/// Runs until the window closes its end.
+pub(super) async fn live(first: Source, home: PathBuf, mut ports: Ports) {
+    let mut next = Some(first);
+    while let Some(source) = next {
+        let demo = matches!(source, Source::Town);
+        ports.publish(Model { demo, ..Model::default() });
+        // Opening reads the disk; it also needs the runtime's context, which these threads have.
+        let opened = spawn_blocking(move || open(source)).await;
+        let opened = opened.unwrap_or_else(|_| Err("it crashed while starting".into()));
+        let step = match opened {
+            Ok((handle, keep)) => {
+                let step = with_node(&handle, demo, &mut ports).await;
+                // Stopping waits for the node's threads.
+                let _ = spawn_blocking(move || drop(keep)).await;
+                step
+            }
+            Err(why) => without_node(why, demo, &mut ports).await,
+        };
+        next = match step {
+            Step::Home => Some(Source::Home(home.clone())),
+            Step::Town => Some(Source::Town),
+            Step::End => None,
+        };
+    }
+}
+
+/// Where to go from here.
+enum Step {
+    Home,
+    Town,
+    End,
+}
+
+fn open(source: Source) -> Result<(Handle, town::Keep), String> {
+    match source {
+        Source::Town => town::start(),
+        Source::Home(data) => {
+            let network = Some(NetworkConfig::default());
+            let store = config::store_options(false);
+            let node = Node::start(NodeConfig { data, store, network });
+            let node = node.map_err(|e| e.to_string())?;
+            Ok((node.handle().clone(), Box::new(node)))
+        }
+    }
+}
+
+/// Nothing can be done but to look elsewhere.
+async fn without_node(why: String, demo: bool, ports: &mut Ports) -> Step {
+    ports.publish(Model { demo, stage: Stage::Broken(why.clone()), ..Model::default() });
+    loop {
+        match ports.actions.recv().await {
+            None => return Step::End,
+            Some(Action::Home) => return Step::Home,
+            Some(Action::Town) => return Step::Town,
+            Some(Action::Submit { ticket, .. }) => {
+                let answer = Answer { ticket, result: Err(why.clone()), qr: None };
+                // The window reads its answers, or it is gone.
+                let _ = ports.answers.send(answer).await;
+                (ports.wake)();
+            }
+            Some(Action::Show { .. } | Action::Person(_)) => {}
+        }
+    }
+}
+
+async fn with_node(handle: &Handle, demo: bool, ports: &mut Ports) -> Step {
+    let zone = Arc::new(Zone::system());
+    // Subscribed before the first query runs: nothing falls in between.
+    let mut changes = handle.changes();
+    let mut dirty = Some(ChangeSet::everything());
+    let mut focus = Focus::default();
+    let mut model = Model { demo, ..Model::default() };
+    let mut commands = JoinSet::new();
+    let mut not_before = Instant::now();
+    let mut midnight = next_midnight(&zone);
+    let step = loop {
+        tokio::select! {
+            biased;
+            action = ports.actions.recv() => match action {
+                None => break Step::End,
+                Some(Action::Home) => break Step::Home,
+                Some(Action::Town) => break Step::Town,
+                Some(Action::Submit { ticket, command }) => {
+                    commands.spawn(submit(handle.clone(), ticket, command, ports));
+                }
+                Some(Action::Show { topic, limit }) => {
+                    focus.conversation = topic.map(|topic| (topic, limit));
+                    focus.moved = true;
+                    dirty.get_or_insert_default();
+                    not_before = Instant::now();
+                }
+                Some(Action::Person(account)) => {
+                    focus.person = account;
+                    focus.moved = true;
+                    dirty.get_or_insert_default();
+                    not_before = Instant::now();
+                }
+            },
+            more = changes.next() => match more {
+                Some(more) => dirty.get_or_insert_default().merge(&more),
+                None => {
+                    let why = "the node has stopped".into();
+                    return without_node(why, demo, ports).await;
+                }
+            },
+            () = sleep_until(not_before), if dirty.is_some() => {
+                let touched = dirty.take().unwrap_or_default();
+                let (handle, zone) = (handle.clone(), Arc::clone(&zone));
+                let (was, looking) = (model.clone(), focus.clone());
+                focus.moved = false;
+                // Queries read the disk.
+                let new = spawn_blocking(move || {
+                    refresh(&handle, &was, &looking, &touched, now(), &zone)
+                });
+                match new.await {
+                    Ok(Ok(Some(new))) => {
+                        model = new;
+                        ports.publish(model.clone());
+                    }
+                    Ok(Ok(None)) => {}
+                    Ok(Err(e)) => {
+                        ports.publish(Model { stage: Stage::Broken(e), ..model.clone() });
+                    }
+                    Err(_) => break Step::End,
+                }
+                not_before = Instant::now() + PACE;
+            }
+            () = sleep_until(midnight) => {
+                // "Today" has become "yesterday".
+                dirty = Some(ChangeSet::everything());
+                midnight = next_midnight(&zone);
+            }
+            Some(_) = commands.join_next(), if !commands.is_empty() => {}
+        }
+    };
+    let _ = timeout(LAST_COMMANDS, commands.join_all()).await;
+    step
+}
+
+/// Hands a command to the node at once; its answer follows when the future is run.
+fn submit(
+    handle: Handle,
+    ticket: u64,
+    command: Command,
+    ports: &Ports,
+) -> impl Future<Output = ()> + Send + 'static + use<> {
+    let (answers, wake) = (ports.answers.clone(), Arc::clone(&ports.wake));
+    let answer = handle.submit(command);
+    async move {
+        let result = answer.await.map_err(|e| e.to_string());
+        let qr = match &result {
+            Ok(Reply::Card { link } | Reply::Code { link }) => Qr::encode(link).map(Arc::new),
+            _ => None,
+        };
+        // Fails when the window is closed: then nobody wants to know.
+        let _ = answers.send(Answer { ticket, result, qr }).await;
+        wake();
+    }
+}
+
+fn now() -> Millis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn next_midnight(zone: &Zone) -> Instant {
+    Instant::now() + Duration::from_millis(zone.until_midnight(now()))
+}
+
+impl Ports {
+    fn publish(&self, model: Model) {
+        self.models.send_replace(Arc::new(model));
+        (self.wake)();
+    }
+}
