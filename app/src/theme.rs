@@ -197,7 +197,7 @@ fn visuals(theme: Theme, t: &Tokens) -> Visuals {
     for (state, fill, edge) in [
         (&mut w.noninteractive, t.list, t.line),
         (&mut w.inactive, t.button, t.line),
-        (&mut w.hovered, t.chosen, t.accent),
+        (&mut w.hovered, t.chosen, t.weak),
         (&mut w.active, t.chosen, t.accent),
         (&mut w.open, t.chosen, t.line),
     ] {

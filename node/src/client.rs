@@ -17,7 +17,7 @@ use crate::config::{self, ConfigError, Role};
 const MAX_ANSWER: u64 = 64 << 20;
 
 /// How long a command may take. A batch takes milliseconds; a full disk answers at once.
-const COMMAND: Duration = Duration::from_secs(60);
+const COMMAND: Duration = Duration::from_mins(1);
 
 /// How long a node may take to show that it is there.
 const PROBE: Duration = Duration::from_secs(5);
@@ -124,8 +124,7 @@ impl Client {
             .header("content-type", "application/json")
             .body(body.unwrap_or_default())
             .map_err(|e| unreachable(&e))?;
-        let request =
-            self.agent.configure_request(request).timeout_global(within).build();
+        let request = self.agent.configure_request(request).timeout_global(within).build();
         self.agent.run(request).map_err(|e| unreachable(&e))
     }
 }
@@ -200,7 +199,8 @@ mod tests {
 
     #[test]
     fn events_are_read_around_comments() {
-        let text = ": hello\n\nevent: touched\ndata: {\"a\":1}\nid: 7\n\n:\n\nevent:resync\nid:9\n\n";
+        let text =
+            ": hello\n\nevent: touched\ndata: {\"a\":1}\nid: 7\n\n:\n\nevent:resync\nid:9\n\n";
         let stream = EventStream { lines: Box::new(text.as_bytes()) };
         let all: Vec<_> = stream.map(|e| (e.event, e.id, e.data)).collect();
         let line = |a: &str, b: &str, c: &str| (a.to_owned(), b.to_owned(), c.to_owned());

@@ -209,8 +209,16 @@ impl Facts {
     }
 
     fn device(&self, d: &DeviceFacts, out: &mut Findings) {
+        // First, because it is what people ask: the summary is the first of the worst.
+        for waiting in &d.undelivered {
+            self.waiting(d, waiting, out);
+        }
         if self.running {
-            out.fine(format!("a node runs, {} devices are connected", d.status.peers.len()));
+            let connected = match d.status.peers.len() {
+                1 => "1 device is connected".to_owned(),
+                n => format!("{n} devices are connected"),
+            };
+            out.fine(format!("a node runs, {connected}"));
         } else {
             out.warn("no node runs, so nothing is sent or received: `teahouse run`".into());
         }
@@ -227,9 +235,6 @@ impl Facts {
             out.trouble("the account's root key was changed twice at once".into());
         }
         self.relays(d, out);
-        for waiting in &d.undelivered {
-            self.waiting(d, waiting, out);
-        }
         if let Some(newest) = d.alarms.iter().max_by_key(|a| a.time) {
             let n = d.alarms.len();
             let noun = if n == 1 { "alarm" } else { "alarms" };
@@ -514,10 +519,16 @@ mod tests {
             d.undelivered = vec![waiting(1, 1)];
         });
         assert_eq!(report.verdict, Verdict::Warning);
-        assert!(report.findings.iter().any(|f| f.text == "1 message to Bob waits, because no node runs"));
+        assert!(
+            report
+                .findings
+                .iter()
+                .any(|f| f.text == "1 message to Bob waits, because no node runs")
+        );
 
         let report = with(|_, d| {
-            d.undelivered = vec![Undelivered { state: view::ChatState::Requested, ..waiting(1, 1) }];
+            d.undelivered =
+                vec![Undelivered { state: view::ChatState::Requested, ..waiting(1, 1) }];
         });
         assert_eq!(report.verdict, Verdict::Fine, "waiting for an answer is no fault: {report:?}");
     }

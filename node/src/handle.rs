@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
-use teahouse_core::command::{Command, Refusal, Reply};
 use teahouse_core::Rebuilt;
+use teahouse_core::command::{Command, Refusal, Reply};
 use teahouse_core::query;
 use teahouse_core::store::{ChangeSet, Reader, Snapshot, StorageError};
 use teahouse_protocols::ids::{AccountId, DeviceId, RelayId};
@@ -169,9 +169,7 @@ impl Handle {
 
     /// Throws every projection away and derives it again from the log. The node does nothing
     /// else meanwhile.
-    pub fn rebuild(
-        &self,
-    ) -> impl Future<Output = Result<Rebuilt, NodeError>> + Send + 'static {
+    pub fn rebuild(&self) -> impl Future<Output = Result<Rebuilt, NodeError>> + Send + 'static {
         let (reply, answer) = oneshot::channel();
         let sent = self.request(Request::Rebuild(reply));
         async move {
@@ -205,10 +203,7 @@ impl Handle {
 
     /// What later batches touch.
     pub fn changes(&self) -> Subscription {
-        Subscription {
-            changes: self.shared.changes.subscribe(),
-            ended: self.shared.ended.clone(),
-        }
+        Subscription { changes: self.shared.changes.subscribe(), ended: self.shared.ended.clone() }
     }
 
     /// This device.

@@ -23,9 +23,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
-use teahouse_core::{Core, CoreError};
 use teahouse_core::Env;
 use teahouse_core::store::{OpenError, Store, StoreOptions};
+use teahouse_core::{Core, CoreError};
 use teahouse_protocols::ids::Millis;
 use tokio::sync::mpsc;
 
@@ -65,10 +65,8 @@ impl Default for NetworkConfig {
 /// All interfaces, QUIC and TCP, on this port (0: any).
 #[must_use]
 pub fn default_listen(port: u16) -> Vec<String> {
-    let mut all = vec![
-        format!("/ip4/0.0.0.0/udp/{port}/quic-v1"),
-        format!("/ip4/0.0.0.0/tcp/{port}"),
-    ];
+    let mut all =
+        vec![format!("/ip4/0.0.0.0/udp/{port}/quic-v1"), format!("/ip4/0.0.0.0/tcp/{port}")];
     // Some machines have IPv6 switched off.
     if std::net::UdpSocket::bind("[::]:0").is_ok() {
         all.push(format!("/ip6/::/udp/{port}/quic-v1"));

@@ -75,12 +75,33 @@ impl View {
 
     fn tables(self) -> &'static [&'static Table] {
         match self {
-            Self::Identity => reads![ME, ACCOUNT_RECORDS],
-            Self::Chats => reads![TOPICS, OPS, MESSAGES, RECALLS, FIELDS, CONTACTS, REQUESTS, READ_MARKS, DRAFTS, ACCOUNT_RECORDS],
-            Self::Messages => reads![MESSAGES, REACTIONS, RECALLS, ACKS, DEPOSITS, OPS, NICKNAMES, CONTACTS, ACCOUNT_RECORDS, RELAYS],
+            Self::Identity | Self::Devices => reads![ME, ACCOUNT_RECORDS],
+            Self::Chats => reads![
+                TOPICS,
+                OPS,
+                MESSAGES,
+                RECALLS,
+                FIELDS,
+                CONTACTS,
+                REQUESTS,
+                READ_MARKS,
+                DRAFTS,
+                ACCOUNT_RECORDS
+            ],
+            Self::Messages => reads![
+                MESSAGES,
+                REACTIONS,
+                RECALLS,
+                ACKS,
+                DEPOSITS,
+                OPS,
+                NICKNAMES,
+                CONTACTS,
+                ACCOUNT_RECORDS,
+                RELAYS
+            ],
             Self::Members => reads![OPS, NICKNAMES, CONTACTS, ACCOUNT_RECORDS],
             Self::Contacts => reads![CONTACTS, REQUESTS, ACCOUNT_RECORDS],
-            Self::Devices => reads![ME, ACCOUNT_RECORDS],
             Self::Linking => reads![LINKING],
             Self::Relays => reads![RELAYS, TOKENS, TAGS, DEPOSITS, OUTBOX, ACCOUNT_RECORDS],
             Self::Alarms => reads![ALARMS],

@@ -1,12 +1,11 @@
 //! The chat list.
 
-use egui::{RichText, ScrollArea, Ui};
+use egui::{ScrollArea, Ui};
 use teahouse_node::protocols::ids::TopicId;
 
 use crate::desk::{Desk, Go};
 use crate::screens::dialogs::Dialog;
 use crate::strings;
-use crate::theme::space;
 use crate::vm::{ChatRow, Model};
 use crate::widgets::{field, hint, row::Row};
 
@@ -34,18 +33,17 @@ pub(crate) fn show(
     desk: &mut Desk,
 ) {
     egui::Frame::new().inner_margin(12).show(ui, |ui| {
-        ui.horizontal(|ui| {
-            let plus = egui::Button::new(RichText::new("+").size(18.0)).min_size([32.0; 2].into());
-            let room = ui.available_width() - 32.0 - space::NORMAL;
-            ui.allocate_ui(egui::vec2(room, 32.0), |ui| {
-                let (words, filter) = (strings::chats_filter(), &mut state.filter);
-                let response = field(ui, filter, words, words);
-                if core::mem::take(&mut state.focus) {
-                    response.request_focus();
-                }
-            });
-            if ui.add(plus).accessible_name(strings::chats_new_group()).clicked() {
+        let size = egui::vec2(ui.available_width(), ui.spacing().interact_size.y);
+        let layout = egui::Layout::right_to_left(egui::Align::Center);
+        ui.allocate_ui_with_layout(size, layout, |ui| {
+            let plus = ui.button("+").accessible_name(strings::chats_new_group());
+            if plus.on_hover_text(strings::chats_new_group()).clicked() {
                 desk.go(Go::Dialog(Dialog::new_group()));
+            }
+            let words = strings::chats_filter();
+            let response = field(ui, &mut state.filter, words, words);
+            if core::mem::take(&mut state.focus) {
+                response.request_focus();
             }
         });
     });

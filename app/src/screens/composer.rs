@@ -110,7 +110,9 @@ impl Composer {
         // Asked before the field is drawn: it is then still focused by the key's own frame.
         let enter = ui.memory(|m| m.has_focus(id)) && !ime.busy && plain_enter(ui);
         let mut send = false;
-        ui.with_layout(egui::Layout::right_to_left(egui::Align::Max), |ui| {
+        let size = egui::vec2(ui.available_width(), ui.spacing().interact_size.y);
+        let layout = egui::Layout::right_to_left(egui::Align::Min);
+        ui.allocate_ui_with_layout(size, layout, |ui| {
             let ready = !self.text.trim().is_empty();
             send = primary(ui, ready, strings::compose_send()).clicked() || (enter && ready);
             ScrollArea::vertical().id_salt(id).max_height(150.0).show(ui, |ui| {

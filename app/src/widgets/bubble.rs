@@ -59,13 +59,7 @@ pub(crate) fn show(ui: &mut Ui, row: &MessageRow, rights: Rights) -> Option<Act>
 
     let beside = rights.kind == ChatKind::Group && !row.mine;
     let room = (width - 2.0 * space::LARGE - 48.0 - if beside { 42.0 } else { 0.0 }).max(120.0);
-    let layout = if row.mine {
-        Layout::right_to_left(Align::Max)
-    } else {
-        Layout::left_to_right(Align::Max)
-    };
-    ui.with_layout(layout, |ui| {
-        ui.spacing_mut().item_spacing.x = space::SMALL;
+    line(ui, row.mine, |ui| {
         ui.add_space(space::LARGE);
         if beside {
             let size = egui::vec2(2.0 * AVATAR + space::SMALL, 2.0 * AVATAR);
@@ -82,6 +76,19 @@ pub(crate) fn show(ui: &mut Ui, row: &MessageRow, rights: Rights) -> Option<Act>
     reactions(ui, row, rights, beside, &mut act);
     ui.add_space(space::SMALL / 2.0);
     act
+}
+
+/// A line as high as what is in it, from the side that the author is on.
+fn line(ui: &mut Ui, mine: bool, content: impl FnOnce(&mut Ui)) {
+    let layout = if mine {
+        Layout::right_to_left(Align::Min)
+    } else {
+        Layout::left_to_right(Align::Min)
+    };
+    ui.allocate_ui_with_layout(egui::vec2(ui.available_width(), 0.0), layout, |ui| {
+        ui.spacing_mut().item_spacing.x = space::SMALL;
+        content(ui);
+    });
 }
 
 fn day_line(ui: &mut Ui, day: &str) {
@@ -128,7 +135,8 @@ fn content(ui: &mut Ui, row: &MessageRow, room: f32, act: &mut Option<Act>) -> e
                         quote(ui, q, act);
                     }
                     ui.add(Label::new(galley).selectable(true));
-                    ui.with_layout(Layout::right_to_left(Align::Min), |ui| {
+                    let size = egui::vec2(width, meta.size().y);
+                    ui.allocate_ui_with_layout(size, Layout::right_to_left(Align::Min), |ui| {
                         ui.add(Label::new(meta).selectable(false));
                     });
                 },
@@ -212,14 +220,8 @@ fn reactions(ui: &mut Ui, row: &MessageRow, rights: Rights, beside: bool, act: &
         return;
     }
     let t = tokens(ui);
-    let layout = if row.mine {
-        Layout::right_to_left(Align::Min)
-    } else {
-        Layout::left_to_right(Align::Min)
-    };
     ui.add_space(2.0);
-    ui.with_layout(layout, |ui| {
-        ui.spacing_mut().item_spacing.x = space::SMALL;
+    line(ui, row.mine, |ui| {
         ui.spacing_mut().button_padding = egui::vec2(7.0, 2.0);
         ui.spacing_mut().interact_size.y = 22.0;
         ui.add_space(space::LARGE + if beside { 2.0 * AVATAR + 2.0 * space::SMALL } else { 0.0 });

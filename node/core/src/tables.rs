@@ -55,6 +55,8 @@ tables! {
     truth SEGMENTS = "segments";
     /// topic, device, seq → [`Waiting`].
     truth WAITING = "waiting";
+    /// topic, hash → an inbox item that came too early for its topic ([`Parked`]).
+    truth PARKED = "parked";
     /// topic, device → [`Fork`].
     truth FORKS = "forks";
     /// topic, acknowledging device, author device → [`AckRow`].
@@ -279,6 +281,16 @@ pub enum WaitingOn {
     Operations,
     /// The secret of its epoch.
     Epoch(EpochId),
+}
+
+/// A key or an operation that can't be used yet: its topic, its author or what it builds on
+/// is not known. Items of different senders overtake each other.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Parked {
+    /// When it came.
+    pub received: Millis,
+    /// The item.
+    pub item: teahouse_protocols::inbox::InboxItem,
 }
 
 /// Proof that a device signed two envelopes for one place.

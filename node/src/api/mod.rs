@@ -38,7 +38,7 @@ use crate::roles::relay::RelayHandle;
 /// Bytes of a request's body at most.
 pub const MAX_BODY: usize = 1 << 20;
 
-/// A route: method, path as in the OpenAPI document, handler.
+/// A route: method, path as in `openapi.json`, handler.
 struct Route {
     /// For the test that holds document and routes together; `handler` knows it, too.
     #[cfg_attr(not(test), expect(dead_code, reason = "read by the test"))]

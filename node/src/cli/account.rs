@@ -59,13 +59,13 @@ impl Init {
         line("\nThese 24 words are the account. Write them down; they are not shown again:\n")?;
         let words: Vec<&str> = words.split_whitespace().collect();
         for (row, some) in words.chunks(6).enumerate() {
-            let numbered: Vec<String> = (row * 6 + 1..)
-                .zip(some)
-                .map(|(n, word)| format!("{n:>2} {word:<10}"))
-                .collect();
+            let numbered: Vec<String> =
+                (row * 6 + 1..).zip(some).map(|(n, word)| format!("{n:>2} {word:<10}")).collect();
             line(format!("  {}", numbered.join(" ").trim_end()))?;
         }
-        line("\nNext: `teahouse run` in another terminal, then `teahouse card --qr` or `teahouse add LINK`.")
+        line(
+            "\nNext: `teahouse run` in another terminal, then `teahouse card --qr` or `teahouse add LINK`.",
+        )
     }
 }
 
@@ -89,7 +89,7 @@ pub(super) fn status(session: &Session) -> Result<()> {
         line("This device was removed from its account.")?;
     }
     if session.attached() {
-        line(format!("running  {} devices connected", status.peers.len()))?;
+        line(format!("running  yes; devices connected: {}", status.peers.len()))?;
         for addr in &status.listen {
             line(format!("listens  {addr}"))?;
         }

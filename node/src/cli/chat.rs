@@ -12,11 +12,11 @@ use teahouse_core::command::{Chat as Ask, Command, MessageId, Reply};
 use teahouse_core::view;
 use teahouse_protocols::ids::TopicId;
 
+use super::Global;
 use super::people::done;
 use super::resolve;
 use super::session::{Need, Session};
 use super::show::{self, json, json_line, line, short, short_message, tidy};
-use super::Global;
 use crate::api::{MAX_MESSAGES, Place};
 
 /// Messages whose later changes `read --follow` notices.
@@ -43,7 +43,8 @@ pub(super) fn list(session: &Session) -> Result<()> {
         if c.unread > 0 {
             words.push(format!("{} unread", c.unread));
         }
-        let words = if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) };
+        let words =
+            if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) };
         let id = short(&c.topic.to_hex());
         line(format!("{id}  {}{words}  {}", tidy(&c.title), tidy(&c.preview)))?;
     }
@@ -110,8 +111,7 @@ impl Send {
             std::io::stdin().lock().read_to_string(&mut text).context("standard input")?;
             text.truncate(text.trim_end_matches(['\r', '\n']).len());
         }
-        let reply_to =
-            self.reply_to.map(|m| resolve::message(session, topic, &m)).transpose()?;
+        let reply_to = self.reply_to.map(|m| resolve::message(session, topic, &m)).transpose()?;
         let mentions: Result<_> =
             self.mention.iter().map(|who| resolve::member(session, topic, who)).collect();
         let send = Ask::Send { topic, text, reply_to, mentions: mentions? };

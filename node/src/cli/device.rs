@@ -9,18 +9,18 @@ use serde_json::json;
 use teahouse_core::command::{Command, Devices as Ask, Reply};
 use teahouse_core::view::Linking;
 
+use super::Global;
 use super::account::default_device;
 use super::people::done;
 use super::resolve;
 use super::session::{Need, Session};
 use super::show::{json, json_line, line, qr, short, tidy};
-use super::Global;
 
 /// A code lives for ten minutes.
-const CODE: Duration = Duration::from_secs(10 * 60);
+const CODE: Duration = Duration::from_mins(10);
 
 /// How long letting the new device in may take.
-const LETTING_IN: Duration = Duration::from_secs(60);
+const LETTING_IN: Duration = Duration::from_mins(1);
 
 /// History that stands still for so long has come.
 const QUIET: Duration = Duration::from_secs(5);
@@ -188,7 +188,11 @@ fn join(session: &Session) -> Result<()> {
     let mut show = |linking: &Linking| -> Result<()> {
         let now = words(linking);
         if now != shown {
-            if session.json { json_line(linking)? } else { line(&now)? }
+            if session.json {
+                json_line(linking)?
+            } else {
+                line(&now)?
+            }
             shown = now;
         }
         Ok(())
@@ -252,7 +256,9 @@ fn compare(session: &Session, digits: &str) -> Result<Compared> {
     }
     if session.attached() && (session.json || !std::io::stdin().is_terminal()) {
         if !session.json {
-            line(format!("{digits}: if the other screen shows the same, `teahouse device confirm`"))?;
+            line(format!(
+                "{digits}: if the other screen shows the same, `teahouse device confirm`"
+            ))?;
         }
         let answered = session.wait_for(CODE, || match session.linking()? {
             Linking::Compare { .. } => Ok(None),

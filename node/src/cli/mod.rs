@@ -26,7 +26,11 @@ use session::{Need, Session};
 
 /// Chats, groups and a community's relay, with nobody's permission.
 #[derive(Debug, Parser)]
-#[command(name = "teahouse", version, max_term_width = 100, after_help = "\
+#[command(
+    name = "teahouse",
+    version,
+    max_term_width = 100,
+    after_help = "\
 Getting started:
   teahouse init --name 'Li Wei'      make an account (write the 24 words down)
   teahouse run                       run the node; leave it running
@@ -37,7 +41,8 @@ Getting started:
   teahouse doctor                    why was something not delivered?
 
 CHAT and WHO are names, the beginnings of names, or at least four digits of an id.
-Logs go to standard error: RUST_LOG=info teahouse run")]
+Logs go to standard error: RUST_LOG=info teahouse run"
+)]
 struct Cli {
     #[command(flatten)]
     global: Global,

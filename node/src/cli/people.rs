@@ -240,7 +240,9 @@ fn list(session: &Session) -> Result<()> {
         return json(&contacts);
     }
     if contacts.is_empty() {
-        return line("Nobody yet. Show somebody `teahouse card --qr`, or use theirs: teahouse add LINK");
+        return line(
+            "Nobody yet. Show somebody `teahouse card --qr`, or use theirs: teahouse add LINK",
+        );
     }
     for c in contacts {
         let mut words = vec![match c.state {
@@ -254,7 +256,7 @@ fn list(session: &Session) -> Result<()> {
         words.extend(c.disputed.then_some("DISPUTED: trust nothing new until a fresh card"));
         let mut name = tidy(&c.name);
         if c.own_name != c.name {
-            name += &format!(" ({})", tidy(&c.own_name));
+            name = format!("{name} ({})", tidy(&c.own_name));
         }
         line(format!("{}  {name}  {}", short(&c.account.to_hex()), words.join(", ")))?;
     }

@@ -10,11 +10,11 @@ use teahouse_core::command::{Command, Relays as Ask, Reply};
 use teahouse_core::store::OpenError;
 use tokio::runtime::Runtime;
 
+use super::Global;
 use super::people::done;
 use super::resolve;
 use super::session::{self, Need, Session};
 use super::show::{bytes, host, json, line, moment, qr, short, tidy};
-use super::Global;
 use crate::api::{Invited, RelayDrainRequest, RelayInviteRequest};
 use crate::client::Client;
 use crate::config::{self, Role};
@@ -134,9 +134,12 @@ fn list(session: &Session) -> Result<()> {
         );
     }
     for r in relays {
-        let last = r.last_answer.map_or_else(|| "never answered".into(), |t| moment(t));
+        let last = r.last_answer.map_or_else(|| "never answered".into(), moment);
         line(format!("{}  {}  {last}", short(&r.relay.to_hex()), tidy(&host(&r))))?;
-        line(format!("          {} tokens, {} mailboxes, {} waiting", r.tokens, r.tags, r.waiting))?;
+        line(format!(
+            "          {} tokens, {} mailboxes, {} waiting",
+            r.tokens, r.tags, r.waiting
+        ))?;
         if !r.trouble.is_empty() {
             line(format!("          TROUBLE: {}", tidy(&r.trouble)))?;
         }
@@ -167,7 +170,10 @@ fn status(global: &Global, relay: &Access) -> Result<()> {
     }
     line(format!("mailboxes  {}; members admitted {}", m.tags, m.members))?;
     let (held, most) = (bytes(m.bytes), bytes(view.max_bytes));
-    line(format!("stored     {held} of {most}, in {} items, for {} days", m.items, view.keep_days))?;
+    line(format!(
+        "stored     {held} of {most}, in {} items, for {} days",
+        m.items, view.keep_days
+    ))?;
     line(format!(
         "since start {} deposits, {} fetches, {} refusals; {} clients wait",
         m.deposits, m.fetches, m.refusals, m.waits
@@ -225,9 +231,7 @@ impl Access {
 
     fn invite(&self, ask: &RelayInviteRequest) -> Result<String> {
         match self {
-            Self::Running(client) => {
-                Ok(client.post::<Invited>("/v1/relay/invite", ask)?.link)
-            }
+            Self::Running(client) => Ok(client.post::<Invited>("/v1/relay/invite", ask)?.link),
             Self::Folder { relay, runtime } => {
                 let greeter = ask.greeter.as_deref();
                 let invite = relay.handle().invite(ask.uses, ask.days, greeter);

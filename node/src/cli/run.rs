@@ -103,7 +103,8 @@ impl Run {
                 self.public_addr.iter().flat_map(|a| public_addrs(a, PORT)).collect();
         }
         settings.keep_days = self.keep_days.unwrap_or(settings.keep_days);
-        settings.max_bytes = self.max_mb.map_or(settings.max_bytes, |mb| mb.saturating_mul(1 << 20));
+        settings.max_bytes =
+            self.max_mb.map_or(settings.max_bytes, |mb| mb.saturating_mul(1 << 20));
         let listen = if self.listen.is_empty() { default_listen(PORT) } else { self.listen };
         let options = RelayOptions {
             data: data.clone(),

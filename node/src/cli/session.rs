@@ -127,9 +127,7 @@ impl Session {
     pub(super) fn rebuild(&self) -> Result<Rebuilt> {
         Ok(match &self.inner {
             Inner::Remote(client) => client.post_within("/v1/rebuild", &(), None)?,
-            Inner::Local { node, runtime, .. } => {
-                runtime.block_on(node.handle().rebuild())?.into()
-            }
+            Inner::Local { node, runtime, .. } => runtime.block_on(node.handle().rebuild())?.into(),
         })
     }
 
@@ -160,9 +158,7 @@ impl Session {
 
     pub(super) fn message(&self, topic: TopicId, id: MessageId) -> Result<view::Message> {
         let found = match &self.inner {
-            Inner::Remote(client) => {
-                Some(client.get(&format!("/v1/chats/{topic}/messages/{id}"))?)
-            }
+            Inner::Remote(client) => Some(client.get(&format!("/v1/chats/{topic}/messages/{id}"))?),
             Inner::Local { node, .. } => node.handle().query(|s| query::message(s, topic, id))?,
         };
         found.context("there is no such message")
@@ -202,9 +198,7 @@ impl Session {
 
     pub(super) fn safety(&self, account: AccountId) -> Result<String> {
         Ok(match &self.inner {
-            Inner::Remote(client) => {
-                client.get::<Safety>(&format!("/v1/safety/{account}"))?.number
-            }
+            Inner::Remote(client) => client.get::<Safety>(&format!("/v1/safety/{account}"))?.number,
             Inner::Local { node, .. } => node
                 .handle()
                 .query(|s| query::safety_number(s, account))?
@@ -228,9 +222,7 @@ impl Session {
                 });
                 Changes::Remote(bell)
             }
-            Inner::Local { node, runtime, .. } => {
-                Changes::Local(node.handle().changes(), runtime)
-            }
+            Inner::Local { node, runtime, .. } => Changes::Local(node.handle().changes(), runtime),
         })
     }
 

@@ -125,22 +125,25 @@ pub(super) fn content(content: &view::Content) -> String {
 pub(super) fn message(m: &view::Message) -> String {
     let (_, minute) = day_and_minute(m.time);
     let who = if m.mine { "me".to_owned() } else { tidy(&m.author_name) };
-    let mut text = format!("{minute}  {who}: ");
-    if let Some(id) = &m.reply_to {
-        text += &format!("(to {}) ", short_message(id));
-    }
-    if m.forwarded {
-        text += "(forwarded) ";
-    }
-    text += &block(&content(&m.content), 7);
-    for (emoji, by) in &m.reactions {
-        text += &format!(" {}{}", tidy(emoji), if by.len() > 1 { by.len().to_string() } else { String::new() });
-    }
-    text += &format!("  [{}]", short_message(&m.id));
-    if let Some(delivery) = &m.delivery {
-        text += &format!(" ({})", delivery.words());
-    }
-    text
+    let reply = m.reply_to.as_ref().map(|id| format!("(to {}) ", short_message(id)));
+    let forwarded = if m.forwarded { "(forwarded) " } else { "" };
+    let text = block(&content(&m.content), 7);
+    let reactions: Vec<String> = m
+        .reactions
+        .iter()
+        .map(|(emoji, by)| match by.len() {
+            1 => format!(" {}", tidy(emoji)),
+            n => format!(" {}{n}", tidy(emoji)),
+        })
+        .collect();
+    let delivery = m.delivery.map(|d| format!(" ({})", d.words()));
+    format!(
+        "{minute}  {who}: {}{forwarded}{text}{}  [{}]{}",
+        reply.unwrap_or_default(),
+        reactions.concat(),
+        short_message(&m.id),
+        delivery.unwrap_or_default()
+    )
 }
 
 #[cfg(test)]

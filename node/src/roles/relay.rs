@@ -337,7 +337,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let start = |public: &[&str]| {
             let public_addrs = public.iter().map(ToString::to_string).collect();
-            let settings = RelayFile { name: "老街".into(), public_addrs, ..RelayFile::default() };
+            let settings =
+                RelayFile { name: "老街".into(), public_addrs, ..RelayFile::default() };
             let (data, store) = (dir.path().to_owned(), StoreOptions::default());
             RelayNode::start(RelayOptions { data, store, listen: None, settings }).unwrap()
         };

@@ -36,7 +36,10 @@ impl Wake for Unpark {
 }
 
 /// Takes the next item, or registers to be woken. `Ready(None)`: the queue is closed.
-pub(crate) fn poll_queue<T>(queue: &mut mpsc::Receiver<T>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+pub(crate) fn poll_queue<T>(
+    queue: &mut mpsc::Receiver<T>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<T>> {
     queue.poll_recv(cx)
 }
 

@@ -7,10 +7,10 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use teahouse_core::command::{Refusal, Reply};
-use teahouse_core::{Core, Input, Outputs, Rebuilt};
 use teahouse_core::Env;
+use teahouse_core::command::{Refusal, Reply};
 use teahouse_core::store::{ChangeSet, StorageError};
+use teahouse_core::{Core, Input, Outputs, Rebuilt};
 use teahouse_protocols::ids::Millis;
 use tokio::sync::{mpsc, oneshot};
 
@@ -332,8 +332,9 @@ impl Driver {
             NetEvent::MailRequest { .. } | NetEvent::MailClosed { .. } => None,
         };
         let metrics = &self.shared.metrics;
-        metrics.peers.set(view.peers.len() as i64);
-        metrics.reservations.set(view.reservations.len() as i64);
+        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        metrics.peers.set(count(view.peers.len()));
+        metrics.reservations.set(count(view.reservations.len()));
         input
     }
 

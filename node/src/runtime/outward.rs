@@ -94,10 +94,7 @@ fn difference(last: &Peers, next: &Peers) -> Vec<NetCommand> {
 }
 
 fn plain(relays: &[RelayAddr]) -> Vec<(RelayId, Vec<String>)> {
-    relays
-        .iter()
-        .map(|r| (r.id, r.addrs.iter().map(|a| (**a).to_owned()).collect()))
-        .collect()
+    relays.iter().map(|r| (r.id, r.addrs.iter().map(|a| (**a).to_owned()).collect())).collect()
 }
 
 #[cfg(test)]
@@ -107,10 +104,7 @@ mod tests {
     fn peers(wanted: &[u8], direct: &[(u8, &str)]) -> Peers {
         Peers {
             wanted: wanted.iter().map(|&d| (DeviceId([d; 32]), Vec::new())).collect(),
-            direct: direct
-                .iter()
-                .map(|&(d, a)| (DeviceId([d; 32]), vec![a.to_owned()]))
-                .collect(),
+            direct: direct.iter().map(|&(d, a)| (DeviceId([d; 32]), vec![a.to_owned()])).collect(),
             relays: Vec::new(),
         }
     }

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use teahouse_core::command::{Command, Devices, Refusal, Reply};
 use teahouse_core::query;
-use teahouse_core::store::backends::SimDisk;
 use teahouse_core::store::Store;
+use teahouse_core::store::backends::SimDisk;
 
 use super::Node;
 use crate::handle::{Health, NodeError};
@@ -25,8 +25,7 @@ fn commands_are_answered_when_durable_and_survive() {
     let disk = SimDisk::new();
     let node = Node::with_store(Store::on_disk(&disk).unwrap(), None).unwrap();
     let device = node.handle().device();
-    let Reply::Created { account, words } = node.handle().submit_blocking(create()).unwrap()
-    else {
+    let Reply::Created { account, words } = node.handle().submit_blocking(create()).unwrap() else {
         panic!()
     };
     assert_eq!(words.split_whitespace().count(), 24);
@@ -47,11 +46,8 @@ fn commands_are_answered_when_durable_and_survive() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_tells_what_changed_and_ends_with_the_node() {
     let node = Node::with_store(Store::in_memory().unwrap(), None).unwrap();
-    let mut names = watch(
-        node.handle(),
-        |s| Ok(query::identity(s)?.name),
-        |c| View::Identity.depends(c),
-    );
+    let mut names =
+        watch(node.handle(), |s| Ok(query::identity(s)?.name), |c| View::Identity.depends(c));
     assert_eq!(names.next().await.unwrap().unwrap(), "");
     node.handle().submit(create()).await.unwrap();
     assert_eq!(names.next().await.unwrap().unwrap(), "Ada");

@@ -14,7 +14,7 @@ use crate::command::Refusal;
 use crate::engine::{accounts, cursors, letters, sync, topics};
 use crate::features;
 use crate::store::{KeyRange, ReadExt, StorageError};
-use crate::tables::{OUTBOX, OutItem, OwnPrekey};
+use crate::tables::{OUTBOX, OutItem, OwnPrekey, PARKED, Parked, pair_key};
 use crate::tx::{Fail, Tx, capped};
 
 /// Most items that wait to leave.
@@ -186,9 +186,14 @@ fn take(
         }
         InboxItem::Key(parcel) => {
             let keys = opening_keys(tx)?;
-            // A key that is not for us, or of a topic that is gone, spoils nothing else.
-            if let Err(Fail::Storage(e)) = topics::take_parcel(tx, parcel, &keys) {
-                return Err(e.into());
+            match topics::take_parcel(tx, parcel, &keys) {
+                Ok(_) => {}
+                Err(Fail::Peer(_)) => {
+                    if let Some(topic) = topics::parcel_topic(parcel) {
+                        park(tx, topic, item)?;
+                    }
+                }
+                Err(other) => return Err(other),
             }
         }
         InboxItem::Welcome(welcome) => {
@@ -207,6 +212,9 @@ fn take(
             sync::hello_all(tx)?;
         }
         InboxItem::Ops(topic, records) => {
+            if topics::row(tx, *topic)?.is_none() {
+                return park(tx, *topic, item);
+            }
             let records: Vec<Vec<u8>> = records.iter().map(|b| b.to_vec()).collect();
             topics::learn(tx, *topic, &records)?;
         }
@@ -225,6 +233,57 @@ fn take(
         }
         InboxItem::Cursor(bytes) => cursors::learn(tx, bytes)?,
         InboxItem::Accepted(topic) => features::contacts::accepted(tx, account, from, *topic)?,
+    }
+    Ok(())
+}
+
+/// Most parked items of one topic, and of all.
+const MAX_PARKED: usize = 128;
+const MAX_PARKED_ALL: usize = 2_048;
+
+fn park(tx: &mut Tx<'_>, topic: TopicId, item: &InboxItem) -> Result<(), Fail> {
+    let parked = Parked { received: tx.now, item: item.clone() };
+    let bytes = postcard::to_stdvec(item).map_err(Fail::peer)?;
+    let key = pair_key(&topic.0, blake3::hash(&bytes).as_bytes());
+    let full = tx.count(&PARKED, &KeyRange::prefix(&topic.0), MAX_PARKED)? >= MAX_PARKED
+        || tx.count(&PARKED, &KeyRange::all(), MAX_PARKED_ALL)? >= MAX_PARKED_ALL;
+    if full {
+        return Err(Fail::peer("too much came too early"));
+    }
+    Ok(tx.put(&PARKED, &key, &parked)?)
+}
+
+/// Tries what was parked for a topic again: something about it became known.
+pub(crate) fn unpark(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), Fail> {
+    if topics::row(tx, topic)?.is_none() {
+        return Ok(());
+    }
+    let rows: Vec<(Vec<u8>, Parked)> =
+        tx.scan_typed(&PARKED, &KeyRange::prefix(&topic.0), false, MAX_PARKED)?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let keys = opening_keys(tx)?;
+    for (key, parked) in rows {
+        let done = match &parked.item {
+            InboxItem::Key(parcel) => match topics::take_parcel(tx, parcel, &keys) {
+                Ok(_) => true,
+                Err(Fail::Peer(_)) => parked.received.saturating_add(KEPT) < tx.now,
+                Err(other) => return Err(other),
+            },
+            InboxItem::Ops(topic, records) => {
+                let records: Vec<Vec<u8>> = records.iter().map(|b| b.to_vec()).collect();
+                tx.del(&PARKED, &key)?;
+                match topics::learn(tx, *topic, &records) {
+                    Ok(_) | Err(Fail::Peer(_)) => true,
+                    Err(other) => return Err(other),
+                }
+            }
+            _ => true,
+        };
+        if done {
+            tx.del(&PARKED, &key)?;
+        }
     }
     Ok(())
 }

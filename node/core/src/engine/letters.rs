@@ -200,7 +200,8 @@ fn accept_one(tx: &mut Tx<'_>, prepared: Prepared, received: Millis) -> Result<O
         return Err(Fail::peer("an envelope of an unknown topic"));
     };
     let Some(account) = accounts::account_of(tx, device)? else {
-        return Err(Fail::peer("an envelope of an unknown device"));
+        // A member's new device, perhaps, of which the account's log will tell.
+        return wait(tx, &envelope, sealed, received, WaitingOn::Operations);
     };
     let ckey = chain_key(topic, device);
     let mut chain = tx.typed::<Chain>(&CHAINS, &ckey)?.unwrap_or(Chain {

@@ -543,6 +543,8 @@ impl Pump<'_, '_> {
     fn outbox(&mut self) -> Result<(), Fail> {
         let rows: Vec<(Vec<u8>, OutItem)> =
             self.tx.scan_typed(&OUTBOX, &KeyRange::all(), false, 1_024)?;
+        // In order per tag: what comes later may build on what came before.
+        let mut busy: BTreeSet<(RelayId, Tag)> = BTreeSet::new();
         for (key, item) in rows {
             let live = item.device.is_some_and(|d| self.tx.mem.peers.contains_key(&d));
             if live && self.tx.now < item.made.saturating_add(LIVE_PATIENCE) {
@@ -550,7 +552,8 @@ impl Pump<'_, '_> {
                 continue;
             }
             for relay in item.relays.clone() {
-                if self.inflight(relay.id, |p| matches!(p, Pending::Out(k) if *k == key))
+                if !busy.insert((relay.id, item.tag))
+                    || self.inflight(relay.id, |p| matches!(p, Pending::Out(k) if *k == key))
                     || !self.ready(&relay)
                 {
                     continue;

@@ -234,6 +234,7 @@ pub(crate) fn insert(
         letters::rejudge(tx, topic)?;
     }
     letters::release(tx, topic)?;
+    inbox::unpark(tx, topic)?;
     Ok(true)
 }
 
@@ -243,6 +244,7 @@ pub(crate) fn account_changed(tx: &mut Tx<'_>, account: AccountId) -> Result<(),
     for topic in accounts::topic_ids(tx)? {
         if members(tx, topic)?.contains(&account) {
             letters::release(tx, topic)?;
+            inbox::unpark(tx, topic)?;
         }
     }
     Ok(())
@@ -312,6 +314,11 @@ pub(crate) fn add_epoch(
     tx.mem.mail_due = true;
     letters::release(tx, topic)?;
     Ok(true)
+}
+
+/// The topic that a parcel says it is for.
+pub(crate) fn parcel_topic(parcel: &Parcel) -> Option<TopicId> {
+    Signed::<EpochHead>::from_bytes(&parcel.head).ok().map(|h| h.get().topic)
 }
 
 /// Opens a parcel with one of the keys that it may be sealed to, and takes it in.
@@ -615,6 +622,7 @@ pub(crate) fn take_welcome(
             return Err(e.into());
         }
     }
+    inbox::unpark(tx, topic)?;
     tx.mem.mail_due = true;
     Ok(topic)
 }

@@ -430,10 +430,12 @@ pub(crate) fn accepted(
     crate::engine::sync::hello_all(tx)
 }
 
-/// Whether an account's invitations are taken: contacts', unless blocked.
+/// Whether an account's invitations are taken: of contacts and of whom we asked for contact
+/// (their yes may come after their invitation), unless blocked.
 pub(crate) fn welcomes_from(tx: &mut Tx<'_>, account: AccountId) -> Result<bool, Fail> {
     let c = contact(tx, account)?;
-    Ok(c.friend && !c.blocked)
+    let asked = tx.typed::<Request>(&REQUESTS, &account.0)?.is_some_and(|r| !r.incoming);
+    Ok((c.friend || asked) && !c.blocked)
 }
 
 /// Whether both agreed to be contacts.
