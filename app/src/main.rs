@@ -127,7 +127,8 @@ fn has_display() -> bool {
 
 /// The town's day.
 fn day() -> anyhow::Result<()> {
-    bail!("the town is not part of this version")
+    let program = std::env::current_exe().context("the path of this program")?;
+    teahouse_node::town::day::play(std::io::stdout(), &program)
 }
 
 fn window(options: &Options) -> anyhow::Result<()> {

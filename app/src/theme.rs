@@ -167,6 +167,8 @@ pub fn install(ctx: &Context) {
         style.spacing.interact_size.y = 30.0;
         style.spacing.menu_margin = Margin::same(6);
         style.spacing.window_margin = Margin::same(16);
+        // A list that grows under its reader would be taken for one pulled past its end.
+        style.spacing.scroll.kinetic.rubber_band = false;
         style.interaction.selectable_labels = false;
         style.url_in_tooltip = false;
     });

@@ -15,7 +15,13 @@ pub mod metrics;
 pub mod net;
 pub mod roles;
 pub mod runtime;
+pub mod town;
 pub mod watch;
 
 pub use handle::{Handle, NodeError};
 pub use runtime::{NetworkConfig, Node, NodeConfig};
+
+// What the app needs of the layers below goes through here: it talks to the node alone.
+pub use teahouse_core as core;
+pub use teahouse_protocols as protocols;
+pub use tokio;

@@ -143,11 +143,20 @@ struct SignedWire<'a> {
 /// A value, the exact bytes that were signed, and the signature.
 ///
 /// A `Signed<T>` has always been verified: both constructors see to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Signed<T> {
     value: T,
     bytes: Vec<u8>,
     id: [u8; 32],
+}
+
+// Not derived: value and bytes can hold secrets (a card's, a request's), and this is printed
+// wherever a log or a batch is.
+impl<T: Wire> core::fmt::Debug for Signed<T> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let id = data_encoding::HEXLOWER.encode(&self.id[..4]);
+        write!(f, "Signed({}, {id}, {} bytes)", T::NAME, self.bytes.len())
+    }
 }
 
 /// Why a signed value was refused.
@@ -220,5 +229,51 @@ impl<T: Signable> Signed<T> {
     /// The hash of [`Signed::bytes`] under the type's domain. It covers the signature.
     pub const fn id(&self) -> [u8; 32] {
         self.id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{Domain, Signable, Signed, SigningKey};
+    use crate::codec::{Text, Wire};
+
+    #[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+    struct Secretive {
+        by: [u8; 32],
+        secret: Text<16>,
+    }
+
+    impl Wire for Secretive {
+        const NAME: &'static str = "secretive";
+        const MAX_BYTES: usize = 49;
+    }
+
+    impl Signable for Secretive {
+        const DOMAIN: Domain = Domain::CARD;
+        fn signer(&self) -> [u8; 32] {
+            self.by
+        }
+    }
+
+    #[test]
+    fn no_two_purposes_share_a_string() {
+        let distinct: BTreeSet<&str> = Domain::ALL.iter().map(|d| d.0).collect();
+        assert_eq!(distinct.len(), Domain::ALL.len());
+        // The zero byte ends the domain in what is signed, so none may hold one.
+        assert!(distinct.iter().all(|d| d.starts_with("teahouse/v1/") && !d.contains('\0')));
+    }
+
+    #[test]
+    fn debug_shows_which_but_not_what() {
+        let key = SigningKey::from_bytes(&[1; 32]);
+        let by = key.verifying_key().to_bytes();
+        let value = Secretive { by, secret: "sesame".try_into().unwrap() };
+        let signed = Signed::new(value, &key);
+        let shown = format!("{signed:?}");
+        let id = data_encoding::HEXLOWER.encode(&signed.id());
+        assert_eq!(shown, format!("Signed(secretive, {}, 104 bytes)", &id[..8]));
+        assert_eq!(format!("{signed:#?}"), shown);
     }
 }

@@ -7,14 +7,19 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use teahouse_core::command::{Chat, Command, Contacts, Devices, Groups, MessageId, Refusal, Relays, Reply};
 use teahouse_core::relay::{Relay, RelayConfig, RelayInput};
-use teahouse_core::store::backends::SimDisk;
-use teahouse_core::store::{Snapshot, Store};
+use teahouse_core::store::backends::{SimDisk, SyncFailure};
+use teahouse_core::store::{KeyRange, ReadExt, Snapshot, Store};
+use teahouse_core::tables::ACCOUNT_RECORDS;
 use teahouse_core::{Core, Env, Input, Outputs, Peers, query, view};
-use teahouse_protocols::account::RelayAddr;
+use teahouse_protocols::account::{AccountLog, RelayAddr};
 use teahouse_protocols::card::LinkSecret;
-use teahouse_protocols::codec::Text;
-use teahouse_protocols::ids::{AccountId, DeviceId, Millis, RelayId, TopicId};
+use teahouse_protocols::codec::{self, Text};
+use teahouse_protocols::envelope::sealed_hash;
+use teahouse_protocols::ids::{AccountId, DeviceId, Millis, RelayId, Tag, TopicId};
+use teahouse_protocols::sign::Signed;
+use teahouse_protocols::sync::Frame;
 use teahouse_protocols::link::{Link, RelayInvite};
+use teahouse_protocols::mailbox::{MAX_ITEM, Reply as MailReply, Request as MailRequest};
 
 /// How hostile the network is. Chances are in thousandths.
 #[derive(Debug, Clone, Copy, Default)]
@@ -31,6 +36,80 @@ pub struct Faults {
     pub delay: u64,
 }
 
+/// How a relay cheats. Chances are in thousandths, per item or per answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Manners {
+    /// An item is left out of an answer, for good: the client's position moves past it.
+    pub drop: u32,
+    /// An answer says that there is nothing.
+    pub withhold: u32,
+    /// An item is sent twice.
+    pub repeat: u32,
+    /// An item that nobody left is added.
+    pub invent: u32,
+}
+
+/// A message that was acknowledged to the person who wrote it.
+#[derive(Debug, Clone)]
+pub struct Said {
+    /// The author's device.
+    pub device: usize,
+    /// The command's number.
+    pub command: u64,
+    /// The chat.
+    pub topic: TopicId,
+    /// The message.
+    pub message: MessageId,
+    /// Who was in, as its author's device knew it before or after the step.
+    pub audience: Audience,
+}
+
+/// Who is in a topic, as one device knows it.
+#[derive(Debug, Clone, Default)]
+pub struct Audience {
+    /// Members.
+    pub accounts: BTreeSet<AccountId>,
+    /// Their active devices.
+    pub devices: BTreeSet<DeviceId>,
+}
+
+impl Audience {
+    /// Reads it from a device's tables.
+    #[must_use]
+    pub fn of(s: &Snapshot, topic: TopicId) -> Self {
+        let mut out = Self::default();
+        for member in query::members(s, topic).expect("reads") {
+            out.accounts.insert(member.account);
+            let rows = s
+                .scan(&ACCOUNT_RECORDS, &KeyRange::prefix(&member.account.0), false, 4_096)
+                .expect("reads");
+            let records = rows.iter().map(|(_, b)| Signed::from_bytes(b).expect("a record"));
+            if let Ok(log) = AccountLog::from_records(records) {
+                out.devices.extend(log.state().active_devices());
+            }
+        }
+        out
+    }
+
+    fn extend(&mut self, other: &Self) {
+        self.accounts.extend(&other.accounts);
+        self.devices.extend(&other.devices);
+    }
+}
+
+/// A deposit that a relay acknowledged, as the network saw it.
+#[derive(Debug, Clone)]
+pub struct Deposited {
+    /// The relay.
+    pub relay: usize,
+    /// The device that deposited.
+    pub device: usize,
+    /// Where to.
+    pub tag: Tag,
+    /// The items' bytes.
+    pub items: Vec<Vec<u8>>,
+}
+
 /// A person's device.
 pub struct Device {
     /// The core; `None` while it is down.
@@ -45,9 +124,12 @@ pub struct Device {
     pub replies: BTreeMap<u64, Result<Reply, Refusal>>,
     /// How far its clock is off, in milliseconds (may be negative).
     pub skew: i64,
+    /// Whether its disk is full: then it may fail to start.
+    pub disk_is_troubled: bool,
     env: Env,
     waiting: Vec<Input>,
     scheduled: bool,
+    wake: Option<Millis>,
     life: u64,
     wanted: Peers,
     connected: BTreeSet<usize>,
@@ -63,20 +145,34 @@ pub struct RelayNode {
     pub id: RelayId,
     /// Whether it can be reached.
     pub online: bool,
+    /// How it cheats.
+    pub manners: Manners,
     env: Env,
     waiting: Vec<RelayInput>,
     scheduled: bool,
+    wake: Option<Millis>,
     life: u64,
-    requests: BTreeMap<u64, (usize, u64, u64)>,
+    requests: BTreeMap<u64, Asked>,
     invites: BTreeMap<u64, [u8; 16]>,
+}
+
+/// A request that a relay is to answer.
+struct Asked {
+    device: usize,
+    life: u64,
+    id: u64,
+    /// A deposit's tag and items.
+    deposit: Option<(Tag, Vec<Vec<u8>>)>,
 }
 
 enum Event {
     Step(usize, u64),
+    Wake(usize, u64, Millis),
     Frame { to: usize, from: usize, bytes: Vec<u8> },
     MailRequest { relay: usize, device: usize, life: u64, id: u64, bytes: Vec<u8> },
     MailAnswer { device: usize, life: u64, id: u64, result: Result<Vec<u8>, String> },
     RelayStep(usize, u64),
+    RelayWake(usize, u64, Millis),
 }
 
 /// The world.
@@ -93,8 +189,26 @@ pub struct World {
     pub faults: Faults,
     /// Pairs of devices that can't reach each other.
     pub cut: BTreeSet<(usize, usize)>,
+    /// Pairs (from, to) whose queue in the network is full: frames are dropped.
+    pub full: BTreeSet<(usize, usize)>,
     /// How often each thing happened.
     pub counts: BTreeMap<&'static str, u64>,
+    /// Events handled.
+    pub events: u64,
+    /// What can't be, seen by the network itself: for whoever checks invariants.
+    pub broken: Vec<String>,
+    /// Deposits that relays acknowledged, for whoever checks claims. Kept while
+    /// [`World::watch`] is on.
+    pub deposited: Vec<Deposited>,
+    /// Messages that were acknowledged, likewise.
+    pub said: Vec<Said>,
+    /// Whether [`World::deposited`] is kept, and what travels is looked at.
+    pub watch: bool,
+    /// Devices to which nothing of a topic may be sent any longer, by sender.
+    pub banned: BTreeSet<(usize, usize, TopicId)>,
+    /// Text that must never be seen by a relay.
+    pub marker: Vec<u8>,
+    served: BTreeMap<(usize, Tag, u64), [u8; 16]>,
     queue: BTreeMap<(Millis, u64), Event>,
     number: u64,
 }
@@ -113,7 +227,16 @@ impl World {
             relays: Vec::new(),
             faults: Faults { delay: 20, ..Faults::default() },
             cut: BTreeSet::new(),
+            full: BTreeSet::new(),
             counts: BTreeMap::new(),
+            events: 0,
+            broken: Vec::new(),
+            deposited: Vec::new(),
+            said: Vec::new(),
+            watch: false,
+            banned: BTreeSet::new(),
+            marker: Vec::new(),
+            served: BTreeMap::new(),
             queue: BTreeMap::new(),
             number: 0,
         }
@@ -159,9 +282,11 @@ impl World {
             online: true,
             replies: BTreeMap::new(),
             skew: 0,
+            disk_is_troubled: false,
             env,
             waiting: Vec::new(),
             scheduled: false,
+            wake: None,
             life: 0,
             wanted: Peers::default(),
             connected: BTreeSet::new(),
@@ -181,9 +306,11 @@ impl World {
             disk,
             id,
             online: true,
+            manners: Manners::default(),
             env,
             waiting: Vec::new(),
             scheduled: false,
+            wake: None,
             life: 0,
             requests: BTreeMap::new(),
             invites: BTreeMap::new(),
@@ -272,11 +399,24 @@ impl World {
     pub fn next(&mut self) -> bool {
         let Some(((time, _), event)) = self.queue.pop_first() else { return false };
         self.now = self.now.max(time);
+        self.events += 1;
         match event {
             Event::Step(device, life) => {
                 if self.devices[device].life == life {
                     self.devices[device].scheduled = false;
                     self.step(device);
+                }
+            }
+            Event::Wake(device, life, at) => {
+                let d = &self.devices[device];
+                if d.life == life && d.wake == Some(at) && !d.scheduled {
+                    self.step(device);
+                }
+            }
+            Event::RelayWake(relay, life, at) => {
+                let r = &self.relays[relay];
+                if r.life == life && r.wake == Some(at) && !r.scheduled {
+                    self.relay_step(relay);
                 }
             }
             Event::Frame { to, from, bytes } => {
@@ -289,7 +429,9 @@ impl World {
                 if self.relays[relay].online && self.relays[relay].relay.is_some() {
                     self.number += 1;
                     let number = self.number;
-                    self.relays[relay].requests.insert(number, (device, life, id));
+                    let deposit = self.look_at(&bytes);
+                    let asked = Asked { device, life, id, deposit };
+                    self.relays[relay].requests.insert(number, asked);
                     // One session per device's life: what the network calls a connection.
                     let session = (device as u64) << 32 | life;
                     self.relay_input(relay, RelayInput::Request { id: number, session, bytes });
@@ -298,8 +440,11 @@ impl World {
                     self.at(self.now + 50, Event::MailAnswer { device, life, id, result });
                 }
             }
-            Event::MailAnswer { device, life, id, result } => {
+            Event::MailAnswer { device, life, id, mut result } => {
                 if self.devices[device].life == life {
+                    if !self.devices[device].online {
+                        result = Err("the connection broke".to_owned());
+                    }
                     self.input(device, Input::MailReply { id, result });
                 }
             }
@@ -322,6 +467,61 @@ impl World {
         self.now = self.now.max(until);
     }
 
+    /// Everybody sleeps for a while: what was to happen happens later.
+    pub fn warp(&mut self, millis: Millis) {
+        self.now += millis;
+        let queue = std::mem::take(&mut self.queue);
+        self.queue = queue.into_iter().map(|((t, n), e)| ((t + millis, n), e)).collect();
+        for d in &mut self.devices {
+            d.wake = d.wake.map(|at| at + millis);
+        }
+        for r in &mut self.relays {
+            r.wake = r.wake.map(|at| at + millis);
+        }
+        for ((_, _), event) in &mut self.queue {
+            if let Event::Wake(_, _, at) | Event::RelayWake(_, _, at) = event {
+                *at += millis;
+            }
+        }
+    }
+
+    /// What a relay is about to see; remembers deposits.
+    fn look_at(&mut self, bytes: &[u8]) -> Option<(Tag, Vec<Vec<u8>>)> {
+        if !self.watch {
+            return None;
+        }
+        if !self.marker.is_empty() && contains(bytes, &self.marker) {
+            self.broken.push("a request to a relay shows a message's text".into());
+        }
+        match codec::decode::<MailRequest>(bytes) {
+            Ok(MailRequest::Deposit { tag, items, .. }) => {
+                Some((tag, items.iter().map(|i| i.bytes.to_vec()).collect()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Puts a frame into a device as if a connected device had sent it.
+    pub fn forge(&mut self, from: usize, to: usize, bytes: Vec<u8>) -> bool {
+        if !self.devices[to].connected.contains(&from) {
+            return false;
+        }
+        self.at(self.now + 1, Event::Frame { to, from, bytes });
+        true
+    }
+
+    /// Devices to which one is connected.
+    #[must_use]
+    pub fn connected(&self, device: usize) -> Vec<usize> {
+        self.devices[device].connected.iter().copied().collect()
+    }
+
+    /// Sets a device's clock off.
+    pub fn set_skew(&mut self, device: usize, skew: i64) {
+        self.devices[device].skew = skew;
+        self.input(device, Input::Tick);
+    }
+
     fn clock(&self, device: usize) -> Millis {
         self.now.saturating_add_signed(self.devices[device].skew)
     }
@@ -336,20 +536,60 @@ impl World {
             batch.push(Input::Tick);
         }
         d.env.now = clock;
+        let before = if self.watch { core.store().snapshot().ok() } else { None };
         let result = core.step(&mut d.env, batch);
         *self.counts.entry("steps").or_default() += 1;
         match result {
-            Ok(outputs) => self.outputs(device, outputs),
+            Ok(outputs) => {
+                for (id, reply) in &outputs.replies {
+                    if let Ok(Reply::Message { topic, message }) = reply
+                        && let Some(before) = &before
+                    {
+                        let mut audience = Audience::of(before, *topic);
+                        audience.extend(&Audience::of(&self.snapshot(device), *topic));
+                        let said = Said {
+                            device, command: *id, topic: *topic, message: *message, audience,
+                        };
+                        self.said.push(said);
+                    }
+                }
+                drop(before);
+                self.outputs(device, outputs);
+            }
             Err(_) => {
                 self.count("storage_errors");
-                self.crash(device, false);
-                self.start(device);
+                self.recover(device);
                 return;
             }
         }
         for input in rest {
             self.input(device, input);
         }
+    }
+
+    /// After a storage error: as the runtime does, reopened in place; else started anew.
+    fn recover(&mut self, device: usize) {
+        if self.chance(500) {
+            let clock = self.clock(device);
+            let d = &mut self.devices[device];
+            if let Some(core) = d.core.as_mut()
+                && core.reopen().is_ok()
+            {
+                d.env.now = clock;
+                if let Ok(outputs) = core.start(&mut d.env) {
+                    self.count("reopened");
+                    let peers = self.connected(device);
+                    self.outputs(device, outputs);
+                    for peer in peers {
+                        let device_id = self.devices[peer].id;
+                        self.input(device, Input::PeerUp { device: device_id });
+                    }
+                    return;
+                }
+            }
+        }
+        self.crash(device, false);
+        self.start(device);
     }
 
     fn outputs(&mut self, device: usize, outputs: Outputs) {
@@ -359,6 +599,11 @@ impl World {
         for (to, bytes) in outputs.frames {
             let Some(to) = self.devices.iter().position(|d| d.id == to) else { continue };
             if !self.devices[device].connected.contains(&to) {
+                continue;
+            }
+            self.check_banned(device, to, &bytes);
+            if self.full.contains(&(device, to)) {
+                self.count("frames_refused_full");
                 continue;
             }
             if self.chance(self.faults.lose) {
@@ -412,9 +657,28 @@ impl World {
         if let Some(wake) = outputs.wake {
             // The core counts in its own clock.
             let wait = wake.saturating_sub(self.clock(device)).max(1);
-            if !self.devices[device].scheduled {
-                self.at(self.now + wait, Event::Step(device, life));
+            let at = self.now + wait;
+            self.devices[device].wake = Some(at);
+            self.at(at, Event::Wake(device, life, at));
+        }
+    }
+
+    /// Whoever was removed is sent nothing of the topic but the removal.
+    fn check_banned(&mut self, from: usize, to: usize, bytes: &[u8]) {
+        if !self.watch || !self.banned.iter().any(|(f, t, _)| (*f, *t) == (from, to)) {
+            return;
+        }
+        let topic = match codec::decode::<Frame>(bytes) {
+            Ok(Frame::Page { topic, letters, .. }) if !letters.is_empty() => topic,
+            Ok(Frame::Push(topic, _) | Frame::Bodies(topic, _) | Frame::Frontier { topic, .. }) => {
+                topic
             }
+            _ => return,
+        };
+        if self.banned.contains(&(from, to, topic)) {
+            self.broken.push(format!(
+                "device {from} sent device {to} something of a topic from which it knew it removed"
+            ));
         }
     }
 
@@ -427,23 +691,22 @@ impl World {
             batch.push(RelayInput::Tick);
         }
         r.env.now = now;
-        let outputs = match machine.step(&mut r.env, batch) {
-            Ok(outputs) => outputs,
-            Err(_) => {
-                self.count("relay_storage_errors");
-                self.crash_relay(relay);
-                self.start_relay(relay);
-                return;
-            }
+        let Ok(outputs) = machine.step(&mut r.env, batch) else {
+            self.count("relay_storage_errors");
+            self.crash_relay(relay);
+            self.start_relay(relay);
+            return;
         };
         let life = r.life;
         for (id, code) in outputs.invites {
             r.invites.insert(id, code);
         }
         for (number, bytes) in outputs.answers {
-            let Some((device, life, id)) = self.relays[relay].requests.remove(&number) else {
+            let Some(asked) = self.relays[relay].requests.remove(&number) else {
                 continue;
             };
+            let Asked { device, life, id, deposit } = asked;
+            let bytes = self.see_answer(relay, device, bytes, deposit);
             let result = if self.chance(self.faults.lose_mail) {
                 self.count("answers_lost");
                 Err("no answer".to_owned())
@@ -455,7 +718,68 @@ impl World {
         }
         if let Some(wake) = outputs.wake {
             let wait = wake.saturating_sub(self.now).max(1);
-            self.at(self.now + wait, Event::RelayStep(relay, life));
+            let at = self.now + wait;
+            self.relays[relay].wake = Some(at);
+            self.at(at, Event::RelayWake(relay, life, at));
+        }
+    }
+
+    /// Looks at an honest answer, then lets the relay cheat.
+    fn see_answer(
+        &mut self,
+        relay: usize,
+        device: usize,
+        bytes: Vec<u8>,
+        deposit: Option<(Tag, Vec<Vec<u8>>)>,
+    ) -> Vec<u8> {
+        if !self.watch {
+            return bytes;
+        }
+        let manners = self.relays[relay].manners;
+        match codec::decode::<MailReply>(&bytes) {
+            Ok(MailReply::Deposited { .. }) => {
+                if let Some((tag, items)) = deposit {
+                    self.deposited.push(Deposited { relay, device, tag, items });
+                }
+                bytes
+            }
+            Ok(MailReply::Items { items, closed, more }) => {
+                let mut out = Vec::new();
+                for (tag, index, item) in items {
+                    let hash = short_hash(&item);
+                    let known = *self.served.entry((relay, tag, index)).or_insert(hash);
+                    if known != hash {
+                        self.broken.push(format!(
+                            "relay {relay} gave the index {index} of a tag to two items"
+                        ));
+                    }
+                    if self.chance(manners.drop) {
+                        self.count("relay_dropped");
+                        continue;
+                    }
+                    if self.chance(manners.repeat) {
+                        self.count("relay_repeated");
+                        out.push((tag, index, item.clone()));
+                    }
+                    if self.chance(manners.invent) {
+                        self.count("relay_invented");
+                        let mut junk = item.to_vec();
+                        let at = self.below(junk.len() as u64) as usize;
+                        junk[at] ^= 1 << self.below(8);
+                        if let Ok(junk) = codec::Bytes::<MAX_ITEM>::try_from(junk) {
+                            out.push((tag, index, junk));
+                        }
+                    }
+                    out.push((tag, index, item));
+                }
+                if !out.is_empty() && self.chance(manners.withhold) {
+                    self.count("relay_withheld");
+                    out.clear();
+                }
+                let Ok(items) = codec::List::try_from(out) else { return bytes };
+                codec::encode(&MailReply::Items { items, closed, more })
+            }
+            _ => bytes,
         }
     }
 
@@ -520,12 +844,13 @@ impl World {
         d.core = None;
         d.waiting.clear();
         d.scheduled = false;
+        d.wake = None;
         d.life += 1;
         self.reconnect();
         self.devices[device].connected.clear();
     }
 
-    /// Starts a device from its disk.
+    /// Starts a device from its disk. With a full disk it may not come up.
     pub fn start(&mut self, device: usize) {
         if self.devices[device].core.is_some() {
             return;
@@ -534,13 +859,40 @@ impl World {
         let seed = self.seed();
         let d = &mut self.devices[device];
         d.env = Env::seeded(clock, seed);
-        let store = Store::on_disk(&d.disk).expect("a crashed disk opens");
-        let mut core = Core::open(store, &mut d.env).expect("a crashed core opens");
+        let mut open = || {
+            let store = Store::on_disk(&d.disk).map_err(|e| e.to_string())?;
+            let mut core = Core::open(store, &mut d.env).map_err(|e| e.to_string())?;
+            let outputs = core.start(&mut d.env).map_err(|e| e.to_string())?;
+            Ok::<_, String>((core, outputs))
+        };
+        let failed = d.disk.counters().failed_syncs;
+        let mut opened = open();
+        if opened.is_err() && d.disk.counters().failed_syncs > failed {
+            opened = open();
+        }
+        let (core, outputs) = match opened {
+            Ok(opened) => opened,
+            Err(why) => {
+                assert!(d.disk_is_troubled, "device {device} does not start: {why}");
+                self.count("starts_failed");
+                return;
+            }
+        };
         assert_eq!(core.device(), d.id, "the device key survives");
-        let outputs = core.start(&mut d.env).expect("a start reads");
         d.core = Some(core);
         self.outputs(device, outputs);
         self.reconnect();
+    }
+
+    /// Limits the room on a device's disk, or gives plenty again.
+    pub fn set_room(&mut self, device: usize, bytes: Option<u64>) {
+        self.devices[device].disk.set_room(bytes);
+        self.devices[device].disk_is_troubled = bytes.is_some();
+    }
+
+    /// Makes the nth sync of a device's disk fail.
+    pub fn fail_sync(&mut self, device: usize, nth: u64, then: SyncFailure) {
+        self.devices[device].disk.fail_sync(nth, then);
     }
 
     /// Kills a relay.
@@ -551,9 +903,10 @@ impl World {
         r.relay = None;
         r.waiting.clear();
         r.scheduled = false;
+        r.wake = None;
         r.life += 1;
         let requests = std::mem::take(&mut r.requests);
-        for (device, life, id) in requests.into_values() {
+        for Asked { device, life, id, .. } in requests.into_values() {
             let result = Err("the relay went away".to_owned());
             self.at(self.now + 20, Event::MailAnswer { device, life, id, result });
         }
@@ -568,7 +921,10 @@ impl World {
             return;
         }
         r.env = Env::seeded(now, seed);
-        let store = Store::on_disk(&r.disk).expect("a crashed disk opens");
+        // A sync that is made to fail fails once.
+        let store = Store::on_disk(&r.disk)
+            .or_else(|_| Store::on_disk(&r.disk))
+            .expect("a crashed disk opens");
         let machine =
             Relay::open(store, r.id, relay_config(), &mut r.env).expect("a relay opens");
         r.relay = Some(machine);
@@ -692,6 +1048,15 @@ impl World {
             .delivery
             .expect("an own message")
     }
+}
+
+fn contains(hay: &[u8], needle: &[u8]) -> bool {
+    hay.windows(needle.len()).any(|w| w == needle)
+}
+
+fn short_hash(bytes: &[u8]) -> [u8; 16] {
+    let hash = sealed_hash(bytes);
+    *hash.0.first_chunk().expect("32 bytes")
 }
 
 fn relay_config() -> RelayConfig {

@@ -8,13 +8,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use teahouse_node::core::command::{Command, Reply};
 use teahouse_node::core::store::ChangeSet;
 use teahouse_node::protocols::ids::Millis;
-use teahouse_node::tokio::task::{JoinSet, spawn_blocking};
+use teahouse_node::tokio::sync::mpsc;
+use teahouse_node::tokio::task::spawn_blocking;
 use teahouse_node::tokio::time::{Instant, sleep_until, timeout};
 use teahouse_node::tokio;
 use teahouse_node::{Handle, NetworkConfig, Node, NodeConfig, config};
 
 use super::refresh::{Focus, refresh};
-use super::{Action, Answer, Ports, Source, town};
+use super::{Action, Answer, Ports, QUEUE, Source, town};
+use crate::strings;
 use crate::vm::{Model, Qr, Stage, Zone};
 
 /// Models follow each other no faster than this: a screen shows 60 a second, and a node
@@ -95,7 +97,8 @@ async fn with_node(handle: &Handle, demo: bool, ports: &mut Ports) -> Step {
     let mut dirty = Some(ChangeSet::everything());
     let mut focus = Focus::default();
     let mut model = Model { demo, ..Model::default() };
-    let mut commands = JoinSet::new();
+    let (commands, waiting) = mpsc::channel(QUEUE);
+    let submitter = tokio::spawn(submit(handle.clone(), waiting, ports));
     let mut not_before = Instant::now();
     let mut midnight = next_midnight(&zone);
     let step = loop {
@@ -106,7 +109,11 @@ async fn with_node(handle: &Handle, demo: bool, ports: &mut Ports) -> Step {
                 Some(Action::Home) => break Step::Home,
                 Some(Action::Town) => break Step::Town,
                 Some(Action::Submit { ticket, command }) => {
-                    commands.spawn(submit(handle.clone(), ticket, command, ports));
+                    if commands.try_send((ticket, command)).is_err() {
+                        let result = Err(strings::busy().into());
+                        let _ = ports.answers.try_send(Answer { ticket, result, qr: None });
+                        (ports.wake)();
+                    }
                 }
                 Some(Action::Show { topic, limit }) => {
                     focus.conversation = topic.map(|topic| (topic, limit));
@@ -155,31 +162,32 @@ async fn with_node(handle: &Handle, demo: bool, ports: &mut Ports) -> Step {
                 dirty = Some(ChangeSet::everything());
                 midnight = next_midnight(&zone);
             }
-            Some(_) = commands.join_next(), if !commands.is_empty() => {}
         }
     };
-    let _ = timeout(LAST_COMMANDS, commands.join_all()).await;
+    drop(commands);
+    let _ = timeout(LAST_COMMANDS, submitter).await;
     step
 }
 
-/// Hands a command to the node at once; its answer follows when the future is run.
+/// Hands commands to the node, each after the last one's answer: they take effect in the
+/// order in which they were given, and a person gives few.
 fn submit(
     handle: Handle,
-    ticket: u64,
-    command: Command,
+    mut waiting: mpsc::Receiver<(u64, Command)>,
     ports: &Ports,
-) -> impl Future<Output = ()> + Send + 'static + use<> {
+) -> impl Future<Output = ()> + Send + use<> {
     let (answers, wake) = (ports.answers.clone(), Arc::clone(&ports.wake));
-    let answer = handle.submit(command);
     async move {
-        let result = answer.await.map_err(|e| e.to_string());
-        let qr = match &result {
-            Ok(Reply::Card { link } | Reply::Code { link }) => Qr::encode(link).map(Arc::new),
-            _ => None,
-        };
-        // Fails when the window is closed: then nobody wants to know.
-        let _ = answers.send(Answer { ticket, result, qr }).await;
-        wake();
+        while let Some((ticket, command)) = waiting.recv().await {
+            let result = handle.submit(command).await.map_err(|e| e.to_string());
+            let qr = match &result {
+                Ok(Reply::Card { link } | Reply::Code { link }) => Qr::encode(link).map(Arc::new),
+                _ => None,
+            };
+            // Fails when the window is closed: then nobody wants to know.
+            let _ = answers.send(Answer { ticket, result, qr }).await;
+            wake();
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::desk::{Desk, Go};
 use crate::screens::dialogs::Dialog;
 use crate::strings;
 use crate::vm::{ChatRow, Model};
-use crate::widgets::{field, hint, row::Row};
+use crate::widgets::{field, from_right, hint, row::Row};
 
 /// What is being done.
 #[derive(Debug, Default)]
@@ -33,9 +33,7 @@ pub(crate) fn show(
     desk: &mut Desk,
 ) {
     egui::Frame::new().inner_margin(12).show(ui, |ui| {
-        let size = egui::vec2(ui.available_width(), ui.spacing().interact_size.y);
-        let layout = egui::Layout::right_to_left(egui::Align::Center);
-        ui.allocate_ui_with_layout(size, layout, |ui| {
+        from_right(ui, |ui| {
             let plus = ui.button("+").accessible_name(strings::chats_new_group());
             if plus.on_hover_text(strings::chats_new_group()).clicked() {
                 desk.go(Go::Dialog(Dialog::new_group()));

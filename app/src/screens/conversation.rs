@@ -18,7 +18,7 @@ use crate::theme::{SMALL, space, tokens};
 use crate::vm::{Body, Conversation, MessageRow, Model};
 use crate::widgets::bubble::{self, Act, Rights};
 use crate::widgets::message_list::MessageList;
-use crate::widgets::{hint, nothing};
+use crate::widgets::{from_right, hint, nothing};
 
 /// Messages asked for at first, and more each time the beginning is near.
 pub(crate) const PAGE: usize = 200;
@@ -90,7 +90,7 @@ fn header(ui: &mut Ui, talk: &mut Talk, conversation: &Conversation) {
     Panel::top("header")
         .frame(Frame::new().fill(list).inner_margin(Margin::symmetric(16, 9)))
         .show(ui, |ui| {
-            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            from_right(ui, |ui| {
                 let button = Button::new(strings::conversation_details()).selected(talk.details);
                 if ui.add(button).clicked() {
                     talk.details = !talk.details;

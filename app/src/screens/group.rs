@@ -10,7 +10,7 @@ use crate::screens::dialogs::{Confirm, Dialog};
 use crate::strings;
 use crate::theme::{SMALL, space, tokens};
 use crate::vm::Conversation;
-use crate::widgets::{area, danger, field, hint, section};
+use crate::widgets::{area, danger, field, hint, section, small};
 
 /// What is being typed; `None` while it is as the group has it.
 #[derive(Debug, Default)]
@@ -66,9 +66,7 @@ pub(crate) fn details(ui: &mut Ui, state: &mut State, group: &Conversation, desk
             ui.label(RichText::new(role).size(SMALL).color(t.weak));
             // Who has the same role or a higher one can't be removed.
             if admin && !member.me && member.role < group.role {
-                let button = egui::Button::new(RichText::new(strings::group_remove()).size(SMALL));
-                let name = strings::doing(strings::group_remove(), &member.name);
-                if ui.add(button.small()).accessible_name(name).clicked() {
+                if small(ui, strings::group_remove(), &member.name, t.text).clicked() {
                     let account = member.account;
                     desk.go(Go::Dialog(Dialog::Confirm(Confirm {
                         what: strings::group_remove(),

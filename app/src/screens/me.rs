@@ -11,7 +11,7 @@ use crate::screens::dialogs::{Confirm, Dialog};
 use crate::strings;
 use crate::theme::{SMALL, space, tokens};
 use crate::vm::{Model, Qr};
-use crate::widgets::{field, hint, page, primary, qr, row::Row, section};
+use crate::widgets::{field, hint, page, primary, qr, row::Row, section, small};
 
 /// How many people may use a card.
 const USES: u32 = 10;
@@ -179,11 +179,7 @@ fn device_line(ui: &mut Ui, device: &view::Device, desk: &mut Desk) {
         };
         ui.label(RichText::new(words).size(SMALL).color(t.weak));
         if !device.this && !device.revoked {
-            let button = egui::Button::new(
-                RichText::new(strings::device_revoke()).size(SMALL).color(t.danger),
-            );
-            let what = strings::doing(strings::device_revoke(), name);
-            if ui.add(button.small()).accessible_name(what).clicked() {
+            if small(ui, strings::device_revoke(), name, t.danger).clicked() {
                 desk.go(Go::Dialog(Dialog::Confirm(Confirm {
                     what: strings::device_revoke(),
                     whom: name.to_owned(),
@@ -242,9 +238,7 @@ fn relays(ui: &mut Ui, state: &mut State, model: &Model, desk: &mut Desk) {
             ui.add(Label::new(RichText::new(&relay.name).monospace().size(13.0)).truncate());
             let color = if relay.trouble { t.danger } else { t.weak };
             ui.add(Label::new(RichText::new(&relay.words).color(color)).wrap());
-            let forget = egui::Button::new(RichText::new(strings::relay_forget()).size(SMALL));
-            let what = strings::doing(strings::relay_forget(), &relay.name);
-            if ui.add(forget.small()).accessible_name(what).clicked() {
+            if small(ui, strings::relay_forget(), &relay.name, t.text).clicked() {
                 desk.go(Go::Dialog(Dialog::Confirm(Confirm {
                     what: strings::relay_forget(),
                     whom: relay.name.clone(),

@@ -24,7 +24,7 @@ pub(crate) fn show(ui: &mut Ui, model: &Model, place: Place, desk: &mut Desk) {
         (Place::Me, strings::rail_me(), 0),
     ];
     for (to, words, count) in places {
-        if button(ui, words, count, to == place) {
+        if button(ui, to, words, count, to == place) {
             desk.go(Go::Place(to));
         }
     }
@@ -42,10 +42,10 @@ pub(crate) fn show(ui: &mut Ui, model: &Model, place: Place, desk: &mut Desk) {
     }
 }
 
-fn button(ui: &mut Ui, words: &str, count: u64, chosen: bool) -> bool {
+fn button(ui: &mut Ui, to: Place, words: &str, count: u64, chosen: bool) -> bool {
     let t = tokens(ui);
     let (rect, response) =
-        ui.allocate_exact_size(vec2(ui.available_width(), 52.0), Sense::click());
+        ui.allocate_exact_size(vec2(ui.available_width(), 60.0), Sense::click());
     let name = strings::with_unread(words, count);
     response.widget_info(|| WidgetInfo::selected(Role::Button, true, chosen, &name));
     let inner = rect.shrink2(vec2(5.0, 2.0));
@@ -56,10 +56,41 @@ fn button(ui: &mut Ui, words: &str, count: u64, chosen: bool) -> bool {
         let edge = egui::Stroke::new(1.0, t.on_rail);
         ui.painter().rect_stroke(inner, 10.0, edge, egui::StrokeKind::Inside);
     }
-    let (center, font) = (rect.center(), FontId::proportional(12.5));
-    ui.painter().text(center, Align2::CENTER_CENTER, words, font, t.on_rail);
+    let center = rect.center();
+    icon(ui, center - vec2(0.0, 9.0), to, t.on_rail);
+    let below = center + vec2(0.0, 15.0);
+    ui.painter().text(below, Align2::CENTER_CENTER, words, FontId::proportional(12.0), t.on_rail);
     if count > 0 {
-        badge(ui, inner.right_top() + vec2(-1.0, 10.0), count, t.danger, t.on_danger);
+        badge(ui, inner.right_top() + vec2(-2.0, 11.0), count, t.danger, t.on_danger);
     }
     response.clicked()
+}
+
+/// Drawn by hand: fonts differ in what symbols they have.
+fn icon(ui: &Ui, center: egui::Pos2, place: Place, color: egui::Color32) {
+    let pen = egui::Stroke::new(1.6, color);
+    let painter = ui.painter();
+    let at = |x: f32, y: f32| center + vec2(x, y);
+    match place {
+        Place::Chats => {
+            let bubble = egui::Rect::from_center_size(at(0.0, -1.5), vec2(21.0, 15.0));
+            painter.rect_stroke(bubble, 5.0, pen, egui::StrokeKind::Middle);
+            painter.line(vec![at(-5.0, 6.0), at(-6.5, 10.0), at(-0.5, 6.0)], pen);
+        }
+        Place::Contacts => {
+            painter.circle_stroke(at(0.0, -4.5), 4.5, pen);
+            let shoulders = (0..=12).map(|i| {
+                let angle = core::f32::consts::PI * (1.0 + i as f32 / 12.0);
+                at(9.0 * angle.cos(), 9.5 + 7.0 * angle.sin())
+            });
+            painter.line(shoulders.collect(), pen);
+        }
+        Place::Me => {
+            let card = egui::Rect::from_center_size(center, vec2(22.0, 16.0));
+            painter.rect_stroke(card, 3.0, pen, egui::StrokeKind::Middle);
+            painter.circle_filled(at(-5.0, -1.0), 3.0, color);
+            painter.hline(egui::Rangef::new(center.x + 1.5, center.x + 7.5), center.y - 2.0, pen);
+            painter.hline(egui::Rangef::new(center.x + 1.5, center.x + 7.5), center.y + 3.0, pen);
+        }
+    }
 }

@@ -38,6 +38,8 @@ pub(crate) struct MessageList {
     seen: Option<MessageId>,
     /// Go to this row.
     jump: Option<MessageId>,
+    /// Frames in a row in which the scroll area did not go where it was told to.
+    astray: u8,
 }
 
 impl Default for MessageList {
@@ -54,6 +56,7 @@ impl Default for MessageList {
             moved: true,
             seen: None,
             jump: None,
+            astray: 0,
         }
     }
 }
@@ -96,7 +99,8 @@ impl MessageList {
 
         let mut area =
             ScrollArea::vertical().id_salt(conversation.topic.0).auto_shrink(false).animated(false);
-        if let Some(offset) = self.offset(messages) {
+        let wanted = self.offset(messages);
+        if let Some(offset) = wanted {
             area = area.vertical_scroll_offset(offset);
         }
         let mut changed = false;
@@ -130,6 +134,11 @@ impl MessageList {
 
         let offset = output.state.clamped_offset().y;
         let end = self.tops.last().copied().unwrap_or_default();
+        // A scroll area keeps within the bounds of the frame before: a list that grew needs
+        // a second one.
+        let astray = wanted.is_some_and(|w| (w - offset).abs() > 1.0) && self.astray < 3;
+        self.astray = if astray { self.astray + 1 } else { 0 };
+        changed |= astray;
         // A frame that moved the list tells nothing about what its reader wants.
         if !changed {
             self.at_end = offset + output.inner_rect.height() + NEAR >= end;

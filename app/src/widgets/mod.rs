@@ -10,6 +10,7 @@ use egui::{
     Align2, Button, Color32, FontId, Label, Pos2, Response, RichText, TextEdit, TextWrapMode, Ui,
 };
 
+use crate::strings;
 use crate::theme::{self, space, tokens};
 
 /// The button for what a page is about.
@@ -27,6 +28,18 @@ pub(crate) fn primary(ui: &mut Ui, enabled: bool, text: &str) -> Response {
 pub(crate) fn danger(ui: &mut Ui, text: &str) -> Response {
     let t = tokens(ui);
     ui.add(Button::new(RichText::new(text).color(t.danger)))
+}
+
+/// A button within a line of text. Its accessible name says also whom it is about.
+pub(crate) fn small(ui: &mut Ui, text: &str, whom: &str, color: Color32) -> Response {
+    ui.scope(|ui| {
+        ui.spacing_mut().button_padding = egui::vec2(8.0, 2.0);
+        ui.spacing_mut().interact_size.y = 22.0;
+        let text_drawn = RichText::new(text).size(theme::SMALL).color(color);
+        let button = Button::new(text_drawn).corner_radius(6);
+        ui.add(button).accessible_name(strings::doing(text, whom))
+    })
+    .inner
 }
 
 /// A one-line field with an accessible name.
@@ -65,6 +78,14 @@ pub(crate) fn nothing(ui: &mut Ui, text: &str) {
     ui.centered_and_justified(|ui| {
         ui.add(Label::new(RichText::new(text).color(weak)).wrap_mode(TextWrapMode::Wrap));
     });
+}
+
+/// A line of controls, the first of them at the right end; as high as a button, whatever
+/// room there is.
+pub(crate) fn from_right(ui: &mut Ui, content: impl FnOnce(&mut Ui)) {
+    let size = egui::vec2(ui.available_width(), ui.spacing().interact_size.y);
+    let layout = egui::Layout::right_to_left(egui::Align::Center);
+    ui.allocate_ui_with_layout(size, layout, content);
 }
 
 /// Pages are a column of readable width, scrolled when they are long.

@@ -33,7 +33,10 @@ pub(super) fn list(session: &Session) -> Result<()> {
     for c in chats {
         let mut words = Vec::new();
         if c.kind == view::ChatKind::Group {
-            words.push(format!("{} members", c.members));
+            words.push(match c.members {
+                1 => "1 member".into(),
+                n => format!("{n} members"),
+            });
         }
         match c.state {
             view::ChatState::Active => {}

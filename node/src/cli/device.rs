@@ -189,9 +189,9 @@ fn join(session: &Session) -> Result<()> {
         let now = words(linking);
         if now != shown {
             if session.json {
-                json_line(linking)?
+                json_line(linking)?;
             } else {
-                line(&now)?
+                line(&now)?;
             }
             shown = now;
         }

@@ -189,6 +189,27 @@ mod tests {
     }
 
     #[test]
+    fn an_account_is_made_and_used_without_a_node() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("tea").display().to_string();
+        let code = |args: &[&str]| {
+            let all = ["teahouse", "--data", &dir].into_iter().chain(args.iter().copied());
+            run(all.map(OsString::from))
+        };
+        assert_eq!(code(&["init", "--name", "Ada"]), ExitCode::SUCCESS);
+        assert_eq!(code(&["init", "--name", "Ada"]), ExitCode::FAILURE, "once");
+        assert_eq!(code(&["group", "create", "Book club"]), ExitCode::SUCCESS);
+        assert_eq!(code(&["send", "book", "good morning"]), ExitCode::SUCCESS);
+        assert_eq!(code(&["react", "book", "last", "👍"]), ExitCode::SUCCESS);
+        assert_eq!(code(&["--json", "read", "BOOK"]), ExitCode::SUCCESS);
+        assert_eq!(code(&["send", "nobody", "hello"]), ExitCode::FAILURE);
+        assert_eq!(code(&["card", "--qr"]), ExitCode::SUCCESS);
+        assert_eq!(code(&["rebuild"]), ExitCode::SUCCESS);
+        assert_eq!(code(&["doctor"]), ExitCode::from(1), "no node runs");
+        assert_eq!(code(&["relay", "status"]), ExitCode::FAILURE, "no relay here");
+    }
+
+    #[test]
     fn wrong_use_is_told_by_the_exit_code() {
         let code = |args: &[&str]| run(args.iter().map(OsString::from));
         assert_eq!(code(&["teahouse", "no-such-thing"]), ExitCode::from(2));

@@ -31,6 +31,8 @@ const BYTES: usize = 4 << 20;
 const ANSWERS: usize = 1024;
 
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// The shortest time between ticks.
+const TICKS: Duration = Duration::from_millis(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(10);
 const CLOSING: Duration = Duration::from_secs(3);
@@ -52,6 +54,7 @@ pub(super) struct Driver {
     net: Option<Net>,
     stop: Arc<AtomicBool>,
     wake: Option<Millis>,
+    ticked: Instant,
     failures: u32,
 }
 
@@ -93,7 +96,17 @@ impl Driver {
             Net { handle, events, answers }
         });
         // The first tick does what became due while the relay was off.
-        Self { relay, env, shared, asks, net, stop, wake: Some(0), failures: 0 }
+        Self {
+            relay,
+            env,
+            shared,
+            asks,
+            net,
+            stop,
+            wake: Some(0),
+            ticked: Instant::now(),
+            failures: 0,
+        }
     }
 
     pub(super) fn run(mut self) {
@@ -151,15 +164,17 @@ impl Driver {
                 }
             }
             let time = now();
-            if !stopping && self.wake.is_some_and(|wake| wake <= time) {
+            if !stopping && self.wake.is_some_and(|w| w <= time) && self.ticked.elapsed() >= TICKS {
                 self.wake = None;
+                self.ticked = Instant::now();
                 batch.inputs.push_back(RelayInput::Tick);
             }
             if !batch.inputs.is_empty() || stopping {
                 return batch;
             }
-            let wait = self.wake.map_or(LONGEST_WAIT, |w| Duration::from_millis(w - time));
-            thread::park_timeout(wait.min(LONGEST_WAIT));
+            let wait =
+                self.wake.map_or(LONGEST_WAIT, |w| Duration::from_millis(w.saturating_sub(time)));
+            thread::park_timeout(wait.clamp(TICKS, LONGEST_WAIT));
         }
     }
 

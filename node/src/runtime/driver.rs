@@ -23,6 +23,9 @@ use crate::net::{NetCommand, NetEvent, NetEvents, NetHandle, SendError};
 /// The longest wait without looking at the clock: it may be set, and timers follow it.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
+/// The shortest time between ticks: a timer that is always due must not keep a processor busy.
+const TICKS: Duration = Duration::from_millis(5);
+
 /// Waits between attempts to open the database again: doubled from the first to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(10);
@@ -46,6 +49,7 @@ pub(super) struct Driver {
     /// Inputs that come before any other: ours, and those of a batch that was not stored.
     first: VecDeque<Input>,
     wake: Option<Millis>,
+    ticked: Instant,
     /// A rebuild that was asked for.
     rebuild: Option<oneshot::Sender<Result<Rebuilt, StorageError>>>,
     /// Attempts to store that failed since the last that did not.
@@ -83,6 +87,7 @@ impl Driver {
             next_id: 0,
             first: VecDeque::new(),
             wake: None,
+            ticked: Instant::now(),
             rebuild: None,
             failures: 0,
         }
@@ -173,8 +178,9 @@ impl Driver {
                 }
             }
             let time = now();
-            if !stopping && self.wake.is_some_and(|wake| wake <= time) {
+            if !stopping && self.wake.is_some_and(|w| w <= time) && self.ticked.elapsed() >= TICKS {
                 self.wake = None;
+                self.ticked = Instant::now();
                 batch.push(Input::Tick);
             }
             if self.rebuild.is_some() && batch.is_empty() {
@@ -183,8 +189,9 @@ impl Driver {
             if !batch.is_empty() || stopping {
                 return batch;
             }
-            let wait = self.wake.map_or(LONGEST_WAIT, |w| Duration::from_millis(w - time));
-            thread::park_timeout(wait.min(LONGEST_WAIT));
+            let wait =
+                self.wake.map_or(LONGEST_WAIT, |w| Duration::from_millis(w.saturating_sub(time)));
+            thread::park_timeout(wait.clamp(TICKS, LONGEST_WAIT));
         }
     }
 

@@ -57,6 +57,18 @@ pub(crate) struct Session {
     cursor_due: BTreeMap<TopicId, Millis>,
 }
 
+impl Session {
+    /// Waits longer after each failure, up to half a minute. Requests that fail together
+    /// count once.
+    fn back_off(&mut self, now: Millis) {
+        if self.retry_at > now {
+            return;
+        }
+        self.retry_at = now + (500 << self.fails).min(30_000);
+        self.fails = (self.fails + 1).min(6);
+    }
+}
+
 /// What a request under way is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Pending {
@@ -670,8 +682,7 @@ pub(crate) fn reply(
             // Unreachable: everything at this relay waits, longer each time.
             let now = tx.now;
             let session = tx.mem.mail.entry(relay).or_default();
-            session.fails = (session.fails + 1).min(8);
-            session.retry_at = now + (1_000 << session.fails.min(8));
+            session.back_off(now);
             session.challenge = None;
             requeue(tx, &pending);
             if row.trouble != why {
@@ -806,9 +817,7 @@ fn refuse(
     }
     row.trouble = refusal.to_string();
     tx.put(&RELAYS, &relay.0, &row)?;
-    let session = tx.mem.mail.entry(relay).or_default();
-    session.fails = (session.fails + 1).min(8);
-    session.retry_at = now + (1_000 << session.fails.min(8));
+    tx.mem.mail.entry(relay).or_default().back_off(now);
     requeue(tx, &pending);
     Ok(())
 }

@@ -1,0 +1,1 @@
+//! A relay as a process of its own.
