@@ -5,10 +5,10 @@ mod live;
 mod refresh;
 mod town;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use teahouse_node::NodeConfig;
 use teahouse_node::core::command::{Command, Reply};
 use teahouse_node::protocols::ids::{AccountId, TopicId};
 use teahouse_node::tokio::runtime::Builder;
@@ -68,8 +68,8 @@ const QUEUE: usize = 256;
 /// Whose node the window shows.
 #[derive(Debug, Clone)]
 pub enum Source {
-    /// One's own data, in this folder.
-    Home(PathBuf),
+    /// One's own data.
+    Home(NodeConfig),
     /// The town.
     Town,
 }
@@ -97,7 +97,7 @@ impl Bridge {
     /// where [`Action::Home`] leads. `wake` is called whenever something came for the window.
     pub fn start(
         first: Source,
-        home: PathBuf,
+        home: NodeConfig,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
         let (actions, action_port) = mpsc::channel(QUEUE);

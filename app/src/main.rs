@@ -11,6 +11,7 @@ use anyhow::{Context, bail};
 use teahouse_app::bridge::{Bridge, Source};
 use teahouse_app::shell::{Outcome, Shell, Tour};
 use teahouse_app::theme;
+use teahouse_node::{NetworkConfig, NodeConfig, config};
 
 const HELP: &str = "\
 Teahouse: talk with people, with nobody's permission.
@@ -132,10 +133,15 @@ fn day() -> anyhow::Result<()> {
 }
 
 fn window(options: &Options) -> anyhow::Result<()> {
-    let home = match (&options.data, std::env::var_os("TEAHOUSE_DATA")) {
+    let data = match (&options.data, std::env::var_os("TEAHOUSE_DATA")) {
         (Some(dir), _) => dir.clone(),
         (None, Some(dir)) => dir.into(),
-        (None, None) => teahouse_node::config::default_data_dir()?,
+        (None, None) => config::default_data_dir()?,
+    };
+    let home = NodeConfig {
+        data,
+        store: config::store_options(false),
+        network: Some(NetworkConfig::default()),
     };
     let first = if options.demo { Source::Town } else { Source::Home(home.clone()) };
     let tour = options.tour.then(Tour::new);

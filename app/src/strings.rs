@@ -221,8 +221,18 @@ pub fn weekday_short(day: i64) -> &'static str {
 
 fn month(month: i64) -> &'static str {
     const NAMES: [&str; 12] = [
-        "January", "February", "March", "April", "May", "June", "July", "August", "September",
-        "October", "November", "December",
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
     ];
     NAMES.get(usize::try_from(month - 1).unwrap_or(0)).copied().unwrap_or_default()
 }

@@ -5,16 +5,17 @@
 #[path = "window/made_up.rs"]
 mod made_up;
 
-use egui::{Event, ImeEvent, Key, Modifiers};
-use egui_kittest::Harness;
-use egui_kittest::kittest::Queryable;
+use egui::{Event, ImeEvent, Key, Modifiers, Role};
+use egui_kittest::kittest::{NodeT as _, Queryable as _};
+use egui_kittest::{Harness, Node};
 use made_up::{
     CHEN, MEI, MINUTE, MadeUp, NOW, WALK, WITH_MEI, chat, chats, conversation, full, message,
     nobody, talk,
 };
-use teahouse_app::bridge::Action;
+use teahouse_app::bridge::{Action, Bridge, Source};
 use teahouse_app::shell::{Shell, Tour};
 use teahouse_app::{strings, theme};
+use teahouse_node::NodeConfig;
 use teahouse_node::core::command::{Chat, Command, Contacts, Devices, Groups, Relays, Reply};
 use teahouse_node::core::view;
 use teahouse_node::protocols::ids::TopicId;
@@ -50,17 +51,28 @@ fn wheel(window: &mut Window, points: f32) {
         unit: egui::MouseWheelUnit::Point,
         delta: egui::vec2(0.0, points),
         phase: egui::TouchPhase::Move,
-        source: egui::MouseWheelSource::Mouse,
+        source: egui::MouseWheelSource::Wheel,
         modifiers: Modifiers::NONE,
     });
     window.step();
 }
 
+/// The text field of this name; a label beside it may say the same.
+fn field<'w>(window: &'w Window, name: &'w str) -> Node<'w> {
+    let is_field = |node: &Node<'_>| {
+        [Role::TextInput, Role::MultilineTextInput].contains(&node.accesskit_node().role())
+    };
+    let mut fields = window.get_all_by_label(name).filter(is_field);
+    let field = fields.next().unwrap();
+    assert!(fields.next().is_none(), "two fields are called {name}");
+    field
+}
+
 /// Types into a field as a keyboard would.
-fn write(window: &mut Window, field: &str, text: &str) {
-    window.get_by_label(field).focus();
+fn write(window: &mut Window, name: &str, text: &str) {
+    field(window, name).focus();
     window.run();
-    window.get_by_label(field).type_text(text);
+    field(window, name).type_text(text);
     window.run();
 }
 
@@ -136,7 +148,7 @@ fn enter_sends_once_and_shift_enter_breaks_the_line() {
     window.key_press_modifiers(Modifiers::SHIFT, Key::Enter);
     window.run();
     assert!(sent(&node).is_empty());
-    window.get_by_label(strings::compose_hint()).type_text("two");
+    field(&window, strings::compose_hint()).type_text("two");
     window.key_press(Key::Enter);
     window.run();
     assert_eq!(sent(&node).iter().map(|(_, t)| t.as_str()).collect::<Vec<_>>(), ["one\ntwo"]);
@@ -151,15 +163,14 @@ fn enter_that_chooses_a_word_sends_nothing() {
     let node = MadeUp::new(full(WITH_MEI));
     let mut window = window(&node);
     open(&mut window, "Mei");
-    window.get_by_label(strings::compose_hint()).focus();
+    field(&window, strings::compose_hint()).focus();
     window.run();
-    let preedit = |text: &str| {
-        Event::Ime(ImeEvent::Preedit { text: text.into(), active_range_chars: None })
-    };
-    let enter = Event::Key {
+    let preedit =
+        |text: &str| Event::Ime(ImeEvent::Preedit { text: text.into(), active_range_chars: None });
+    let enter = |pressed| Event::Key {
         key: Key::Enter,
         physical_key: None,
-        pressed: true,
+        pressed,
         repeat: false,
         modifiers: Modifiers::NONE,
     };
@@ -170,8 +181,9 @@ fn enter_that_chooses_a_word_sends_nothing() {
     assert!(sent(&node).is_empty(), "while composing");
     // Some platforms deliver the Enter that ends a composition in the same frame.
     window.input_mut().events.push(Event::Ime(ImeEvent::Commit("你好".into())));
-    window.input_mut().events.push(enter);
+    window.input_mut().events.push(enter(true));
     window.step();
+    window.event(enter(false));
     window.run();
     assert!(sent(&node).is_empty(), "while committing");
     window.key_press(Key::Enter);
@@ -194,8 +206,8 @@ fn a_message_is_shown_as_sending_and_comes_back_when_refused() {
     window.run();
     assert!(window.query_by_label(strings::compose_sending()).is_none());
     window.get_by_label("this device was removed from its account");
-    let field = window.get_by_label(strings::compose_hint());
-    assert_eq!(field.value().as_deref(), Some("hello\nmore"));
+    let composer = field(&window, strings::compose_hint());
+    assert_eq!(composer.value().as_deref(), Some("hello\nmore"));
 }
 
 #[test]
@@ -207,7 +219,7 @@ fn a_full_queue_is_told_and_loses_nothing() {
     node.0.borrow_mut().full = true;
     click(&mut window, strings::compose_send());
     window.get_by_label(strings::busy());
-    assert_eq!(window.get_by_label(strings::compose_hint()).value().as_deref(), Some("hello"));
+    assert_eq!(field(&window, strings::compose_hint()).value().as_deref(), Some("hello"));
 }
 
 #[test]
@@ -228,8 +240,8 @@ fn drafts_are_kept_when_a_chat_is_left() {
         m.conversation = conversation(all.iter().find(|c| c.topic == old).unwrap(), &[]);
     });
     open(&mut window, "Old Wang");
-    let field = window.get_by_label(strings::compose_hint());
-    assert_eq!(field.value().as_deref(), Some("I will be there at"));
+    let composer = field(&window, strings::compose_hint());
+    assert_eq!(composer.value().as_deref(), Some("I will be there at"));
 }
 
 #[test]
@@ -258,7 +270,12 @@ fn only_visible_messages_are_laid_out() {
     let long: Vec<_> = (0..10_000)
         .map(|i| {
             let text = "words and more words ".repeat(1 + i as usize % 17);
-            message(i, if i % 3 == 0 { made_up::ME } else { MEI }, NOW - (10_000 - i) * MINUTE, &text)
+            message(
+                i,
+                if i % 3 == 0 { made_up::ME } else { MEI },
+                NOW - (10_000 - i) * MINUTE,
+                &text,
+            )
         })
         .collect();
     let with_mei = chat(WITH_MEI, "Mei 梅", Some(MEI));
@@ -296,7 +313,7 @@ fn older_messages_are_asked_for_at_the_beginning() {
     let mut model = full(WITH_MEI);
     let mut some = std::sync::Arc::unwrap_or_clone(conversation(&with_mei, &talk()).unwrap());
     some.more = true;
-    some.messages = (0..20)
+    some.messages = (0..30)
         .flat_map(|i| {
             let mut all = some.messages.clone();
             all.iter_mut().for_each(|m| m.id.seq += 100 * i);
@@ -379,8 +396,11 @@ fn a_message_can_be_answered_reacted_to_and_recalled() {
     write(&mut window, strings::compose_hint(), "indeed");
     window.key_press(Key::Enter);
     window.run();
-    assert!(node.commands().iter().any(|(_, c)| matches!(c,
-        Command::Chat(Chat::Send { reply_to: Some(_), .. }))));
+    assert!(
+        node.commands()
+            .iter()
+            .any(|(_, c)| matches!(c, Command::Chat(Chat::Send { reply_to: Some(_), .. })))
+    );
     menu(&mut window, 1);
     click(&mut window, strings::message_recall());
     assert!(node.commands().is_empty(), "asked first");
@@ -396,18 +416,21 @@ fn requests_are_answered_and_people_blocked() {
     click(&mut window, "Old Wang");
     window.get_by_label_contains("It's Wang");
     click(&mut window, strings::contact_accept());
-    assert!(matches!(node.commands().as_slice(),
-        [(_, Command::Contacts(Contacts::Accept { .. }))]));
+    assert!(matches!(
+        node.commands().as_slice(),
+        [(_, Command::Contacts(Contacts::Accept { .. }))]
+    ));
     click(&mut window, strings::contact_block());
     window.get_all_by_label(strings::contact_block()).last().unwrap().click();
     window.run();
-    assert!(matches!(node.commands().as_slice(),
-        [(_, Command::Contacts(Contacts::Block { .. }))]));
+    assert!(matches!(node.commands().as_slice(), [(_, Command::Contacts(Contacts::Block { .. }))]));
     click(&mut window, "Mei 梅");
     window.get_by_label_contains("12345 67890");
     click(&mut window, strings::contact_verified());
-    assert!(matches!(node.commands().as_slice(),
-        [(_, Command::Contacts(Contacts::Verify { account: MEI, verified: true }))]));
+    assert!(matches!(
+        node.commands().as_slice(),
+        [(_, Command::Contacts(Contacts::Verify { account: MEI, verified: true }))]
+    ));
 }
 
 #[test]
@@ -439,15 +462,20 @@ fn a_group_is_made_changed_and_left() {
     click(&mut window, "Chen");
     click(&mut window, strings::group_create());
     let commands = node.commands();
-    assert!(matches!(commands.as_slice(), [(_, Command::Groups(Groups::Create { title, members, .. }))]
-        if title == "Cinema" && members == &[CHEN]), "{commands:?}");
+    assert!(
+        matches!(commands.as_slice(), [(_, Command::Groups(Groups::Create { title, members, .. }))]
+        if title == "Cinema" && members == &[CHEN]),
+        "{commands:?}"
+    );
     open(&mut window, "Sunday walk");
     click(&mut window, strings::conversation_details());
     node.commands();
     click(&mut window, &strings::doing(strings::group_remove(), "Chen"));
     click(&mut window, strings::group_remove());
-    assert!(matches!(node.commands().as_slice(),
-        [(_, Command::Groups(Groups::Remove { account: CHEN, .. }))]));
+    assert!(matches!(
+        node.commands().as_slice(),
+        [(_, Command::Groups(Groups::Remove { account: CHEN, .. }))]
+    ));
     write(&mut window, strings::group_title(), "!");
     click(&mut window, strings::group_rename());
     assert!(matches!(node.commands().as_slice(), [(_, Command::Groups(Groups::Rename { .. }))]));
@@ -483,14 +511,12 @@ fn my_card_my_devices_my_relays() {
     window.run();
     window.get_by_label("123 456");
     click(&mut window, strings::device_equal());
-    assert!(matches!(node.commands().as_slice(),
-        [(_, Command::Devices(Devices::LinkConfirm))]));
+    assert!(matches!(node.commands().as_slice(), [(_, Command::Devices(Devices::LinkConfirm))]));
     node.change(|m| m.linking = Some(view::Linking::Idle));
     window.run();
     click(&mut window, &strings::doing(strings::device_revoke(), "Laptop"));
     click(&mut window, strings::device_revoke());
-    assert!(matches!(node.commands().as_slice(),
-        [(_, Command::Devices(Devices::Revoke { .. }))]));
+    assert!(matches!(node.commands().as_slice(), [(_, Command::Devices(Devices::Revoke { .. }))]));
 
     click(&mut window, strings::me_relays());
     window.get_by_label_contains("could not be reached");
@@ -537,7 +563,7 @@ fn the_keyboard_reaches_everything() {
 
     window.key_press_modifiers(Modifiers::COMMAND, Key::F);
     window.run();
-    window.get_by_label(strings::chats_filter()).type_text("wang");
+    field(&window, strings::chats_filter()).type_text("wang");
     window.run();
     assert!(window.query_by_label_contains("Sunday walk").is_none(), "filtered, and not open yet");
     window.key_press(Key::Escape);
@@ -546,7 +572,7 @@ fn the_keyboard_reaches_everything() {
 
     window.key_press_modifiers(Modifiers::COMMAND, Key::K);
     window.run();
-    window.get_by_label(strings::go_title()).type_text("mei");
+    field(&window, strings::go_title()).type_text("mei");
     window.run();
     window.key_press(Key::Enter);
     window.run();
@@ -569,6 +595,55 @@ fn nothing_moves_when_nothing_happens() {
         let output = window.output().viewport_output.values().next().unwrap();
         assert!(output.repaint_delay > std::time::Duration::from_secs(1), "an idle window draws");
     }
+}
+
+/// The same window over a real node, without a network: an account, a group of one, a
+/// message, and all of it still there after a restart.
+#[test]
+fn a_real_node_keeps_what_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = NodeConfig {
+        data: dir.path().join("data"),
+        store: teahouse_node::config::store_options(false),
+        network: None,
+    };
+    let start = || {
+        let bridge = Bridge::start(Source::Home(config.clone()), config.clone(), || {}).unwrap();
+        Harness::builder()
+            .with_size([1100.0, 720.0])
+            .with_max_steps(16)
+            .with_context_setup(theme::install)
+            .build_ui_state(|ui, shell: &mut Shell| shell.ui(ui), Shell::new(Box::new(bridge)))
+    };
+    let wait = |window: &mut Window, label: &str| {
+        let started = std::time::Instant::now();
+        while window.query_all_by_label_contains(label).next().is_none() {
+            assert!(started.elapsed().as_secs() < 20, "no {label:?} on the screen");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            window.run();
+        }
+    };
+    let mut window = start();
+    wait(&mut window, strings::welcome_create());
+    write(&mut window, strings::welcome_name(), "Lin");
+    click(&mut window, strings::welcome_create());
+    wait(&mut window, strings::words_done());
+    click(&mut window, strings::words_done());
+    click(&mut window, strings::chats_new_group());
+    write(&mut window, strings::group_title(), "Notes 笔记");
+    click(&mut window, strings::group_create());
+    wait(&mut window, strings::compose_send());
+    write(&mut window, strings::compose_hint(), "buy tea 🍵");
+    window.key_press(Key::Enter);
+    wait(&mut window, "buy tea 🍵");
+    wait(&mut window, "queued");
+    drop(window);
+
+    let mut window = start();
+    wait(&mut window, "Notes 笔记");
+    open(&mut window, "Notes 笔记");
+    wait(&mut window, "queued");
+    assert!(window.query_all_by_label_contains("buy tea 🍵").count() > 0);
 }
 
 #[test]

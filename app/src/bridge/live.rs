@@ -1,18 +1,17 @@
 //! The bridge's life: opens a node, hands commands over, and refreshes the model when the
 //! node's data change.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use teahouse_node::core::command::{Command, Reply};
 use teahouse_node::core::store::ChangeSet;
 use teahouse_node::protocols::ids::Millis;
+use teahouse_node::tokio;
 use teahouse_node::tokio::sync::mpsc;
 use teahouse_node::tokio::task::spawn_blocking;
 use teahouse_node::tokio::time::{Instant, sleep_until, timeout};
-use teahouse_node::tokio;
-use teahouse_node::{Handle, NetworkConfig, Node, NodeConfig, config};
+use teahouse_node::{Handle, Node, NodeConfig};
 
 use super::refresh::{Focus, refresh};
 use super::{Action, Answer, Ports, QUEUE, Source, town};
@@ -26,7 +25,7 @@ const PACE: Duration = Duration::from_millis(33);
 const LAST_COMMANDS: Duration = Duration::from_secs(5);
 
 /// Runs until the window closes its end.
-pub(super) async fn live(first: Source, home: PathBuf, mut ports: Ports) {
+pub(super) async fn live(first: Source, home: NodeConfig, mut ports: Ports) {
     let mut next = Some(first);
     while let Some(source) = next {
         let demo = matches!(source, Source::Town);
@@ -61,10 +60,8 @@ enum Step {
 fn open(source: Source) -> Result<(Handle, town::Keep), String> {
     match source {
         Source::Town => town::start(),
-        Source::Home(data) => {
-            let network = Some(NetworkConfig::default());
-            let store = config::store_options(false);
-            let node = Node::start(NodeConfig { data, store, network });
+        Source::Home(config) => {
+            let node = Node::start(config);
             let node = node.map_err(|e| e.to_string())?;
             Ok((node.handle().clone(), Box::new(node)))
         }

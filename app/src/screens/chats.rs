@@ -73,8 +73,11 @@ pub(crate) fn show(
             }
         }
         if none {
-            let words =
-                if model.chats.is_empty() { strings::chats_none() } else { strings::chats_none_found() };
+            let words = if model.chats.is_empty() {
+                strings::chats_none()
+            } else {
+                strings::chats_none_found()
+            };
             egui::Frame::new().inner_margin(16).show(ui, |ui| hint(ui, words));
         }
     });

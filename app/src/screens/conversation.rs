@@ -8,7 +8,6 @@ use teahouse_node::core::view::{ChatKind, ChatState};
 use teahouse_node::protocols::ids::TopicId;
 use teahouse_node::protocols::membership::Role;
 
-use crate::bridge::Action;
 use crate::desk::{After, Desk, Go};
 use crate::screens::composer::{Composer, Ime, Reply};
 use crate::screens::dialogs::{Confirm, Dialog};
@@ -54,7 +53,14 @@ impl Talk {
     }
 }
 
-pub(crate) fn show(ui: &mut Ui, talk: &mut Talk, model: &Model, topic: TopicId, ime: Ime, desk: &mut Desk) {
+pub(crate) fn show(
+    ui: &mut Ui,
+    talk: &mut Talk,
+    model: &Model,
+    topic: TopicId,
+    ime: Ime,
+    desk: &mut Desk,
+) {
     let Some(conversation) = model.conversation.as_ref().filter(|c| c.topic == topic) else {
         nothing(ui, strings::conversation_opening());
         return;
@@ -129,8 +135,8 @@ fn messages(ui: &mut Ui, talk: &mut Talk, conversation: &Arc<Conversation>, desk
     });
     talk.visible = shown.rows;
     if shown.early && conversation.more && talk.limit <= conversation.messages.len() {
+        // The shell tells the link.
         talk.limit = conversation.messages.len() + PAGE;
-        desk.actions.push(Action::Show { topic: Some(conversation.topic), limit: talk.limit });
     }
     if !shown.at_end {
         to_end(ui, pane, shown.below, &mut talk.list);

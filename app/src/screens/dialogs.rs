@@ -238,9 +238,10 @@ fn forward(
     let wanted = filter.trim().to_lowercase();
     let mut open = true;
     choose(ui, 320.0, |ui| {
-        let chats = model.chats.iter().filter(|c| {
-            c.state == ChatState::Active && c.title.to_lowercase().contains(&wanted)
-        });
+        let chats = model
+            .chats
+            .iter()
+            .filter(|c| c.state == ChatState::Active && c.title.to_lowercase().contains(&wanted));
         for chat in chats {
             let id = chat.peer.map_or(chat.topic.0, |p| p.0);
             let row = Row { id, title: &chat.title, ..Row::default() };
@@ -262,9 +263,10 @@ fn go_to(ui: &mut Ui, filter: &mut String, at: &mut usize, model: &Model, desk: 
         *at = 0;
     }
     let wanted = filter.trim().to_lowercase();
-    let chats = model.chats.iter().map(|c| {
-        (c.peer.map_or(c.topic.0, |p| p.0), c.title.as_str(), Go::Chat(c.topic))
-    });
+    let chats = model
+        .chats
+        .iter()
+        .map(|c| (c.peer.map_or(c.topic.0, |p| p.0), c.title.as_str(), Go::Chat(c.topic)));
     let people = model
         .contacts
         .iter()

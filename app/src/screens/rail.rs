@@ -44,8 +44,7 @@ pub(crate) fn show(ui: &mut Ui, model: &Model, place: Place, desk: &mut Desk) {
 
 fn button(ui: &mut Ui, to: Place, words: &str, count: u64, chosen: bool) -> bool {
     let t = tokens(ui);
-    let (rect, response) =
-        ui.allocate_exact_size(vec2(ui.available_width(), 60.0), Sense::click());
+    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 60.0), Sense::click());
     let name = strings::with_unread(words, count);
     response.widget_info(|| WidgetInfo::selected(Role::Button, true, chosen, &name));
     let inner = rect.shrink2(vec2(5.0, 2.0));

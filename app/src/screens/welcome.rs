@@ -44,8 +44,7 @@ fn create(ui: &mut Ui, state: &mut State, desk: &mut Desk) {
     let enter = typed.lost_focus() && ui.input(|i| i.key_pressed(egui::Key::Enter));
     let creating = desk.waits_for(After::Created);
     let ready = !state.name.trim().is_empty() && !creating;
-    let words =
-        if creating { strings::welcome_creating() } else { strings::welcome_create() };
+    let words = if creating { strings::welcome_creating() } else { strings::welcome_create() };
     if (primary(ui, ready, words).clicked() || enter) && ready {
         let create = Devices::Create {
             name: state.name.trim().into(),

@@ -12,9 +12,8 @@ impl Shell {
         if self.model.me.account.is_none() {
             return;
         }
-        let pressed = |modifiers: Modifiers, key: Key| {
-            ui.input_mut(|i| i.consume_key(modifiers, key))
-        };
+        let pressed =
+            |modifiers: Modifiers, key: Key| ui.input_mut(|i| i.consume_key(modifiers, key));
         if pressed(Modifiers::COMMAND, Key::K) {
             self.dialog = Some(Dialog::go_to());
         }
@@ -25,8 +24,8 @@ impl Shell {
             self.place = Place::Chats;
             self.chats.focus = true;
         }
-        let next = pressed(Modifiers::ALT, Key::ArrowDown)
-            || pressed(Modifiers::COMMAND, Key::PageDown);
+        let next =
+            pressed(Modifiers::ALT, Key::ArrowDown) || pressed(Modifiers::COMMAND, Key::PageDown);
         let previous =
             pressed(Modifiers::ALT, Key::ArrowUp) || pressed(Modifiers::COMMAND, Key::PageUp);
         if next || previous {

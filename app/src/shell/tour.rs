@@ -51,9 +51,11 @@ impl Shell {
         let before = tour.step;
         match tour.step {
             Step::Arrive => {
-                let open = self.model.chats.iter().find(|c| {
-                    c.kind == ChatKind::Direct && c.state == ChatState::Active
-                });
+                let open = self
+                    .model
+                    .chats
+                    .iter()
+                    .find(|c| c.kind == ChatKind::Direct && c.state == ChatState::Active);
                 if let Some(chat) = open.filter(|_| self.model.demo) {
                     self.desk.go(Go::Chat(chat.topic));
                     tour.step = Step::Greet;
@@ -95,8 +97,11 @@ impl Shell {
             .iter()
             .rposition(|m| m.mine && m.body == Body::Text(HELLO.into()));
         let Some(said) = said else { return false };
-        conversation.messages.iter().enumerate().skip(said).any(|(i, m)| {
-            !m.mine && matches!(m.body, Body::Text(_)) && visible.contains(&i)
-        })
+        conversation
+            .messages
+            .iter()
+            .enumerate()
+            .skip(said)
+            .any(|(i, m)| !m.mine && matches!(m.body, Body::Text(_)) && visible.contains(&i))
     }
 }

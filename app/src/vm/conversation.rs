@@ -152,7 +152,8 @@ pub fn conversation(
     for m in messages {
         let moment = zone.moment(m.time);
         let new_day = day != Some(moment.day);
-        let named = chat.kind == ChatKind::Group && !m.mine && (new_day || author != Some(m.author));
+        let named =
+            chat.kind == ChatKind::Group && !m.mine && (new_day || author != Some(m.author));
         (day, author) = (Some(moment.day), Some(m.author));
         let quote = m.reply_to.map(|id| {
             let found = match here.get(&id) {
@@ -174,7 +175,11 @@ pub fn conversation(
         let mut row = MessageRow {
             id: m.id,
             author: m.author,
-            author_name: if named { title(&m.author_name, ChatKind::Direct) } else { String::new() },
+            author_name: if named {
+                title(&m.author_name, ChatKind::Direct)
+            } else {
+                String::new()
+            },
             mine: m.mine,
             day: new_day.then(|| zone.day(m.time, now)),
             time: moment.clock(),
@@ -286,8 +291,7 @@ mod tests {
 
     fn build(messages: &[view::Message]) -> Arc<Conversation> {
         let zone = Zone::utc();
-        let around =
-            Around { members: &[], me: None, more: false, now: 100 * HOUR, zone: &zone };
+        let around = Around { members: &[], me: None, more: false, now: 100 * HOUR, zone: &zone };
         conversation(&group(), &around, messages, |_| None)
     }
 

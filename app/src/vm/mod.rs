@@ -11,7 +11,9 @@ use std::sync::Arc;
 use teahouse_node::core::view;
 use teahouse_node::protocols::ids::{AccountId, DeviceId, TopicId};
 
-pub use conversation::{Around, Body, Conversation, MemberRow, MessageRow, Quote, ReactionRow, conversation};
+pub use conversation::{
+    Around, Body, Conversation, MemberRow, MessageRow, Quote, ReactionRow, conversation,
+};
 pub use qr::Qr;
 pub use rows::{ChatRow, ContactRow, RelayRow, chat_rows, contact_rows, relay_rows};
 pub use zone::{Moment, Zone};

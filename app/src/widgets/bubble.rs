@@ -22,7 +22,10 @@ const MAX_WIDTH: f32 = 520.0;
 pub(crate) enum Act {
     Copy,
     Reply,
-    React { emoji: String, on: bool },
+    React {
+        emoji: String,
+        on: bool,
+    },
     Forward,
     Recall,
     /// Show the quoted message.
@@ -80,11 +83,8 @@ pub(crate) fn show(ui: &mut Ui, row: &MessageRow, rights: Rights) -> Option<Act>
 
 /// A line as high as what is in it, from the side that the author is on.
 fn line(ui: &mut Ui, mine: bool, content: impl FnOnce(&mut Ui)) {
-    let layout = if mine {
-        Layout::right_to_left(Align::Min)
-    } else {
-        Layout::left_to_right(Align::Min)
-    };
+    let layout =
+        if mine { Layout::right_to_left(Align::Min) } else { Layout::left_to_right(Align::Min) };
     ui.allocate_ui_with_layout(egui::vec2(ui.available_width(), 0.0), layout, |ui| {
         ui.spacing_mut().item_spacing.x = space::SMALL;
         content(ui);
@@ -161,9 +161,10 @@ fn quote(ui: &mut Ui, quote: &Quote, act: &mut Option<Act>) {
         format!("{}: {}", quote.author, quote.line)
     };
     let text = RichText::new(words).size(13.0).color(t.weak);
-    let button = Button::new(text).truncate().fill(t.page.gamma_multiply(0.7)).min_size(
-        egui::vec2(ui.available_width(), 24.0),
-    );
+    let button = Button::new(text)
+        .truncate()
+        .fill(t.page.gamma_multiply(0.7))
+        .min_size(egui::vec2(ui.available_width(), 24.0));
     ui.scope(|ui| {
         ui.spacing_mut().button_padding = egui::vec2(8.0, 3.0);
         if ui.add(button).clicked() {

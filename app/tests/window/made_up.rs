@@ -127,7 +127,12 @@ pub fn chats() -> Vec<view::Chat> {
         ("Old Wang", ChatState::Active, "The shop opens at seven.", 0),
         ("Book club", ChatState::Left, "", 0),
         ("Ada", ChatState::Requested, "", 0),
-        ("A person with a very long name that does not fit on the line", ChatState::Active, "and a preview that is very much too long for the list, as previews often are", 120),
+        (
+            "A person with a very long name that does not fit on the line",
+            ChatState::Active,
+            "and a preview that is very much too long for the list, as previews often are",
+            120,
+        ),
     ];
     for (i, (title, state, preview, unread)) in (0u8..).zip(more) {
         let id = [40 + i; 32];
@@ -176,17 +181,33 @@ pub fn message(seq: u64, author: AccountId, time: u64, text: &str) -> view::Mess
 pub fn talk() -> Vec<view::Message> {
     let day = 24 * 60 * MINUTE;
     let mut all = vec![
-        message(1, MEI, NOW - day - 9 * MINUTE, "Good morning! 早上好！今天天气真好，要不要一起去喝茶？"),
+        message(
+            1,
+            MEI,
+            NOW - day - 9 * MINUTE,
+            "Good morning! 早上好！今天天气真好，要不要一起去喝茶？",
+        ),
         message(2, ME, NOW - day - 8 * MINUTE, "Yes! 好啊 😀👍"),
-        message(3, MEI, NOW - day - 7 * MINUTE, "Tea at four?\nThe one by the bridge, with the garden. They have the new Longjing, and if we come early enough we get the table at the window."),
+        message(
+            3,
+            MEI,
+            NOW - day - 7 * MINUTE,
+            "Tea at four?\nThe one by the bridge, with the garden. They have the new Longjing, and if we come early enough we get the table at the window.",
+        ),
         message(4, ME, NOW - 40 * MINUTE, "Four is good. I'll bring Chen."),
         message(5, CHEN, NOW - 30 * MINUTE, "Here I am."),
         message(6, MEI, NOW - 20 * MINUTE, "gone"),
         message(7, ME, NOW - 15 * MINUTE, "A forwarded thing that goes away"),
         message(8, MEI, NOW - 10 * MINUTE, "pending"),
-        message(9, MEI, NOW - 5 * MINUTE, "Averylongwordthatcannotbebrokenanywhereandisthereforewiderthanthebubblewouldliketobe_Averylongwordthatcannotbebrokenanywhere"),
+        message(
+            9,
+            MEI,
+            NOW - 5 * MINUTE,
+            "Averylongwordthatcannotbebrokenanywhereandisthereforewiderthanthebubblewouldliketobe_Averylongwordthatcannotbebrokenanywhere",
+        ),
     ];
-    all[1].delivery = Some(view::Delivery { delivered: 1, recipients: 1, read: 1, relayed: 2, relays: 2 });
+    all[1].delivery =
+        Some(view::Delivery { delivered: 1, recipients: 1, read: 1, relayed: 2, relays: 2 });
     all[2].reactions = vec![("👍".into(), vec![ME, CHEN]), ("❤".into(), vec![CHEN])];
     all[3].reply_to = Some(all[2].id);
     all[5].content = Content::Recalled;
@@ -239,7 +260,12 @@ pub fn contacts() -> Vec<view::Contact> {
     vec![
         person(MEI, "Mei 梅", ContactState::Friend, ""),
         person(CHEN, "Chen", ContactState::Friend, ""),
-        person(AccountId([4; 32]), "Old Wang", ContactState::Asking, "It's Wang, from the market. 你好"),
+        person(
+            AccountId([4; 32]),
+            "Old Wang",
+            ContactState::Asking,
+            "It's Wang, from the market. 你好",
+        ),
         person(AccountId([5; 32]), "Ada", ContactState::Requested, ""),
         person(AccountId([6; 32]), "Spammer", ContactState::Blocked, ""),
     ]
@@ -273,11 +299,29 @@ pub fn full(open: TopicId) -> Model {
         chats: chat_rows,
         conversation: chat.and_then(|c| conversation(c, &talk())),
         contacts: vm::contact_rows(&contacts()),
-        safety: Some((MEI, "12345 67890 12345 67890 12345 67890\n12345 67890 12345 67890 12345 67890".into())),
+        safety: Some((
+            MEI,
+            "12345 67890 12345 67890 12345 67890\n12345 67890 12345 67890 12345 67890".into(),
+        )),
         devices: vec![
-            view::Device { device: DeviceId([1; 32]), name: "This computer".into(), this: true, revoked: false },
-            view::Device { device: DeviceId([7; 32]), name: "Laptop".into(), this: false, revoked: false },
-            view::Device { device: DeviceId([8; 32]), name: "Old phone".into(), this: false, revoked: true },
+            view::Device {
+                device: DeviceId([1; 32]),
+                name: "This computer".into(),
+                this: true,
+                revoked: false,
+            },
+            view::Device {
+                device: DeviceId([7; 32]),
+                name: "Laptop".into(),
+                this: false,
+                revoked: false,
+            },
+            view::Device {
+                device: DeviceId([8; 32]),
+                name: "Old phone".into(),
+                this: false,
+                revoked: true,
+            },
         ]
         .into(),
         linking: Some(view::Linking::Idle),

@@ -389,8 +389,9 @@ pub enum Refusal {
         /// The bound.
         max: u64,
     },
-    /// The batch could not be made durable; nothing of it happened.
-    #[error("not stored: {why}")]
+    /// The database failed while this was being made durable. It is not acknowledged; as
+    /// with any failed write, it may or may not be there once the database is open again.
+    #[error("storage failed ({why}): look whether it is there before you try again")]
     NotStored {
         /// In words.
         why: String,

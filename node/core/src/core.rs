@@ -26,7 +26,8 @@ use crate::engine::{accounts, cursors, inbox, pairing, sync, topics};
 use crate::env::Env;
 use crate::features::{chat, contacts, devices, groups};
 use crate::store::{
-    ChangeSet, OpenError, Read, ReadExt, Reader, Stage, StorageError, Store, WriteSet,
+    ChangeSet, OpenError, Read, ReadExt, Reader, Stage, StorageError, Store, TableKind,
+    WriteSet,
 };
 use crate::tables::{ME, Me, QUARANTINE};
 use crate::tx::{Effect, Fail, Memory, Tx};
@@ -144,6 +145,8 @@ pub struct Core {
     quarantined: bool,
     /// When the slow duties were last looked at.
     tended: Millis,
+    /// When the mail pump wants to look again, whatever happens until then.
+    mail_wake: Option<Millis>,
 }
 
 /// How often slow duties (prekey age, outbox age) are looked at.
@@ -195,6 +198,7 @@ impl Core {
             seed: Zeroizing::new(me.seed),
             quarantined,
             tended: 0,
+            mail_wake: None,
         })
     }
 
@@ -538,11 +542,13 @@ impl Core {
         }
         at(Some(self.tended + TEND_EVERY));
         let mail = &self.mem;
-        if mail_came || mail.mail_due || mail.mail_all || !mail.mail_topics.is_empty() {
+        let due = self.mail_wake.is_some_and(|t| t <= env.now);
+        if due || mail_came || mail.mail_due || mail.mail_all || !mail.mail_topics.is_empty() {
             let mut out = Vec::new();
-            at(self.duty(env, stage, effects, |tx| mail::pump(tx, &mut out))?);
+            self.mail_wake = self.duty(env, stage, effects, |tx| mail::pump(tx, &mut out))?;
             outputs.mail = out;
         }
+        at(self.mail_wake);
         outputs.wake = wake;
         Ok(())
     }
@@ -634,6 +640,18 @@ impl Core {
         let mut effects = Vec::new();
         let rebuilt = self.stage(env, &mut stage, &mut effects, |tx| {
             let mut rebuilt = Rebuilt::default();
+            // Rows of code that is gone, too.
+            for table in crate::tables::ALL.iter().filter(|t| t.kind == TableKind::Projection) {
+                let mut range = crate::store::KeyRange::all();
+                loop {
+                    let rows = tx.scan(table, &range, false, 4_096)?;
+                    let Some((last, _)) = rows.last() else { break };
+                    range = range.after(&last.clone());
+                    for (key, _) in &rows {
+                        tx.del(table, key)?;
+                    }
+                }
+            }
             for topic in accounts::topic_ids(tx)? {
                 rebuilt.envelopes += letters::replay(tx, topic)?;
                 rebuilt.topics += 1;

@@ -457,6 +457,9 @@ pub fn linking(s: &dyn Read) -> Result<view::Linking> {
     let row: Option<LinkingRow> = s.get_typed(&LINKING, b"")?;
     let linking = row.map_or(view::Linking::Idle, |r| r.0);
     if let view::Linking::Copying { .. } = linking {
+        if me(s)?.private.is_some() && !history_on_its_way(s)? {
+            return Ok(view::Linking::Idle);
+        }
         let rows: Vec<(Vec<u8>, Chain)> =
             s.scan_typed(&CHAINS, &KeyRange::all(), false, 65_536)?;
         let envelopes = rows.iter().map(|(_, c)| (c.high + 1).saturating_sub(c.low)).sum();
@@ -464,6 +467,20 @@ pub fn linking(s: &dyn Read) -> Result<view::Linking> {
         return Ok(view::Linking::Copying { topics, envelopes });
     }
     Ok(linking)
+}
+
+/// Whether some chain of a topic with shared history does not reach back to its beginning.
+fn history_on_its_way(s: &dyn Read) -> Result<bool> {
+    let rows: Vec<(Vec<u8>, Topic)> = s.scan_typed(&TOPICS, &KeyRange::all(), false, 65_536)?;
+    for (key, _) in rows {
+        let Ok(id) = <[u8; 32]>::try_from(key) else { continue };
+        let Some(state) = topics::load(s, TopicId(id))? else { continue };
+        let shared = state.now().history == teahouse_protocols::membership::History::All;
+        if shared && topics::chains(s, TopicId(id))?.iter().any(|(_, c)| c.low > 1) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Relays of this account.
@@ -515,6 +532,70 @@ pub fn relay_trouble(s: &dyn Read) -> Result<Vec<(RelayId, String)>> {
         .filter(|(_, r)| !r.trouble.is_empty())
         .filter_map(|(k, r)| Some((RelayId(k.try_into().ok()?), r.trouble)))
         .collect())
+}
+
+/// What waits to be delivered, chat by chat and relay by relay, and why.
+pub fn waiting(s: &dyn Read) -> Result<Vec<view::Waiting>> {
+    let me = identity(s)?;
+    let Some(account) = me.account else { return Ok(Vec::new()) };
+    let mut out = Vec::new();
+    for chat in chats(s)? {
+        if chat.state == view::ChatState::Left {
+            continue;
+        }
+        let chain: Option<Chain> =
+            s.get_typed(&CHAINS, &chain_key(chat.topic, me.device))?;
+        let high = chain.map_or(0, |c| c.high);
+        let Some(state) = topics::load(s, chat.topic)? else { continue };
+        // Up to here every other member has it on some device.
+        let mut floor = high;
+        for member in state.now().members.keys().filter(|m| **m != account) {
+            let mut best = 0;
+            if let Some(log) = accounts::load(s, *member)? {
+                for device in log.state().active_devices() {
+                    best = best.max(cursors::acked(s, chat.topic, *device, me.device)?);
+                }
+            }
+            floor = floor.min(best);
+        }
+        if floor >= high {
+            continue;
+        }
+        let deposits: Vec<(Vec<u8>, Deposit)> =
+            s.scan_typed(&DEPOSITS, &KeyRange::prefix(&chat.topic.0), false, 64)?;
+        let mut line = |relay: Option<RelayId>, from: u64, why: String| -> Result<()> {
+            let first =
+                crate::engine::letters::log_row(s, chat.topic, me.device, from + 1)?;
+            out.push(view::Waiting {
+                topic: chat.topic,
+                title: chat.title.clone(),
+                relay,
+                count: high - from,
+                since: first.map_or(0, |r| r.received),
+                why,
+            });
+            Ok(())
+        };
+        if chat.state == view::ChatState::Requested {
+            line(None, floor, "they have not accepted your request yet".into())?;
+        } else if deposits.is_empty() {
+            line(None, floor, "neither of you uses a relay: it leaves when you are both online".into())?;
+        }
+        for (key, deposit) in deposits {
+            let Some(relay) = key.last_chunk::<32>().map(|r| RelayId(*r)) else { continue };
+            let upto = deposit.upto.max(floor);
+            if upto < high {
+                let row: RelayRow = s.get_typed(&RELAYS, &relay.0)?.unwrap_or_default();
+                let why = if row.trouble.is_empty() {
+                    "the relay was not reached yet".to_owned()
+                } else {
+                    row.trouble
+                };
+                line(Some(relay), upto, why)?;
+            }
+        }
+    }
+    Ok(out)
 }
 
 /// Things a person should know, newest first.

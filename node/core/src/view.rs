@@ -272,6 +272,24 @@ pub struct Relay {
     pub waiting: u64,
 }
 
+/// Messages of one's own that a relay does not have yet and whose recipients have not
+/// acknowledged them: why something was not delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// The chat.
+    pub topic: TopicId,
+    /// What it is called.
+    pub title: String,
+    /// The relay; `None` when no member named one.
+    pub relay: Option<RelayId>,
+    /// How many messages.
+    pub count: u64,
+    /// When the oldest was written.
+    pub since: Millis,
+    /// What the relay last refused, or that it was not tried yet; in words.
+    pub why: String,
+}
+
 /// Something a person should know about: never silently resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alarm {

@@ -14,11 +14,13 @@ use super::NetError;
 /// A transport that yields authenticated, multiplexed connections.
 pub(super) type Secured = Boxed<(PeerId, StreamMuxerBox)>;
 
-/// Keeps address mappings alive in routers, which forget UDP after 30 s or more.
-const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(12);
+/// Two may be lost before the connection counts as lost. It also keeps address mappings
+/// alive in routers, which forget UDP after 30 s or more.
+const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(3);
 
-/// Milliseconds of silence after which a QUIC connection counts as lost.
-const QUIC_IDLE_MS: u32 = 30_000;
+/// Milliseconds of silence after which a QUIC connection counts as lost. A relay that was
+/// killed says no farewell: until this has passed, what is sent to it waits.
+const QUIC_IDLE_MS: u32 = 10_000;
 
 /// Time for the handshake, and for opening a connection at all.
 const HANDSHAKE: Duration = Duration::from_secs(10);

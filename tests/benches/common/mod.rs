@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each bench uses its part")]
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
+pub(crate) mod cores;
 pub(crate) mod people;
 pub(crate) mod relay_process;
 

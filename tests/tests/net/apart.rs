@@ -2,9 +2,7 @@
 
 use teahouse_core::view;
 
-use crate::process::{
-    Home, Node, active_chat, deposited, invite, text, texts, until, use_relay,
-};
+use crate::process::{Home, Node, active_chat, deposited, invite, text, texts, until, use_relay};
 
 /// The state of the newest message of one's own, in words.
 fn state(node: &Node, chat: &str) -> String {

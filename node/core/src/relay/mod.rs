@@ -28,7 +28,7 @@ use teahouse_protocols::ids::{Millis, RelayId, Tag};
 use teahouse_protocols::mailbox::{Refusal, Reply, Request};
 
 use crate::env::Env;
-use crate::store::{KeyRange, OpenError, ReadExt, Stage, StorageError, Store};
+use crate::store::{KeyRange, OpenError, ReadExt, Reader, Stage, StorageError, Store};
 use decide::Tx;
 use fetch::Fetch;
 use prepare::{Prepared, Surroundings, prepare};
@@ -323,6 +323,11 @@ impl Relay {
     /// May be tried again when it fails.
     pub fn reopen(&mut self) -> Result<(), OpenError> {
         self.store.reopen()
+    }
+
+    /// Makes snapshots from other threads, for statistics and checks.
+    pub fn reader(&self) -> Reader {
+        self.store.reader()
     }
 
     /// Numbers for operators, as of the last step.
