@@ -9,7 +9,6 @@ use serde::Serialize;
 use teahouse_core::view;
 use teahouse_protocols::ids::Millis;
 
-use crate::api::Trouble;
 use crate::config::{self, Role};
 use crate::handle::{Health, NodeStatus};
 use crate::roles::relay::RelayView;
@@ -97,8 +96,8 @@ pub struct DeviceFacts {
     pub identity: view::Identity,
     /// Its relays.
     pub relays: Vec<view::Relay>,
-    /// What is wrong with these and with contacts' relays.
-    pub troubles: Vec<Trouble>,
+    /// What waits, chat by chat and relay by relay.
+    pub waiting: Vec<view::Waiting>,
     /// Its alarms.
     pub alarms: Vec<view::Alarm>,
     /// Chats with messages that are not delivered.
@@ -298,7 +297,11 @@ impl Facts {
         }
         let what = format!("{} to {chat} {}", count(w.queued), verb(w.queued));
         let troubled = d.relays.iter().find(|r| !r.trouble.is_empty() && r.waiting > 0);
-        let others = d.troubles.iter().find(|t| d.relays.iter().all(|r| r.relay != t.relay));
+        let others = d.waiting.iter().find_map(|x| {
+            let relay = x.relay?;
+            let contacts = d.relays.iter().all(|r| r.relay != relay);
+            (x.title == *chat && contacts).then_some((relay, &x.why))
+        });
         if w.state == view::ChatState::Requested {
             out.fine(format!("{what}, because the request for contact is not accepted yet"));
         } else if w.state == view::ChatState::Left {
@@ -309,9 +312,9 @@ impl Facts {
             out.warn(format!("{what}, because no node runs"));
         } else if let Some(r) = troubled {
             out.trouble(format!("{what}, because the relay {}: {}", relay_name(r), r.trouble));
-        } else if let Some(t) = others {
-            let relay = short(&t.relay.to_hex());
-            out.trouble(format!("{what}, because the contact's relay {relay}: {}", t.trouble));
+        } else if let Some((relay, why)) = others {
+            let relay = short(&relay.to_hex());
+            out.trouble(format!("{what}, because the contact's relay {relay}: {why}"));
         } else if d.relays.is_empty() || w.relays == 0 {
             out.warn(format!(
                 "{what}, because no relay is known that both sides use, and no device of the \
@@ -448,7 +451,7 @@ mod tests {
             status,
             identity,
             relays: vec![relay("")],
-            troubles: vec![],
+            waiting: vec![],
             alarms: vec![],
             undelivered: vec![],
         };

@@ -124,7 +124,8 @@ async fn run() -> Result<()> {
     report.figure("missed_relay_from_start_s", (caught.1 - began).as_secs_f64());
     report.figure("missed_relay_from_first_s", (caught.1 - caught.0).as_secs_f64());
     stop(b).await?;
-    report.print()
+    report.print();
+    Ok(())
 }
 
 /// Two friends: one writes, one watches.

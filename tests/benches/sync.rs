@@ -154,7 +154,8 @@ fn parent(dir: &Path) -> Result<()> {
         report.reach("big_start_to_first_query_ms", started.0, Reach::AtMost(1_000.0));
         report.figure("big_started_memory_mb", started.1);
     }
-    report.print()
+    report.print();
+    Ok(())
 }
 
 /// Writes messages in batches, as a flood of commands would.
@@ -276,7 +277,7 @@ async fn receiver(dir: &Path) -> Result<Value> {
     });
     println!("{told}");
     // Until it is killed.
-    sleep(Duration::from_secs(600)).await;
+    sleep(Duration::from_mins(10)).await;
     drop(node);
     Ok(Value::Null)
 }

@@ -9,13 +9,15 @@ use teahouse_core::command::{Chat, Command, Contacts, Devices, Groups, MessageId
 use teahouse_core::relay::{Relay, RelayConfig, RelayInput};
 use teahouse_core::store::backends::{SimDisk, SyncFailure};
 use teahouse_core::store::{KeyRange, ReadExt, Snapshot, Store};
-use teahouse_core::tables::ACCOUNT_RECORDS;
+use teahouse_core::tables::{ACCOUNT_RECORDS, DEVICE_ACCOUNT, OPS};
 use teahouse_core::{Core, Env, Input, Outputs, Peers, query, view};
 use teahouse_protocols::account::{AccountLog, RelayAddr};
 use teahouse_protocols::card::LinkSecret;
 use teahouse_protocols::codec::{self, Text};
 use teahouse_protocols::envelope::sealed_hash;
+use teahouse_protocols::epoch::EpochHead;
 use teahouse_protocols::ids::{AccountId, DeviceId, Millis, RelayId, Tag, TopicId};
+use teahouse_protocols::membership::MembershipLog;
 use teahouse_protocols::sign::Signed;
 use teahouse_protocols::sync::Frame;
 use teahouse_protocols::link::{Link, RelayInvite};
@@ -71,6 +73,8 @@ pub struct Audience {
     pub accounts: BTreeSet<AccountId>,
     /// Their active devices.
     pub devices: BTreeSet<DeviceId>,
+    /// Devices known to be out: revoked ones, and those of former members.
+    pub out: BTreeSet<DeviceId>,
 }
 
 impl Audience {
@@ -78,14 +82,29 @@ impl Audience {
     #[must_use]
     pub fn of(s: &Snapshot, topic: TopicId) -> Self {
         let mut out = Self::default();
-        for member in query::members(s, topic).expect("reads") {
-            out.accounts.insert(member.account);
-            let rows = s
-                .scan(&ACCOUNT_RECORDS, &KeyRange::prefix(&member.account.0), false, 4_096)
-                .expect("reads");
-            let records = rows.iter().map(|(_, b)| Signed::from_bytes(b).expect("a record"));
-            if let Ok(log) = AccountLog::from_records(records) {
-                out.devices.extend(log.state().active_devices());
+        let mut records: BTreeMap<AccountId, Vec<_>> = BTreeMap::new();
+        for (key, bytes) in s.scan(&ACCOUNT_RECORDS, &KeyRange::all(), false, 65_536).expect("reads")
+        {
+            let account = AccountId(*key.first_chunk().expect("a key"));
+            records.entry(account).or_default().push(Signed::from_bytes(&bytes).expect("signed"));
+        }
+        let ops = s.scan(&OPS, &KeyRange::prefix(&topic.0), false, 4_096).expect("reads");
+        let ops = ops.iter().map(|(_, b)| Signed::from_bytes(b).expect("signed"));
+        let Ok(log) = MembershipLog::from_records(topic, ops) else { return out };
+        let eval = log.evaluate(&|account, device| {
+            s.get_typed::<AccountId>(&DEVICE_ACCOUNT, &device.0).ok().flatten() == Some(*account)
+        });
+        let membership = eval.membership();
+        out.accounts.extend(membership.members.keys());
+        for (account, records) in records {
+            let Ok(log) = AccountLog::from_records(records) else { continue };
+            for (device, info) in &log.state().devices {
+                let revoked = info.revoked.is_some();
+                if !revoked && out.accounts.contains(&account) && log.state().is_active(device) {
+                    out.devices.insert(*device);
+                } else if revoked || membership.former.contains(&account) {
+                    out.out.insert(*device);
+                }
             }
         }
         out
@@ -94,6 +113,7 @@ impl Audience {
     fn extend(&mut self, other: &Self) {
         self.accounts.extend(&other.accounts);
         self.devices.extend(&other.devices);
+        self.out.retain(|d| other.out.contains(d));
     }
 }
 
@@ -204,8 +224,8 @@ pub struct World {
     pub said: Vec<Said>,
     /// Whether [`World::deposited`] is kept, and what travels is looked at.
     pub watch: bool,
-    /// Devices to which nothing of a topic may be sent any longer, by sender.
-    pub banned: BTreeSet<(usize, usize, TopicId)>,
+    /// Devices that are out of something: what is sent to them is looked at.
+    pub suspects: BTreeSet<usize>,
     /// Text that must never be seen by a relay.
     pub marker: Vec<u8>,
     served: BTreeMap<(usize, Tag, u64), [u8; 16]>,
@@ -234,7 +254,7 @@ impl World {
             deposited: Vec::new(),
             said: Vec::new(),
             watch: false,
-            banned: BTreeSet::new(),
+            suspects: BTreeSet::new(),
             marker: Vec::new(),
             served: BTreeMap::new(),
             queue: BTreeMap::new(),
@@ -553,7 +573,9 @@ impl World {
                         self.said.push(said);
                     }
                 }
-                drop(before);
+                if let Some(before) = before {
+                    self.check_suspects(device, &before, &outputs);
+                }
                 self.outputs(device, outputs);
             }
             Err(_) => {
@@ -601,7 +623,6 @@ impl World {
             if !self.devices[device].connected.contains(&to) {
                 continue;
             }
-            self.check_banned(device, to, &bytes);
             if self.full.contains(&(device, to)) {
                 self.count("frames_refused_full");
                 continue;
@@ -664,21 +685,34 @@ impl World {
     }
 
     /// Whoever was removed is sent nothing of the topic but the removal.
-    fn check_banned(&mut self, from: usize, to: usize, bytes: &[u8]) {
-        if !self.watch || !self.banned.iter().any(|(f, t, _)| (*f, *t) == (from, to)) {
-            return;
-        }
-        let topic = match codec::decode::<Frame>(bytes) {
-            Ok(Frame::Page { topic, letters, .. }) if !letters.is_empty() => topic,
-            Ok(Frame::Push(topic, _) | Frame::Bodies(topic, _) | Frame::Frontier { topic, .. }) => {
-                topic
+    fn check_suspects(&mut self, from: usize, before: &Snapshot, outputs: &Outputs) {
+        for (to, bytes) in &outputs.frames {
+            let known = self.devices.iter().position(|d| d.id == *to);
+            if !known.is_some_and(|to| self.suspects.contains(&to)) {
+                continue;
             }
-            _ => return,
-        };
-        if self.banned.contains(&(from, to, topic)) {
-            self.broken.push(format!(
-                "device {from} sent device {to} something of a topic from which it knew it removed"
-            ));
+            let topics: Vec<TopicId> = match codec::decode::<Frame>(bytes) {
+                Ok(Frame::Page { topic, letters, .. }) if !letters.is_empty() => vec![topic],
+                Ok(
+                    Frame::Push(topic, _) | Frame::Bodies(topic, _) | Frame::Frontier { topic, .. },
+                ) => vec![topic],
+                Ok(Frame::Keys(parcels)) => parcels
+                    .iter()
+                    .filter_map(|p| Signed::<EpochHead>::from_bytes(&p.head).ok())
+                    .map(|h| h.get().topic)
+                    .collect(),
+                Ok(Frame::Hello { topics, .. }) => topics.iter().map(|(t, _)| *t).collect(),
+                _ => continue,
+            };
+            for topic in topics {
+                let mut audience = Audience::of(before, topic);
+                audience.extend(&Audience::of(&self.snapshot(from), topic));
+                if audience.out.contains(to) {
+                    self.broken.push(format!(
+                        "device {from} sent a device something of a topic that it knew it out of"
+                    ));
+                }
+            }
         }
     }
 

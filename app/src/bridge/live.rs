@@ -21,6 +21,8 @@ use crate::vm::{Model, Qr, Stage, Zone};
 /// Models follow each other no faster than this: a screen shows 60 a second, and a node
 /// that catches up commits hundreds.
 const PACE: Duration = Duration::from_millis(33);
+/// How long to wait after data could not be read.
+const RETRY: Duration = Duration::from_secs(2);
 /// How long commands may still become durable after the window was closed.
 const LAST_COMMANDS: Duration = Duration::from_secs(5);
 
@@ -125,13 +127,13 @@ async fn with_node(handle: &Handle, demo: bool, ports: &mut Ports) -> Step {
                     not_before = Instant::now();
                 }
             },
-            more = changes.next() => match more {
-                Some(more) => dirty.get_or_insert_default().merge(&more),
-                None => {
+            more = changes.next() => {
+                let Some(more) = more else {
                     let why = "the node has stopped".into();
                     return without_node(why, demo, ports).await;
-                }
-            },
+                };
+                dirty.get_or_insert_default().merge(&more);
+            }
             () = sleep_until(not_before), if dirty.is_some() => {
                 let touched = dirty.take().unwrap_or_default();
                 let (handle, zone) = (handle.clone(), Arc::clone(&zone));
@@ -148,9 +150,17 @@ async fn with_node(handle: &Handle, demo: bool, ports: &mut Ports) -> Step {
                     }
                     Ok(Ok(None)) => {}
                     Ok(Err(e)) => {
-                        ports.publish(Model { stage: Stage::Broken(e), ..model.clone() });
+                        model.stage = Stage::Broken(e);
+                        ports.publish(model.clone());
+                        dirty = Some(ChangeSet::everything());
+                        not_before = Instant::now() + RETRY;
+                        continue;
                     }
-                    Err(_) => break Step::End,
+                    // A query panicked, and told so on standard error.
+                    Err(_) => {
+                        let why = "a query crashed".to_owned();
+                        return without_node(why, demo, ports).await;
+                    }
                 }
                 not_before = Instant::now() + PACE;
             }

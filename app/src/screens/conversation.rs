@@ -169,7 +169,7 @@ fn to_end(ui: &mut Ui, pane: egui::Rect, below: usize, list: &mut MessageList) {
         ui.add(button).accessible_name(strings::below(below)).clicked()
     });
     if clicked.inner {
-        list.to_end();
+        list.go_to_end();
         ui.ctx().request_repaint();
     }
 }
@@ -215,7 +215,7 @@ fn carry_out(
         }
         Act::Quoted => {
             if let Some(quote) = &row.quote {
-                talk.list.to_message(quote.id);
+                talk.list.go_to(quote.id);
                 ui.ctx().request_repaint();
             }
         }

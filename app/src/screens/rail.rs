@@ -78,8 +78,8 @@ fn icon(ui: &Ui, center: egui::Pos2, place: Place, color: egui::Color32) {
         }
         Place::Contacts => {
             painter.circle_stroke(at(0.0, -4.5), 4.5, pen);
-            let shoulders = (0..=12).map(|i| {
-                let angle = core::f32::consts::PI * (1.0 + i as f32 / 12.0);
+            let shoulders = (0..=12_u8).map(|i| {
+                let angle = core::f32::consts::PI * (1.0 + f32::from(i) / 12.0);
                 at(9.0 * angle.cos(), 9.5 + 7.0 * angle.sin())
             });
             painter.line(shoulders.collect(), pen);

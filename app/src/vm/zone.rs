@@ -1,5 +1,5 @@
 //! The local time zone: turns milliseconds since 1970 into days and clock times, and these
-//! into words. Reads the system's compiled zone file (TZif, RFC 9636) once at start; without
+//! into words. Reads the system's compiled zone file (`TZif`, RFC 9636) once at start; without
 //! one, times are UTC.
 
 use std::path::{Path, PathBuf};
@@ -81,7 +81,7 @@ impl Zone {
         bytes.and_then(|b| Self::parse(&b)).unwrap_or_default()
     }
 
-    /// Reads the 64-bit block of a TZif file and the rule behind it.
+    /// Reads the 64-bit block of a `TZif` file and the rule behind it.
     fn parse(file: &[u8]) -> Option<Self> {
         let (_, len32) = counts(file, 4)?;
         let block = file.get(44 + len32..)?;
@@ -164,7 +164,7 @@ struct Counts {
     types: usize,
 }
 
-/// The counts in a TZif header, and the length of the data behind it.
+/// The counts in a `TZif` header, and the length of the data behind it.
 fn counts(block: &[u8], time_size: usize) -> Option<(Counts, usize)> {
     if block.get(..4)? != b"TZif" || *block.get(4)? < b'2' {
         return None;

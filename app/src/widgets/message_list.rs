@@ -11,6 +11,7 @@ use egui::{Rect, ScrollArea, Ui, UiBuilder, vec2};
 use teahouse_node::core::command::MessageId;
 
 use crate::vm::{Body, Conversation, MessageRow};
+use crate::widgets::float;
 
 /// Closer to the end than this counts as at the end, in points.
 const NEAR: f32 = 8.0;
@@ -76,13 +77,13 @@ pub(crate) struct Shown {
 
 impl MessageList {
     /// Goes to the end with the next frame.
-    pub(crate) fn to_end(&mut self) {
+    pub(crate) fn go_to_end(&mut self) {
         self.at_end = true;
         self.moved = true;
     }
 
     /// Goes to a message with the next frame, if it is here.
-    pub(crate) fn to_message(&mut self, id: MessageId) {
+    pub(crate) fn go_to(&mut self, id: MessageId) {
         self.jump = Some(id);
     }
 
@@ -233,7 +234,7 @@ fn estimate(row: &MessageRow, width: f32) -> f32 {
     let lines = match &row.body {
         Body::Text(text) => text
             .split('\n')
-            .map(|line| (line.chars().count() as f32 / letters_a_line).ceil().max(1.0))
+            .map(|line| (float(line.chars().count()) / letters_a_line).ceil().max(1.0))
             .sum(),
         Body::Remark(_) => 1.0,
     };

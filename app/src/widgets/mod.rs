@@ -13,6 +13,12 @@ use egui::{
 use crate::strings;
 use crate::theme::{self, space, tokens};
 
+/// A number of things on a screen, as points or a factor of them.
+#[expect(clippy::cast_precision_loss, reason = "far below 2²³")]
+pub(crate) fn float(n: usize) -> f32 {
+    n as f32
+}
+
 /// The button for what a page is about.
 pub(crate) fn primary(ui: &mut Ui, enabled: bool, text: &str) -> Response {
     let t = tokens(ui);

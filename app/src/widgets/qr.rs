@@ -4,6 +4,7 @@ use egui::{Rect, Response, Role, Sense, Ui, WidgetInfo, vec2};
 
 use crate::theme::{QR_DARK, QR_LIGHT};
 use crate::vm::Qr;
+use crate::widgets::float;
 
 /// Modules of light around the code: scanners need them (ISO/IEC 18004).
 const QUIET: usize = 4;
@@ -13,8 +14,8 @@ pub(crate) fn show(ui: &mut Ui, qr: &Qr, size: f32, name: &str) -> Response {
     let modules = qr.side + 2 * QUIET;
     // A whole number of pixels a module, so that all edges are sharp.
     let pixels = ui.pixels_per_point();
-    let module = ((size * pixels / modules as f32).floor().max(1.0)) / pixels;
-    let side = module * modules as f32;
+    let module = ((size * pixels / float(modules)).floor().max(1.0)) / pixels;
+    let side = module * float(modules);
     let (rect, response) = ui.allocate_exact_size(vec2(side, side), Sense::hover());
     response.widget_info(|| WidgetInfo::labeled(Role::Image, true, name));
     if !ui.is_rect_visible(rect) {
@@ -30,8 +31,8 @@ pub(crate) fn show(ui: &mut Ui, qr: &Qr, size: f32, name: &str) -> Response {
         while x < row.len() {
             let run = row[x..].iter().take_while(|dark| **dark).count();
             if run > 0 {
-                let min = vec2((x + QUIET) as f32, (y + QUIET) as f32) * module;
-                let bar = Rect::from_min_size(origin + min, vec2(run as f32 * module, module));
+                let min = vec2(float(x + QUIET), float(y + QUIET)) * module;
+                let bar = Rect::from_min_size(origin + min, vec2(float(run) * module, module));
                 painter.rect_filled(bar, 0.0, QR_DARK);
             }
             x += run.max(1);

@@ -3,6 +3,7 @@
 use egui::{Align2, Area, Context, Frame, Id, Label, Margin, Order, RichText, vec2};
 
 use crate::theme::tokens;
+use crate::widgets::float;
 
 /// Shown at the same time, at most.
 const MOST: usize = 4;
@@ -44,7 +45,7 @@ impl Toasts {
         let now = ctx.time();
         for toast in &mut self.list {
             // Long enough to read: a base, and a little for each letter.
-            let length = 3.0 + 0.06 * toast.text.chars().count() as f64;
+            let length = 3.0 + 0.06 * f64::from(float(toast.text.chars().count()));
             toast.until.get_or_insert(now + length);
         }
         self.list.retain(|t| t.until.is_none_or(|until| now < until));

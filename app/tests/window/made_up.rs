@@ -13,27 +13,27 @@ use teahouse_node::protocols::ids::{AccountId, DeviceId, RelayId, TopicId};
 use teahouse_node::protocols::membership::Role;
 
 /// 2026-11-22 09:30 UTC.
-pub const NOW: u64 = 1_795_339_800_000;
-pub const MINUTE: u64 = 60_000;
+pub(crate) const NOW: u64 = 1_795_339_800_000;
+pub(crate) const MINUTE: u64 = 60_000;
 
-pub const ME: AccountId = AccountId([1; 32]);
-pub const MEI: AccountId = AccountId([2; 32]);
-pub const CHEN: AccountId = AccountId([3; 32]);
-pub const WITH_MEI: TopicId = TopicId([21; 32]);
-pub const WALK: TopicId = TopicId([22; 32]);
+pub(crate) const ME: AccountId = AccountId([1; 32]);
+pub(crate) const MEI: AccountId = AccountId([2; 32]);
+pub(crate) const CHEN: AccountId = AccountId([3; 32]);
+pub(crate) const WITH_MEI: TopicId = TopicId([21; 32]);
+pub(crate) const WALK: TopicId = TopicId([22; 32]);
 
 /// What the window's other side was told, and what it says.
 #[derive(Default)]
-pub struct Inner {
-    pub model: Arc<Model>,
-    pub answers: VecDeque<Answer>,
-    pub actions: Vec<Action>,
+pub(crate) struct Inner {
+    pub(crate) model: Arc<Model>,
+    pub(crate) answers: VecDeque<Answer>,
+    pub(crate) actions: Vec<Action>,
     /// Refuse everything: the queue is full.
-    pub full: bool,
+    pub(crate) full: bool,
 }
 
 #[derive(Clone, Default)]
-pub struct MadeUp(pub Rc<RefCell<Inner>>);
+pub(crate) struct MadeUp(pub(crate) Rc<RefCell<Inner>>);
 
 impl Link for MadeUp {
     fn send(&mut self, action: Action) -> bool {
@@ -55,24 +55,24 @@ impl Link for MadeUp {
 
 #[allow(dead_code, reason = "not every user of this file needs all of it")]
 impl MadeUp {
-    pub fn new(model: Model) -> Self {
+    pub(crate) fn new(model: Model) -> Self {
         let made_up = Self::default();
         made_up.set(model);
         made_up
     }
 
-    pub fn set(&self, model: Model) {
+    pub(crate) fn set(&self, model: Model) {
         self.0.borrow_mut().model = Arc::new(model);
     }
 
-    pub fn change(&self, change: impl FnOnce(&mut Model)) {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Model)) {
         let mut model = Model::clone(&self.0.borrow().model);
         change(&mut model);
         self.set(model);
     }
 
     /// The commands handed over since the last call, with their tickets.
-    pub fn commands(&self) -> Vec<(u64, Command)> {
+    pub(crate) fn commands(&self) -> Vec<(u64, Command)> {
         let actions = core::mem::take(&mut self.0.borrow_mut().actions);
         actions
             .into_iter()
@@ -83,7 +83,7 @@ impl MadeUp {
             .collect()
     }
 
-    pub fn answer(&self, ticket: u64, result: Result<Reply, &str>) {
+    pub(crate) fn answer(&self, ticket: u64, result: Result<Reply, &str>) {
         let result = result.map_err(str::to_owned);
         let qr = match &result {
             Ok(Reply::Card { link } | Reply::Code { link }) => vm::Qr::encode(link).map(Arc::new),
@@ -93,11 +93,11 @@ impl MadeUp {
     }
 }
 
-pub fn nobody() -> Model {
+pub(crate) fn nobody() -> Model {
     Model { stage: Stage::Running, linking: Some(view::Linking::Idle), ..Model::default() }
 }
 
-pub fn chat(topic: TopicId, title: &str, peer: Option<AccountId>) -> view::Chat {
+pub(crate) fn chat(topic: TopicId, title: &str, peer: Option<AccountId>) -> view::Chat {
     view::Chat {
         topic,
         kind: if peer.is_some() { ChatKind::Direct } else { ChatKind::Group },
@@ -114,7 +114,7 @@ pub fn chat(topic: TopicId, title: &str, peer: Option<AccountId>) -> view::Chat 
     }
 }
 
-pub fn chats() -> Vec<view::Chat> {
+pub(crate) fn chats() -> Vec<view::Chat> {
     let walk = view::Chat {
         preview: "Chen: 九点半在茶馆门口见，别忘了带伞 ☂".into(),
         unread: 3,
@@ -148,7 +148,7 @@ pub fn chats() -> Vec<view::Chat> {
     all
 }
 
-pub fn message(seq: u64, author: AccountId, time: u64, text: &str) -> view::Message {
+pub(crate) fn message(seq: u64, author: AccountId, time: u64, text: &str) -> view::Message {
     let name = match author {
         MEI => "Mei 梅",
         CHEN => "Chen",
@@ -178,7 +178,7 @@ pub fn message(seq: u64, author: AccountId, time: u64, text: &str) -> view::Mess
 }
 
 /// Something of every kind.
-pub fn talk() -> Vec<view::Message> {
+pub(crate) fn talk() -> Vec<view::Message> {
     let day = 24 * 60 * MINUTE;
     let mut all = vec![
         message(
@@ -217,7 +217,7 @@ pub fn talk() -> Vec<view::Message> {
     all
 }
 
-pub fn members() -> Vec<view::Member> {
+pub(crate) fn members() -> Vec<view::Member> {
     let member = |account, name: &str, role| view::Member {
         account,
         name: name.into(),
@@ -231,20 +231,17 @@ pub fn members() -> Vec<view::Member> {
     ]
 }
 
-pub fn conversation(
-    chat: &view::Chat,
-    messages: &[view::Message],
-) -> Option<Arc<vm::Conversation>> {
+pub(crate) fn conversation(chat: &view::Chat, messages: &[view::Message]) -> Arc<vm::Conversation> {
     let zone = Zone::utc();
-    Some(vm::conversation(
+    vm::conversation(
         chat,
         &vm::Around { members: &members(), me: Some(ME), more: false, now: NOW, zone: &zone },
         messages,
         |_| None,
-    ))
+    )
 }
 
-pub fn contacts() -> Vec<view::Contact> {
+pub(crate) fn contacts() -> Vec<view::Contact> {
     let person = |account, name: &str, state, greeting: &str| view::Contact {
         account,
         name: name.into(),
@@ -272,7 +269,7 @@ pub fn contacts() -> Vec<view::Contact> {
 }
 
 /// A lived-in account with a conversation open.
-pub fn full(open: TopicId) -> Model {
+pub(crate) fn full(open: TopicId) -> Model {
     let zone = Zone::utc();
     let all = chats();
     let chat = all.iter().find(|c| c.topic == open);
@@ -297,7 +294,7 @@ pub fn full(open: TopicId) -> Model {
             disputed: false,
         },
         chats: chat_rows,
-        conversation: chat.and_then(|c| conversation(c, &talk())),
+        conversation: chat.map(|c| conversation(c, &talk())),
         contacts: vm::contact_rows(&contacts()),
         safety: Some((
             MEI,

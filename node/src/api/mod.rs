@@ -28,8 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use problem::Problem;
 pub use relay::{Invited, RelayDrainRequest, RelayInviteRequest, RelayView};
-pub(crate) use routes::relay_troubles;
-pub use routes::{MAX_MESSAGES, Place, Rebuilt, Safety, Trouble};
+pub use routes::{MAX_MESSAGES, Place, Rebuilt, Safety};
 pub use sse::Touched;
 
 use crate::handle::Handle;

@@ -15,7 +15,7 @@ use teahouse_core::command::{Command, MessageId, Reply};
 use teahouse_core::query;
 use teahouse_core::store::{Snapshot, StorageError};
 use teahouse_core::view;
-use teahouse_protocols::ids::{AccountId, Millis, RelayId, TopicId};
+use teahouse_protocols::ids::{AccountId, Millis, TopicId};
 use tokio_util::sync::CancellationToken;
 
 use super::sse::{self, Events};
@@ -66,7 +66,7 @@ pub(super) fn all(handle: &Handle, ended: &CancellationToken) -> Vec<Route> {
         on("get", "/v1/devices", get(devices)),
         on("get", "/v1/linking", get(linking)),
         on("get", "/v1/relays", get(relays)),
-        on("get", "/v1/relays/troubles", get(troubles)),
+        on("get", "/v1/waiting", get(waiting)),
         on("get", "/v1/alarms", get(alarms)),
         on("get", "/v1/safety/{account}", get(safety)),
         on("post", "/v1/commands", post(command)),
@@ -191,23 +191,8 @@ async fn relays(State(device): State<Device>) -> Answer<Vec<view::Relay>> {
     read(device, |s| query::relays(s)).await
 }
 
-/// What is wrong with a relay that messages are meant for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trouble {
-    /// The relay: one's own, or a contact's.
-    pub relay: RelayId,
-    /// In words.
-    pub trouble: String,
-}
-
-/// The troubles of all relays that messages are meant for.
-pub(crate) fn relay_troubles(s: &Snapshot) -> Result<Vec<Trouble>, StorageError> {
-    let all = query::relay_trouble(s)?;
-    Ok(all.into_iter().map(|(relay, trouble)| Trouble { relay, trouble }).collect())
-}
-
-async fn troubles(State(device): State<Device>) -> Answer<Vec<Trouble>> {
-    read(device, relay_troubles).await
+async fn waiting(State(device): State<Device>) -> Answer<Vec<view::Waiting>> {
+    read(device, |s| query::waiting(s)).await
 }
 
 async fn alarms(State(device): State<Device>) -> Answer<Vec<view::Alarm>> {

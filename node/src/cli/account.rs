@@ -175,7 +175,7 @@ fn examine(global: &Global) -> Result<Report> {
             status: session.status()?,
             identity: session.identity()?,
             relays: session.relays()?,
-            troubles: session.relay_troubles()?,
+            waiting: session.waiting()?,
             alarms: session.alarms()?,
             undelivered,
         })

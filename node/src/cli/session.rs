@@ -15,7 +15,7 @@ use teahouse_protocols::ids::{AccountId, TopicId};
 use tokio::runtime::Runtime;
 
 use super::Global;
-use crate::api::{MAX_MESSAGES, Place, Rebuilt, Safety, Trouble, relay_troubles};
+use crate::api::{MAX_MESSAGES, Place, Rebuilt, Safety};
 use crate::client::Client;
 use crate::config::{self, Role};
 use crate::handle::{NodeStatus, Subscription};
@@ -188,8 +188,8 @@ impl Session {
         self.read("/v1/relays", |s| query::relays(s))
     }
 
-    pub(super) fn relay_troubles(&self) -> Result<Vec<Trouble>> {
-        self.read("/v1/relays/troubles", relay_troubles)
+    pub(super) fn waiting(&self) -> Result<Vec<view::Waiting>> {
+        self.read("/v1/waiting", |s| query::waiting(s))
     }
 
     pub(super) fn alarms(&self) -> Result<Vec<view::Alarm>> {

@@ -149,7 +149,7 @@ impl Report {
     }
 
     /// Prints table and JSON.
-    pub(crate) fn print(mut self) -> Result<()> {
+    pub(crate) fn print(mut self) {
         self.figure("load_before", self.load);
         self.figure("load_after", load());
         let quick = if quick() { " (quick mode: the figures mean little)" } else { "" };
@@ -171,7 +171,6 @@ impl Report {
             json.insert(name.into(), value);
         }
         println!("{}", Value::Object(json));
-        Ok(())
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 const LOOPBACK: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(900);
+const PATIENCE: Duration = Duration::from_mins(15);
 
 /// Starts a node that listens for QUIC on loopback.
 pub(crate) fn start(dir: &Path) -> Result<Node> {

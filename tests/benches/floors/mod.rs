@@ -4,5 +4,6 @@
 #![allow(dead_code, reason = "each bench uses its part")]
 
 pub(crate) mod catch_up;
+pub(crate) mod deposits;
 pub(crate) mod live;
 pub(crate) mod quic;

@@ -85,7 +85,7 @@ impl Codec for Bytes {
 
 fn swarm(protocol: &'static str) -> Result<Swarm<request_response::Behaviour<Bytes>>> {
     let config = request_response::Config::default()
-        .with_request_timeout(Duration::from_secs(60))
+        .with_request_timeout(Duration::from_mins(1))
         .with_max_concurrent_streams(64);
     let protocols = [(StreamProtocol::new(protocol), ProtocolSupport::Full)];
     Ok(SwarmBuilder::with_new_identity()
@@ -94,7 +94,7 @@ fn swarm(protocol: &'static str) -> Result<Swarm<request_response::Behaviour<Byt
         .with_behaviour(|_| request_response::Behaviour::with_codec(Bytes, protocols, config))
         .map_err(|e| anyhow!("{e}"))?
         .with_swarm_config(|c| {
-            c.with_idle_connection_timeout(Duration::from_secs(600))
+            c.with_idle_connection_timeout(Duration::from_mins(10))
                 .with_substream_upgrade_protocol_override(Version::V1Lazy)
         })
         .build())
