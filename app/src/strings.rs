@@ -14,11 +14,7 @@ macro_rules! texts {
 texts! {
     app_name = "Teahouse";
     cancel = "Cancel";
-    close = "Close";
-    done = "Done";
     save = "Save";
-    copy = "Copy";
-    search = "Search";
     you = "You";
     unnamed_person = "Unnamed";
     unnamed_group = "Unnamed group";
@@ -57,7 +53,6 @@ texts! {
     rail_chats = "Chats";
     rail_contacts = "Contacts";
     rail_me = "Me";
-    town = "Town";
     town_how = "This is the town: real nodes, but only on this machine. Nothing here is kept.";
     town_leave = "Leave the town";
 
@@ -74,7 +69,6 @@ texts! {
     conversation_none = "Choose a chat, or press Ctrl+K.";
     conversation_empty = "No messages yet.";
     conversation_opening = "Opening…";
-    conversation_earlier = "Show earlier messages";
     conversation_details = "Details";
     conversation_bottom = "Latest messages";
     conversation_waiting = "You can write when they accept.";

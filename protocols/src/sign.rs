@@ -5,8 +5,8 @@
 //! `verify_strict` and keys of small order are refused, so all parties agree on every
 //! signature. A hash is BLAKE3 in key-derivation mode with the domain as its context.
 
-use ed25519_dalek::{Signer, VerifyingKey};
 pub use ed25519_dalek::SigningKey;
+use ed25519_dalek::{Signer, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, DecodeError, Wire};
@@ -110,8 +110,7 @@ pub fn verify(
         return Err(BadSignature);
     }
     let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
-    key.verify_strict(&message(domain, bytes), &signature)
-        .map_err(|_| BadSignature)
+    key.verify_strict(&message(domain, bytes), &signature).map_err(|_| BadSignature)
 }
 
 /// Hashes `parts` for `domain`; each part is preceded by its length (u64, little endian),
@@ -182,8 +181,8 @@ impl<T: Signable> Signed<T> {
         assert_eq!(key.verifying_key().to_bytes(), value.signer(), "wrong signing key");
         let payload = codec::encode(&value);
         let signature = sign(T::DOMAIN, key, &payload);
-        let bytes = postcard::to_stdvec(&SignedWire { payload: &payload, signature })
-            .expect("plain data");
+        let bytes =
+            postcard::to_stdvec(&SignedWire { payload: &payload, signature }).expect("plain data");
         let id = hash(T::DOMAIN, &[&bytes]);
         Self { value, bytes, id }
     }

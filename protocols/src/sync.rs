@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{Bytes, DecodeError, List, Wire};
 use crate::cursor::MAX_CURSOR;
-use crate::envelope::MAX_BODY;
 use crate::epoch::Parcel;
 use crate::ids::{AccountId, DeviceId, EnvelopeId, EpochId, OpId, RecordId, SealedHash, TopicId};
 use crate::inbox::{AccountPack, Letter, MAX_OP};
@@ -35,7 +34,8 @@ pub struct Held {
     pub head: EnvelopeId,
 }
 
-/// A run of one chain that is asked for: `from ..= to`.
+/// A run of one chain that is asked for: `from ..= to`; backwards where `from` is above
+/// `to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     /// Whose chain.
@@ -92,10 +92,6 @@ pub enum Frame {
     KeysWant(TopicId, List<EpochId, 64>),
     /// Epoch keys.
     Keys(List<Parcel, 64>),
-    /// "I lack these bodies."
-    BodiesWant(TopicId, List<SealedHash, 256>),
-    /// Sealed bodies.
-    Bodies(TopicId, List<Bytes<MAX_BODY>, 64>),
     /// A signed cursor.
     Cursor(Bytes<MAX_CURSOR>),
     /// A sealed inbox message, handed over directly.
@@ -111,8 +107,8 @@ impl Wire for Frame {
     const MAX_BYTES: usize = MAX_FRAME;
     fn check(&self) -> Result<(), DecodeError> {
         match self {
-            Self::Want(_, runs) if runs.iter().any(|r| r.from == 0 || r.from > r.to) => {
-                Err(DecodeError::malformed(Self::NAME, "empty run"))
+            Self::Want(_, runs) if runs.iter().any(|r| r.from == 0 || r.to == 0) => {
+                Err(DecodeError::malformed(Self::NAME, "a run begins at 1"))
             }
             Self::Frontier { chains, .. }
                 if chains.iter().any(|h| h.low == 0 || h.low > h.high.saturating_add(1)) =>

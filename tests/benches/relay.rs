@@ -96,7 +96,9 @@ async fn run() -> Result<()> {
         .await?;
     report.figure("fetches_per_s", mailboxes as f64 / began.elapsed().as_secs_f64());
     let mut crowd = Samples::default();
-    busy.into_iter().for_each(|took| crowd.push(took));
+    for took in busy {
+        crowd.push(took);
+    }
     report.figure("fetch_crowd_p50_ms", crowd.p50_ms());
     report.figure("fetch_crowd_p99_ms", crowd.p99_ms());
 

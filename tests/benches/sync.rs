@@ -103,7 +103,8 @@ fn parent(dir: &Path) -> Result<()> {
             "caught up: {:.0}/s, the floor {:.0}/s; {} steps",
             both[round], floor[round], reader.steps
         ));
-        ensure!(reader.held(topic)? == writer.held(topic)?, "envelopes are missing");
+        let (held, all) = (reader.held(topic)?, writer.held(topic)?);
+        ensure!(held == all, "{held} of {all} envelopes came");
         ensure!(round > 0 || cores::same(&writer, &reader, topic)?, "the two differ");
         cores::disconnect(&mut writer, &reader)?;
         drop(reader);

@@ -965,6 +965,26 @@ impl World {
         self.relay_input(relay, RelayInput::Tick);
     }
 
+    /// Rebuilds a device's projections.
+    ///
+    /// # Errors
+    /// Why it could not.
+    pub fn rebuild(&mut self, device: usize) -> Result<(), String> {
+        let clock = self.clock(device);
+        let d = &mut self.devices[device];
+        let Some(core) = d.core.as_mut() else { return Ok(()) };
+        d.env.now = clock;
+        match core.rebuild(&mut d.env) {
+            Ok(_) => Ok(()),
+            // The disk's fault; the runtime opens the database again.
+            Err(_) if core.store().is_broken() => {
+                self.recover(device);
+                Ok(())
+            }
+            Err(e) => Err(format!("a rebuild on device {device} fails: {e}")),
+        }
+    }
+
     /// A read snapshot of a device that is up.
     #[must_use]
     pub fn snapshot(&self, device: usize) -> Snapshot {

@@ -65,17 +65,19 @@ pub(crate) fn details(ui: &mut Ui, state: &mut State, group: &Conversation, desk
             };
             ui.label(RichText::new(role).size(SMALL).color(t.weak));
             // Who has the same role or a higher one can't be removed.
-            if admin && !member.me && member.role < group.role {
-                if small(ui, strings::group_remove(), &member.name, t.text).clicked() {
-                    let account = member.account;
-                    desk.go(Go::Dialog(Dialog::Confirm(Confirm {
-                        what: strings::group_remove(),
-                        whom: member.name.clone(),
-                        how: strings::group_remove_how(),
-                        command: Command::Groups(Groups::Remove { topic, account }),
-                        after: After::Nothing,
-                    })));
-                }
+            if admin
+                && !member.me
+                && member.role < group.role
+                && small(ui, strings::group_remove(), &member.name, t.text).clicked()
+            {
+                let account = member.account;
+                desk.go(Go::Dialog(Dialog::Confirm(Confirm {
+                    what: strings::group_remove(),
+                    whom: member.name.clone(),
+                    how: strings::group_remove_how(),
+                    command: Command::Groups(Groups::Remove { topic, account }),
+                    after: After::Nothing,
+                })));
             }
         });
     }

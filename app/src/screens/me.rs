@@ -78,7 +78,7 @@ fn card(ui: &mut Ui, state: &mut State, model: &Model, desk: &mut Desk) {
         Some(card) => {
             match &card.qr {
                 Some(code) => {
-                    qr::show(ui, code, 300.0, strings::card_qr());
+                    qr::show(ui, code, 400.0, strings::card_qr());
                 }
                 None => {
                     hint(ui, strings::card_too_long());
@@ -178,16 +178,17 @@ fn device_line(ui: &mut Ui, device: &view::Device, desk: &mut Desk) {
             (false, false) => "",
         };
         ui.label(RichText::new(words).size(SMALL).color(t.weak));
-        if !device.this && !device.revoked {
-            if small(ui, strings::device_revoke(), name, t.danger).clicked() {
-                desk.go(Go::Dialog(Dialog::Confirm(Confirm {
-                    what: strings::device_revoke(),
-                    whom: name.to_owned(),
-                    how: strings::device_revoke_how(),
-                    command: Command::Devices(Devices::Revoke { device: device.device }),
-                    after: After::Nothing,
-                })));
-            }
+        if !device.this
+            && !device.revoked
+            && small(ui, strings::device_revoke(), name, t.danger).clicked()
+        {
+            desk.go(Go::Dialog(Dialog::Confirm(Confirm {
+                what: strings::device_revoke(),
+                whom: name.to_owned(),
+                how: strings::device_revoke_how(),
+                command: Command::Devices(Devices::Revoke { device: device.device }),
+                after: After::Nothing,
+            })));
         }
     });
 }
@@ -196,7 +197,7 @@ fn link_code(ui: &mut Ui, state: &mut State, desk: &mut Desk) {
     let Some(code) = state.code.clone() else { return };
     hint(ui, strings::device_link_how());
     if let Some(squares) = &code.qr {
-        qr::show(ui, squares, 260.0, strings::device_link_code());
+        qr::show(ui, squares, 300.0, strings::device_link_code());
     }
     ui.add(Label::new(RichText::new(&code.link).monospace().size(SMALL)).wrap().selectable(true));
     ui.horizontal(|ui| {

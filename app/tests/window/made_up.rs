@@ -86,7 +86,7 @@ impl MadeUp {
     pub(crate) fn answer(&self, ticket: u64, result: Result<Reply, &str>) {
         let result = result.map_err(str::to_owned);
         let qr = match &result {
-            Ok(Reply::Card { link } | Reply::Code { link }) => vm::Qr::encode(link).map(Arc::new),
+            Ok(Reply::Card { link } | Reply::Code { link }) => vm::Qr::of_link(link).map(Arc::new),
             _ => None,
         };
         self.0.borrow_mut().answers.push_back(Answer { ticket, result, qr });

@@ -371,7 +371,7 @@ impl Core {
                     Ok(reply) => Ok(reply),
                     Err(Fail::Refusal(refusal)) => Err(refusal),
                     Err(Fail::Peer(why)) if why == PANICKED => Err(Refusal::Internal),
-                    Err(Fail::Peer(why)) => Err(Refusal::Invalid { why }),
+                    Err(Fail::Peer(why) | Fail::Later(why)) => Err(Refusal::Invalid { why }),
                     Err(Fail::Storage(e)) => return Err(e),
                 };
                 outputs.replies.push((id, reply));
@@ -439,7 +439,8 @@ impl Core {
             match result {
                 Ok(Outcome::Stored(_)) => stored = true,
                 Ok(Outcome::Waits) => gap = true,
-                Ok(Outcome::Duplicate) | Err(Fail::Refusal(_) | Fail::Peer(_)) => {}
+                Ok(Outcome::Duplicate)
+                | Err(Fail::Refusal(_) | Fail::Peer(_) | Fail::Later(_)) => {}
                 Err(Fail::Storage(e)) => return Err(e),
             }
         }
@@ -492,7 +493,12 @@ impl Core {
             Err(_) => return Ok(()),
         };
         let prepared = mail::prepare(stage, &self.mem.epochs, fetched);
+        // Tags of which something came too early: the rest of them comes again, too.
+        let mut stalled = BTreeSet::new();
         for (fetched, item) in prepared {
+            if stalled.contains(&fetched.tag) {
+                continue;
+            }
             let quarantined = self.quarantined && is_quarantined(stage, &fetched.bytes);
             if !quarantined {
                 let taken = self.stage(env, stage, effects, |tx| mail::take(tx, &fetched, item));
@@ -500,6 +506,11 @@ impl Core {
                     Err(Fail::Storage(e)) => return Err(e),
                     Err(Fail::Peer(why)) if why == PANICKED => {
                         self.quarantine(env, stage, &fetched.bytes)?;
+                    }
+                    Err(Fail::Later(_)) => {
+                        stalled.insert(fetched.tag);
+                        mail::stall(&mut self.mem, fetched.relay, fetched.tag, env.now);
+                        continue;
                     }
                     Ok(()) | Err(_) => {}
                 }
@@ -538,6 +549,7 @@ impl Core {
                 inbox::tend(tx)?;
                 Ok(None)
             })?;
+            self.duty(env, stage, effects, |tx| devices::tend(tx).map(|()| None))?;
             self.mem.mail_all = true;
         }
         at(Some(self.tended + TEND_EVERY));
@@ -714,7 +726,8 @@ fn peers(tx: &mut Tx<'_>) -> Result<Peers, StorageError> {
     let mut involved = BTreeSet::from([account]);
     for topic in accounts::topic_ids(tx)? {
         let members = topics::members(tx, topic)?;
-        if members.contains(&account) {
+        // Nobody is dialled for what a stranger proposed or a person declined.
+        if members.contains(&account) && !contacts::is_quiet(tx, topic)? {
             involved.extend(members);
         }
     }

@@ -1,7 +1,10 @@
 //! Queries: from rows to what is shown. They read a snapshot and never wait for the core.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::rc::Rc;
 
+use teahouse_protocols::account::AccountLog;
 use teahouse_protocols::ids::{AccountId, DeviceId, Millis, RelayId, TopicId};
 use teahouse_protocols::membership::TopicKind;
 use teahouse_protocols::safety::SafetyNumber;
@@ -22,8 +25,10 @@ use crate::view;
 
 type Result<T> = std::result::Result<T, StorageError>;
 
-/// Unread messages are counted no further.
-const MAX_UNREAD: usize = 1_000;
+/// Unread messages are counted no further: what is shown is "99+".
+const MAX_UNREAD: u64 = 100;
+/// Messages looked at for that, one's own among them.
+const MAX_LOOKED_AT: u64 = 1_000;
 
 /// Who this device is.
 pub fn identity(s: &dyn Read) -> Result<view::Identity> {
@@ -49,21 +54,35 @@ fn me(s: &dyn Read) -> Result<Me> {
 
 /// The chat list, newest first.
 pub fn chats(s: &dyn Read) -> Result<Vec<view::Chat>> {
-    let me = me(s)?;
-    let mut names = Names::new(s);
-    let rows: Vec<(Vec<u8>, Topic)> = s.scan_typed(&TOPICS, &KeyRange::all(), false, 65_536)?;
     let mut out = Vec::new();
+    each_chat(s, &mut Names::new(s), &mut |_, chat, _| {
+        out.push(chat);
+        Ok(())
+    })?;
+    out.sort_by(|a, b| b.time.cmp(&a.time).then(a.topic.cmp(&b.topic)));
+    Ok(out)
+}
+
+/// Every chat that is shown, with its membership: loading that verifies and evaluates it,
+/// so it is done once.
+fn each_chat(
+    s: &dyn Read,
+    names: &mut Names<'_>,
+    f: &mut dyn FnMut(&mut Names<'_>, view::Chat, &TopicState) -> Result<()>,
+) -> Result<()> {
+    let Some(account) = me(s)?.account else { return Ok(()) };
+    let rows: Vec<(Vec<u8>, Topic)> = s.scan_typed(&TOPICS, &KeyRange::all(), false, 65_536)?;
     for (key, row) in rows {
         let Ok(id) = <[u8; 32]>::try_from(key.as_slice()) else { continue };
         if row.hidden || row.kind == TopicKind::Private {
             continue;
         }
-        if let Some(chat) = chat_line(s, &me, &mut names, TopicId(id), &row)? {
-            out.push(chat);
+        let Some(state) = topics::load(s, TopicId(id))? else { continue };
+        if let Some(chat) = chat_line(s, account, names, TopicId(id), &row, &state)? {
+            f(names, chat, &state)?;
         }
     }
-    out.sort_by(|a, b| b.time.cmp(&a.time).then(a.topic.cmp(&b.topic)));
-    Ok(out)
+    Ok(())
 }
 
 /// One line of the chat list.
@@ -72,18 +91,19 @@ pub fn chat(s: &dyn Read, topic: TopicId) -> Result<Option<view::Chat>> {
     if row.kind == TopicKind::Private {
         return Ok(None);
     }
-    chat_line(s, &me(s)?, &mut Names::new(s), topic, &row)
+    let Some(account) = me(s)?.account else { return Ok(None) };
+    let Some(state) = topics::load(s, topic)? else { return Ok(None) };
+    chat_line(s, account, &mut Names::new(s), topic, &row, &state)
 }
 
 fn chat_line(
     s: &dyn Read,
-    me: &Me,
+    account: AccountId,
     names: &mut Names<'_>,
     topic: TopicId,
     row: &Topic,
+    state: &TopicState,
 ) -> Result<Option<view::Chat>> {
-    let Some(account) = me.account else { return Ok(None) };
-    let Some(state) = topics::load(s, topic)? else { return Ok(None) };
     let request: Option<Request> = match row.peer {
         Some(peer) => s.get_typed(&REQUESTS, &peer.0)?,
         None => None,
@@ -150,12 +170,20 @@ fn unread(s: &dyn Read, me: AccountId, topic: TopicId) -> Result<u64> {
     let from = mark.map_or(0, |m| m.value.saturating_add(1));
     let start = Key::new().fixed(&topic.0).u64(from).into_bytes();
     let range = KeyRange::prefix(&topic.0).starting_at(&start);
-    let mut n = 0;
-    for (_, value) in s.scan(&MESSAGES, &range, true, MAX_UNREAD)? {
-        let row: MessageRow = crate::store::decode(&MESSAGES, &value)?;
-        n += u64::from(row.account != me);
-    }
-    Ok(n)
+    let (mut n, mut looked_at, mut damaged) = (0, 0, None);
+    s.visit(&MESSAGES, &range, true, &mut |_, value| {
+        match crate::store::decode::<MessageRow>(&MESSAGES, value) {
+            Ok(row) => n += u64::from(row.account != me),
+            Err(e) => damaged = Some(e),
+        }
+        looked_at += 1;
+        if n >= MAX_UNREAD || looked_at >= MAX_LOOKED_AT || damaged.is_some() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })?;
+    damaged.map_or(Ok(n), Err)
 }
 
 fn message_place(key: &[u8]) -> Result<(Millis, MessageId)> {
@@ -217,32 +245,25 @@ struct Shown<'s> {
     s: &'s dyn Read,
     topic: TopicId,
     me: Option<AccountId>,
-    members: Vec<AccountId>,
+    proofs: Option<cursors::Proofs>,
     names: Names<'s>,
 }
 
 impl<'s> Shown<'s> {
     fn new(s: &'s dyn Read, topic: TopicId) -> Result<Self> {
-        let me = me(s)?.account;
-        let state = topics::load(s, topic)?;
-        let members = state
-            .map(|s| s.now().members.keys().copied().collect())
-            .unwrap_or_default();
-        Ok(Self { s, topic, me, members, names: Names::new(s) })
+        let me = identity(s)?;
+        let proofs = match me.account {
+            Some(account) => cursors::Proofs::load(s, topic, account, me.device)?,
+            None => None,
+        };
+        Ok(Self { s, topic, me: me.account, proofs, names: Names::new(s) })
     }
 
     fn message(&mut self, time: Millis, id: MessageId, row: MessageRow) -> Result<view::Message> {
         let content = content(self.s, self.topic, id, &row)?;
         let mine = Some(row.account) == self.me;
-        let delivery = match (mine, self.me) {
-            (true, Some(me)) => Some(cursors::delivery(
-                self.s,
-                self.topic,
-                me,
-                &self.members,
-                id.device,
-                id.seq,
-            )?),
+        let delivery = match &mut self.proofs {
+            Some(proofs) if mine => Some(proofs.delivery(self.s, id.device, id.seq)?),
             _ => None,
         };
         Ok(view::Message {
@@ -294,15 +315,31 @@ fn reactions(
     Ok(out.into_iter().collect())
 }
 
-/// Names of accounts, looked up once.
+/// Names of accounts and their logs, looked up once a query: loading a log verifies it.
 struct Names<'s> {
     s: &'s dyn Read,
     known: BTreeMap<AccountId, String>,
+    logs: BTreeMap<AccountId, Option<Rc<AccountLog>>>,
 }
 
 impl<'s> Names<'s> {
     const fn new(s: &'s dyn Read) -> Self {
-        Self { s, known: BTreeMap::new() }
+        Self { s, known: BTreeMap::new(), logs: BTreeMap::new() }
+    }
+
+    fn log(&mut self, account: AccountId) -> Result<Option<Rc<AccountLog>>> {
+        if let Some(log) = self.logs.get(&account) {
+            return Ok(log.clone());
+        }
+        let log = accounts::load(self.s, account)?.map(Rc::new);
+        self.logs.insert(account, log.clone());
+        Ok(log)
+    }
+
+    /// What they call themselves, else their id's beginning.
+    fn own(&mut self, account: AccountId) -> Result<String> {
+        let name = self.log(account)?.map(|l| l.state().name.to_string());
+        Ok(name.filter(|n| !n.is_empty()).unwrap_or_else(|| account.to_hex()[..8].to_owned()))
     }
 
     /// The remark, else the name that the account gave itself, else its id's beginning.
@@ -314,7 +351,7 @@ impl<'s> Names<'s> {
         let remark = contact.map(|c| c.value.remark).filter(|r| !r.is_empty());
         let name = match remark {
             Some(remark) => remark,
-            None => own_name(self.s, account)?,
+            None => self.own(account)?,
         };
         self.known.insert(account, name.clone());
         Ok(name)
@@ -328,11 +365,6 @@ impl<'s> Names<'s> {
             None => self.of(account),
         }
     }
-}
-
-fn own_name(s: &dyn Read, account: AccountId) -> Result<String> {
-    let name = accounts::load(s, account)?.map(|l| l.state().name.to_string());
-    Ok(name.filter(|n| !n.is_empty()).unwrap_or_else(|| account.to_hex()[..8].to_owned()))
 }
 
 /// Everybody known beyond oneself: contacts, requests both ways, members of groups.
@@ -373,7 +405,7 @@ pub fn contacts(s: &dyn Read) -> Result<Vec<view::Contact>> {
         if request.as_ref().is_some_and(|r| r.incoming && r.declined) && !value.friend {
             continue;
         }
-        let log = accounts::load(s, account)?;
+        let log = names.log(account)?;
         let state = log.as_ref().map(|l| l.state());
         let own = state
             .map(|s| s.name.to_string())
@@ -538,61 +570,82 @@ pub fn relay_trouble(s: &dyn Read) -> Result<Vec<(RelayId, String)>> {
 pub fn waiting(s: &dyn Read) -> Result<Vec<view::Waiting>> {
     let me = identity(s)?;
     let Some(account) = me.account else { return Ok(Vec::new()) };
+    let mut chats: Vec<(view::Chat, Vec<view::Waiting>)> = Vec::new();
+    each_chat(s, &mut Names::new(s), &mut |names, chat, state| {
+        let lines = waiting_in(s, names, &chat, state, (account, me.device))?;
+        chats.push((chat, lines));
+        Ok(())
+    })?;
+    chats.sort_by(|(a, _), (b, _)| b.time.cmp(&a.time).then(a.topic.cmp(&b.topic)));
+    Ok(chats.into_iter().flat_map(|(_, lines)| lines).collect())
+}
+
+/// What waits in one chat.
+fn waiting_in(
+    s: &dyn Read,
+    names: &mut Names<'_>,
+    chat: &view::Chat,
+    state: &TopicState,
+    (account, device): (AccountId, DeviceId),
+) -> Result<Vec<view::Waiting>> {
+    let blocked = match chat.peer {
+        Some(peer) => s
+            .get_typed::<Chosen<ContactValue>>(&CONTACTS, &peer.0)?
+            .is_some_and(|c| c.value.blocked),
+        None => false,
+    };
+    if blocked || chat.state == view::ChatState::Left {
+        return Ok(Vec::new());
+    }
+    let chain: Option<Chain> = s.get_typed(&CHAINS, &chain_key(chat.topic, device))?;
+    let high = chain.map_or(0, |c| c.high);
+    // Up to here every other member has it on some device.
+    let mut floor = high;
+    for member in state.now().members.keys().filter(|m| **m != account) {
+        let mut best = 0;
+        if let Some(log) = names.log(*member)? {
+            for by in log.state().active_devices() {
+                best = best.max(cursors::acked(s, chat.topic, *by, device)?);
+            }
+        }
+        floor = floor.min(best);
+    }
+    if floor >= high {
+        return Ok(Vec::new());
+    }
+    let line = |relay: Option<RelayId>, from: u64, why: String| -> Result<view::Waiting> {
+        let first = crate::engine::letters::log_row(s, chat.topic, device, from + 1)?;
+        Ok(view::Waiting {
+            topic: chat.topic,
+            title: chat.title.clone(),
+            relay,
+            count: high - from,
+            since: first.map_or(0, |r| r.received),
+            why,
+        })
+    };
+    // What relays hold changes nothing while nobody over there looks for it.
+    if chat.state == view::ChatState::Requested {
+        return Ok(vec![line(None, floor, "they have not accepted your request yet".into())?]);
+    }
+    let deposits: Vec<(Vec<u8>, Deposit)> =
+        s.scan_typed(&DEPOSITS, &KeyRange::prefix(&chat.topic.0), false, 64)?;
+    if deposits.is_empty() {
+        let why = "neither of you uses a relay: it leaves when you are both online";
+        return Ok(vec![line(None, floor, why.into())?]);
+    }
     let mut out = Vec::new();
-    for chat in chats(s)? {
-        if chat.state == view::ChatState::Left {
-            continue;
-        }
-        let chain: Option<Chain> =
-            s.get_typed(&CHAINS, &chain_key(chat.topic, me.device))?;
-        let high = chain.map_or(0, |c| c.high);
-        let Some(state) = topics::load(s, chat.topic)? else { continue };
-        // Up to here every other member has it on some device.
-        let mut floor = high;
-        for member in state.now().members.keys().filter(|m| **m != account) {
-            let mut best = 0;
-            if let Some(log) = accounts::load(s, *member)? {
-                for device in log.state().active_devices() {
-                    best = best.max(cursors::acked(s, chat.topic, *device, me.device)?);
-                }
-            }
-            floor = floor.min(best);
-        }
-        if floor >= high {
-            continue;
-        }
-        let deposits: Vec<(Vec<u8>, Deposit)> =
-            s.scan_typed(&DEPOSITS, &KeyRange::prefix(&chat.topic.0), false, 64)?;
-        let mut line = |relay: Option<RelayId>, from: u64, why: String| -> Result<()> {
-            let first =
-                crate::engine::letters::log_row(s, chat.topic, me.device, from + 1)?;
-            out.push(view::Waiting {
-                topic: chat.topic,
-                title: chat.title.clone(),
-                relay,
-                count: high - from,
-                since: first.map_or(0, |r| r.received),
-                why,
-            });
-            Ok(())
-        };
-        if chat.state == view::ChatState::Requested {
-            line(None, floor, "they have not accepted your request yet".into())?;
-        } else if deposits.is_empty() {
-            line(None, floor, "neither of you uses a relay: it leaves when you are both online".into())?;
-        }
-        for (key, deposit) in deposits {
-            let Some(relay) = key.last_chunk::<32>().map(|r| RelayId(*r)) else { continue };
-            let upto = deposit.upto.max(floor);
-            if upto < high {
-                let row: RelayRow = s.get_typed(&RELAYS, &relay.0)?.unwrap_or_default();
-                let why = if row.trouble.is_empty() {
-                    "the relay was not reached yet".to_owned()
-                } else {
-                    row.trouble
-                };
-                line(Some(relay), upto, why)?;
-            }
+    for (key, deposit) in deposits {
+        let Some(relay) = key.last_chunk::<32>().map(|r| RelayId(*r)) else { continue };
+        let upto = deposit.upto.max(floor);
+        if upto < high {
+            let row: RelayRow = s.get_typed(&RELAYS, &relay.0)?.unwrap_or_default();
+            let why = if row.trouble.is_empty() {
+                "the relay was not reached yet".to_owned()
+            } else {
+                row.trouble
+            };
+            out.push(line(Some(relay), upto, why)?);
         }
     }
     Ok(out)

@@ -45,8 +45,10 @@ tables! {
     truth LOG = "log";
     /// topic, device, seq, index (u8) → sealed body (raw).
     truth BODIES = "bodies";
-    /// hash of a missing body → [`BodySlot`].
+    /// topic, device, seq, index (u8) → hash of a body that has not come.
     truth MISSING_BODIES = "missing_bodies";
+    /// topic, epoch, device, seq → nothing: stored, but its key has not come.
+    truth UNOPENED = "unopened";
     /// topic, device → [`Chain`].
     truth CHAINS = "chains";
     /// topic, device, segment → `teahouse_crdt::segment::Tip`.
@@ -59,7 +61,7 @@ tables! {
     truth PARKED = "parked";
     /// topic, device → [`Fork`].
     truth FORKS = "forks";
-    /// topic, acknowledging device, author device → [`AckRow`].
+    /// topic, author device, acknowledging device → [`AckRow`].
     truth ACKS = "acks";
     /// topic → [`OwnCursor`].
     truth OWN_CURSORS = "own_cursors";
@@ -147,7 +149,8 @@ pub struct Topic {
     pub peer: Option<AccountId>,
     /// A direct chat that was proposed and not accepted; or a request not yet answered.
     pub proposed: bool,
-    /// Hidden: declined, or superseded by an equal direct chat.
+    /// Hidden: while `proposed`, a stranger's that was declined or pushed out; else superseded
+    /// by an equal direct chat, and shown again when somebody writes in it.
     pub hidden: bool,
     /// Number of epochs known: orders [`TOPIC_EPOCHS`].
     pub epochs: u64,
@@ -177,6 +180,9 @@ pub struct Chain {
     pub head: EnvelopeId,
     /// The last segment that the chain wrote to.
     pub segment: u32,
+    /// The last envelope was stored unopened: the next change that opens starts anew from
+    /// its own place, for what it builds on is not known here.
+    pub loose: bool,
 }
 
 /// What was decided about a stored envelope.
@@ -191,6 +197,8 @@ pub enum Status {
     Garbage = 2,
     /// Made by a newer version.
     Unknown = 3,
+    /// It counts for those who may read it; this account joined later and may not.
+    Sealed = 4,
 }
 
 /// A stored envelope. Raw: received (u64, little endian) ‖ status (u8) ‖ envelope.
@@ -225,6 +233,7 @@ impl LogRow {
             1 => Status::Void,
             2 => Status::Garbage,
             3 => Status::Unknown,
+            4 => Status::Sealed,
             _ => return None,
         };
         Some(Self {
@@ -233,19 +242,6 @@ impl LogRow {
             envelope: envelope.to_vec(),
         })
     }
-}
-
-/// Where a missing body belongs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct BodySlot {
-    /// The topic.
-    pub topic: TopicId,
-    /// The author's device.
-    pub device: DeviceId,
-    /// The envelope.
-    pub seq: u64,
-    /// Position in the header.
-    pub index: u8,
 }
 
 /// The newest segment of a topic, as far as accepted envelopes tell.
@@ -289,6 +285,8 @@ pub enum WaitingOn {
 pub struct Parked {
     /// When it came.
     pub received: Millis,
+    /// Who sent it.
+    pub from: DeviceId,
     /// The item.
     pub item: teahouse_protocols::inbox::InboxItem,
 }
@@ -324,15 +322,130 @@ pub struct OwnCursor {
     pub mailed: Vec<(DeviceId, u64)>,
 }
 
-/// How far the own chain of a topic is stored at a relay.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How far the own chain of a topic is at a relay.
+///
+/// What *need not wait any longer* (`upto`) and what the relay *acknowledged* (`stored`) are
+/// two things: a message that every device already has never goes to a relay, and no relay
+/// may be said to hold it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deposit {
     /// Where depositing at this relay began: messages up to here are not meant for it.
     pub from: u64,
-    /// The relay acknowledged everything in `from + 1 ..= upto`.
+    /// Nothing up to here waits for this relay: it is stored there, or every device has it.
     pub upto: u64,
-    /// Handed to device inboxes instead of the topic's tag, up to here.
-    pub inboxed: u64,
+    /// Handed over up to here, in order: deposited, sealed to inboxes, or needed by nobody.
+    pub handed: u64,
+    /// Runs sealed to device inboxes that wait to leave; ascending, at most [`MAX_RUNS`].
+    pub runs: Vec<Run>,
+    /// What the relay acknowledged: first and last of each range, ascending, apart from each
+    /// other, at most [`MAX_STORED`]. What was forgotten counts as not acknowledged.
+    pub stored: Vec<(u64, u64)>,
+}
+
+/// A stretch of the own chain that was sealed to the devices that fetch at a relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its first message.
+    pub first: u64,
+    /// Its last.
+    pub last: u64,
+    /// Copies that neither the relay nor their device has yet.
+    pub left: u32,
+    /// Whether the relay stored a copy.
+    pub relayed: bool,
+}
+
+/// Most runs of one topic that wait in the outbox for one relay.
+pub const MAX_RUNS: usize = 64;
+/// Most ranges kept of what one relay acknowledged.
+pub const MAX_STORED: usize = 64;
+
+impl Deposit {
+    /// A relay to which nothing up to `floor` goes.
+    #[must_use]
+    pub const fn beginning(floor: u64) -> Self {
+        Self { from: floor, upto: floor, handed: floor, runs: Vec::new(), stored: Vec::new() }
+    }
+
+    /// Whether the relay acknowledged this message.
+    #[must_use]
+    pub fn holds(&self, seq: u64) -> bool {
+        self.stored.iter().any(|(first, last)| (*first..=*last).contains(&seq))
+    }
+
+    /// The relay acknowledged everything in `first ..= last`, left under the topic's tag.
+    pub fn deposited(&mut self, first: u64, last: u64) {
+        self.note_stored(first, last);
+        self.handed = self.handed.max(last);
+        self.settle();
+    }
+
+    /// `left` copies of `first ..= last` wait to leave.
+    pub fn hand(&mut self, first: u64, last: u64, left: u32) {
+        self.runs.push(Run { first, last, left, relayed: false });
+        self.handed = self.handed.max(last);
+        self.settle();
+    }
+
+    /// A copy of the run that ends at `last` is at the relay, or at its device, or gone.
+    pub fn copy_settled(&mut self, last: u64, at_relay: bool) {
+        let Some(at) = self.runs.iter().position(|r| r.last == last) else { return };
+        let run = &mut self.runs[at];
+        run.left = run.left.saturating_sub(1);
+        run.relayed |= at_relay;
+        if run.left == 0 {
+            let run = self.runs.remove(at);
+            if run.relayed {
+                self.note_stored(run.first, run.last);
+            }
+        }
+        self.settle();
+    }
+
+    /// Every device has everything up to `floor`: it is no relay's business any more.
+    pub fn skip(&mut self, floor: u64) {
+        if floor <= self.upto {
+            return;
+        }
+        if self.from == self.handed {
+            self.from = floor;
+        }
+        self.handed = self.handed.max(floor);
+        let done: Vec<Run> = self.runs.iter().filter(|r| r.last <= floor).copied().collect();
+        self.runs.retain(|r| r.last > floor);
+        for run in done {
+            if run.relayed {
+                self.note_stored(run.first, run.last);
+            }
+        }
+        self.upto = floor;
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        let done = self.runs.first().map_or(self.handed, |r| r.first.saturating_sub(1));
+        self.upto = self.upto.max(done);
+    }
+
+    fn note_stored(&mut self, first: u64, last: u64) {
+        if first > last {
+            return;
+        }
+        let (mut first, mut last) = (first, last);
+        self.stored.retain(|(a, b)| {
+            let apart = *b + 1 < first || last + 1 < *a;
+            if !apart {
+                first = first.min(*a);
+                last = last.max(*b);
+            }
+            apart
+        });
+        let at = self.stored.partition_point(|(a, _)| *a < first);
+        self.stored.insert(at, (first, last));
+        if self.stored.len() > MAX_STORED {
+            self.stored.remove(0);
+        }
+    }
 }
 
 /// Something sealed to one device.
@@ -378,6 +491,8 @@ pub struct TagRow {
     pub open: bool,
     /// When it came to be wanted.
     pub since: Millis,
+    /// When it was last read to its end; 0 for never. Noted once an hour.
+    pub read: Millis,
 }
 
 /// Where a tag's key comes from.
@@ -415,6 +530,8 @@ pub struct Request {
     pub topic: TopicId,
     /// Declined here: not shown again.
     pub declined: bool,
+    /// They came with a secret that this account had handed out.
+    pub invited: bool,
 }
 
 /// A device linking under way, for the screen.
@@ -444,13 +561,15 @@ pub struct MessageRow {
     pub unknown: bool,
 }
 
-/// A shared field's value and what it was chosen by: highest (lamport, device).
+/// A shared field's value and what it was chosen by (`features::rank`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chosen<T> {
     /// Lamport number.
     pub lamport: u64,
     /// Who wrote it.
     pub device: DeviceId,
+    /// In which of its envelopes.
+    pub seq: u64,
     /// The value.
     pub value: T,
 }

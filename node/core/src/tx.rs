@@ -20,7 +20,7 @@ use teahouse_protocols::sign::SigningKey;
 use teahouse_protocols::sync::Frame;
 
 use crate::command::Refusal;
-use crate::engine::mail::Session;
+use crate::engine::mail::{Look, Session};
 use crate::engine::pairing::Pairing;
 use crate::engine::sync::Peer;
 use crate::store::{Read, ReadExt, Stage, StorageError, Table};
@@ -35,6 +35,10 @@ pub(crate) enum Fail {
     /// A peer or relay sent something that is refused; in words for a log.
     #[error("refused: {0}")]
     Peer(String),
+    /// Not now: something it builds on is not here, and there is no room to keep it. It is
+    /// not acknowledged, so it comes again.
+    #[error("too early: {0}")]
+    Later(String),
     /// The database failed: the whole batch fails.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -97,6 +101,8 @@ pub(crate) struct Memory {
     pub(crate) mail_all: bool,
     /// Whether tags, tokens or the outbox need a look.
     pub(crate) mail_due: bool,
+    /// A look at the outbox that is to go on.
+    pub(crate) outbox: Look,
     /// Own addresses, for pairing codes.
     pub(crate) addrs: Vec<String>,
 }

@@ -26,12 +26,9 @@ pub(crate) fn words() -> Suite {
         "24 recovery words and the keys derived from them. `text` is what somebody may type.",
     );
     let counting: [u8; 32] = std::array::from_fn(|i| i as u8);
-    for (name, entropy) in [
-        ("zeros", [0; 32]),
-        ("ones", [0xff; 32]),
-        ("counting", counting),
-        ("sevens", [7; 32]),
-    ] {
+    for (name, entropy) in
+        [("zeros", [0; 32]), ("ones", [0xff; 32]), ("counting", counting), ("sevens", [7; 32])]
+    {
         let words = RecoveryWords::from_entropy(entropy);
         suite.case(fields! {
             "name": name,
@@ -46,10 +43,7 @@ pub(crate) fn words() -> Suite {
     }
     let good = RecoveryWords::from_entropy([7; 32]).to_string();
     let spaced = format!("\n {}\t", good.replace(' ', "\u{3000} \n"));
-    let wide: String = good
-        .chars()
-        .map(|c| if c == 'a' { '\u{ff41}' } else { c })
-        .collect();
+    let wide: String = good.chars().map(|c| if c == 'a' { '\u{ff41}' } else { c }).collect();
     for (name, typed) in [
         ("any white space", spaced),
         ("any case", good.to_uppercase()),
@@ -132,7 +126,12 @@ pub(crate) fn domains() -> Suite {
         y
     };
     for (name, public, signed, signature) in [
-        ("another purpose", public(1), &b"teahouse"[..], sign::sign(Domain::CARD, &key(1), b"teahouse").0),
+        (
+            "another purpose",
+            public(1),
+            &b"teahouse"[..],
+            sign::sign(Domain::CARD, &key(1), b"teahouse").0,
+        ),
         ("another key", public(2), b"teahouse", good),
         ("other bytes", public(1), b"teahousf", good),
         ("the zero byte after the domain left out", public(1), b"teahouse", {
@@ -212,15 +211,21 @@ pub(crate) fn account_record() -> Suite {
     };
     for (name, payload) in [
         ("version 2", alter(|r| r.version = 2)),
-        ("parents not ascending", alter(|r| {
-            r.parents = list([RecordId([2; 32]), RecordId([1; 32])]);
-        })),
+        (
+            "parents not ascending",
+            alter(|r| {
+                r.parents = list([RecordId([2; 32]), RecordId([1; 32])]);
+            }),
+        ),
         ("a parent twice", alter(|r| r.parents = list([RecordId([1; 32]), RecordId([1; 32])]))),
         ("no account though no genesis", alter(|r| r.account = None)),
         ("no parents though no genesis", alter(|r| r.parents = list([]))),
-        ("features not ascending", alter(|r| {
-            r.op = AccountOp::SetFeatures { features: list([2, 1]) };
-        })),
+        (
+            "features not ascending",
+            alter(|r| {
+                r.op = AccountOp::SetFeatures { features: list([2, 1]) };
+            }),
+        ),
         ("a rotation by a device", alter(|r| r.op = rotate(AccountId([0xac; 32]), 3))),
         ("nine parents", {
             let parents: Vec<RecordId> = (1..10).map(|n| RecordId([n; 32])).collect();
@@ -265,11 +270,8 @@ fn dev_of(public: [u8; 32]) -> Signer {
 }
 
 pub(crate) fn prekey_bundle() -> Suite {
-    let mut suite = Suite::new(
-        "prekey_bundle",
-        "protocols/src/prekey.rs",
-        "A device's signed prekey.",
-    );
+    let mut suite =
+        Suite::new("prekey_bundle", "protocols/src/prekey.rs", "A device's signed prekey.");
     suite.seeding("prekey_bundle");
     let bundle = |counter, features: &[u16]| PrekeyBundle {
         version: prekey::VERSION,
@@ -379,7 +381,10 @@ pub(crate) fn contact_card() -> Suite {
     broken.proof = list([bytes(records[0].bytes()), bytes(&bad)]);
     for (name, card) in [
         ("no proof", proof(&[])),
-        ("the proof of another account", ContactCard { account: AccountId([1; 32]), ..card.clone() }),
+        (
+            "the proof of another account",
+            ContactCard { account: AccountId([1; 32]), ..card.clone() },
+        ),
         ("a proof without the genesis", proof(&records[1..])),
         ("a proof that stops early", proof(&records[..1])),
         ("a proof with a gap", proof(&[all[0].clone(), all[4].clone(), all[1].clone()])),

@@ -14,9 +14,7 @@ use teahouse_protocols::membership::{
 use teahouse_protocols::sign::Signed;
 
 use crate::json::{Node, fields, hex, node};
-use crate::samples::{
-    self, add, dev, device, key, list, relay, revoke, root, rotate, text,
-};
+use crate::samples::{self, add, dev, device, key, list, relay, revoke, root, rotate, text};
 use crate::suite::{Suite, variant};
 
 /// Signed records in the order made, with parents of one's choice.
@@ -99,13 +97,17 @@ pub(crate) fn account_fold() -> Suite {
         "Signed account records and the state they fold to, in whatever order they come.",
     );
     let mut s = Story::new();
-    let (card, name) = ([0x2b; 32], text("梅"));
-    let a = s.then(&[1], dev(2), 2, AccountOp::SetProfile { name });
-    let b = s.then(&[a], dev(2), 2, AccountOp::SetRelays { relays: list([relay()]) });
     let tag = Tag([0x2c; 32]);
-    let c = s.then(&[b], root(1), 1, AccountOp::SetCard { inbox_key: card, tag });
-    let d = s.then(&[c], dev(2), 2, AccountOp::SetFeatures { features: list([1, 2]) });
-    s.then(&[d], dev(2), 2, add(s.account, 3, "phone"));
+    let mut last = 1;
+    for (by, private, op) in [
+        (dev(2), 2, AccountOp::SetProfile { name: text("梅") }),
+        (dev(2), 2, AccountOp::SetRelays { relays: list([relay()]) }),
+        (root(1), 1, AccountOp::SetCard { inbox_key: [0x2b; 32], tag }),
+        (dev(2), 2, AccountOp::SetFeatures { features: list([1, 2]) }),
+        (dev(2), 2, add(s.account, 3, "phone")),
+    ] {
+        last = s.then(&[last], by, private, op);
+    }
     s.told(&mut suite, "two devices and every field");
 
     let mut s = Story::new();
@@ -158,6 +160,20 @@ pub(crate) fn account_fold() -> Suite {
     s.then(&[1], root(1), 1, revoke(9));
     s.then(&[1], dev(9), 9, AccountOp::SetProfile { name: text("stranger") });
     s.told(&mut suite, "records that no log takes in");
+
+    // Programs for the fuzz target, see `fuzz_bodies`: author, operation, target, parents.
+    suite.seeding("account_log");
+    suite.seed("nothing", &[]);
+    suite.seed("add and revoke", &[0, 0, 4, 0xff, 4, 0, 5, 0xff, 5, 1, 4, 0xff, 4, 3, 0, 0xff]);
+    suite.seed("thief", &[0, 0, 4, 0xff, 0, 1, 4, 1, 4, 0, 5, 1, 5, 4, 0, 3, 0, 0, 4, 0xff]);
+    suite.seed("dispute", &[0, 2, 1, 0, 0, 2, 2, 0, 1, 0, 4, 1, 2, 0, 5, 2, 4, 0, 6, 0xff]);
+    suite.seed(
+        "every kind",
+        &[
+            0, 0, 4, 0xff, 4, 3, 0, 0xff, 4, 4, 1, 0xff, 0, 5, 2, 0xff, 4, 6, 3, 0xff, 0, 2, 1,
+            0xff, 1, 7, 5, 0xff, 6, 6, 6, 6, 0xff, 0xff, 0xff,
+        ],
+    );
     suite
 }
 
@@ -409,7 +425,7 @@ pub(crate) fn membership_evaluation() -> Suite {
         ],
     );
 
-    let start = Group::new(&[Admin, Admin, Member]);
+    let start = Group::new(&[Owner, Owner, Member]);
     let before = start.0.heads();
     let (mut left, mut right) = (start.clone(), start.clone());
     left.act(1, remove(2, 3));
@@ -418,7 +434,7 @@ pub(crate) fn membership_evaluation() -> Suite {
     right.act(2, invite(5, Member));
     left.merge(&right).told(
         &mut suite,
-        "of two admins that remove each other the one added earlier stays",
+        "of two owners that remove each other the one added earlier stays",
         &[(1, 9, false, before.clone()), (2, 3, true, before.clone()), (2, 4, false, before)],
     );
 
@@ -473,6 +489,27 @@ pub(crate) fn membership_evaluation() -> Suite {
     left.act(0, MemberOp::SetHistory { history: History::All });
     right.act(2, invite(3, Member));
     right.act(2, MemberOp::Leave { cuts: list([cut(2, 4)]) });
-    left.merge(&right).told(&mut suite, "two concurrent additions of one account, and a leave", &[]);
+    left.merge(&right).told(
+        &mut suite,
+        "two concurrent additions of one account, and a leave",
+        &[],
+    );
+
+    // Programs for the fuzz target, see `fuzz_bodies`: author, device, operation, target,
+    // parents.
+    suite.seeding("membership_log");
+    suite.seed("nothing", &[]);
+    suite.seed("a group", &[0, 0, 0, 1, 0xff, 0, 0, 5, 2, 0xff, 1, 0, 1, 2, 0xff]);
+    suite.seed(
+        "mutual removal",
+        &[0, 0, 10, 1, 0xff, 0, 0, 10, 2, 0xff, 1, 0, 1, 2, 2, 2, 0, 1, 1, 2, 0, 1, 4, 2, 0xff],
+    );
+    suite.seed(
+        "roles, policy, leave and cut",
+        &[
+            0, 0, 0, 1, 0xff, 0, 1, 8, 1, 0xff, 1, 0, 4, 0, 0xff, 1, 0, 2, 1, 1, 0, 1, 11, 0, 1, 3,
+            1, 0, 4, 0, 4, 4, 5, 1, 0xff,
+        ],
+    );
     suite
 }

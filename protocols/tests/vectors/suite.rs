@@ -146,9 +146,16 @@ impl Suite {
         self.refuse_signed::<T>("nothing", &[]);
         self.refuse_signed::<T>("one byte short", &wire[..wire.len() - 1]);
         self.refuse_signed::<T>("a trailing byte", &[wire, &[0]].concat());
-        self.refuse_signed::<T>("the payload's length one byte too long", &overlong(wire, prefix - 1));
+        self.refuse_signed::<T>(
+            "the payload's length one byte too long",
+            &overlong(wire, prefix - 1),
+        );
         self.refuse_payload::<T>("a varint one byte too long", &overlong(&payload, varint), key);
-        self.refuse_payload::<T>("a trailing byte in the payload", &[&payload[..], &[0]].concat(), key);
+        self.refuse_payload::<T>(
+            "a trailing byte in the payload",
+            &[&payload[..], &[0]].concat(),
+            key,
+        );
         self.refuse_payload::<T>("a payload one byte short", &payload[..payload.len() - 1], key);
         let other = if T::DOMAIN == Domain::EPOCH { Domain::CURSOR } else { Domain::EPOCH };
         let wrong = signed_bytes(&payload, sign::sign(other, key, &payload));

@@ -98,9 +98,8 @@ pub(crate) fn epoch() -> Suite {
     }
 
     let recipient = OpeningKey::from_bytes([0x44; 32]);
-    let parcel = PairwiseHpke
-        .parcel(&head, &secret, device(2).0, &recipient.public(), &mut rng)
-        .unwrap();
+    let parcel =
+        PairwiseHpke.parcel(&head, &secret, device(2).0, &recipient.public(), &mut rng).unwrap();
     let opens = |parcel: &Parcel| PairwiseHpke.open(parcel, &recipient);
     let (opened, found) = opens(&parcel).unwrap();
     assert_eq!((opened.id(), found.to_bytes()), (head.id(), secret.to_bytes()));
@@ -125,9 +124,8 @@ pub(crate) fn epoch() -> Suite {
     suite.seeding("epoch");
     suite.refuse_parcel_form(&wire);
     let other = EpochSecret::from_bytes([9; 32]);
-    let swapped = PairwiseHpke
-        .parcel(&head, &other, device(2).0, &recipient.public(), &mut rng)
-        .unwrap();
+    let swapped =
+        PairwiseHpke.parcel(&head, &other, device(2).0, &recipient.public(), &mut rng).unwrap();
     let mut sealed = parcel.sealed.to_vec();
     sealed[40] ^= 1;
     let mut bad_head = parcel.head.to_vec();
@@ -141,11 +139,14 @@ pub(crate) fn epoch() -> Suite {
             Parcel { head: bad_head.try_into().unwrap(), ..parcel.clone() }
         }),
         ("parcel whose secret is not the committed one", swapped),
-        ("empty parcel", Parcel {
-            head: Vec::new().try_into().unwrap(),
-            to: [0; 32],
-            sealed: Vec::new().try_into().unwrap(),
-        }),
+        (
+            "empty parcel",
+            Parcel {
+                head: Vec::new().try_into().unwrap(),
+                to: [0; 32],
+                sealed: Vec::new().try_into().unwrap(),
+            },
+        ),
     ] {
         let why = match opens(&parcel).unwrap_err() {
             ParcelError::Head(e) => signed_error(&e),
@@ -187,8 +188,7 @@ struct Sample {
 fn sample(seq: u64, prev: EnvelopeId, texts: &[&str]) -> Sample {
     let mut rng = rng(0x66);
     let secret = EpochSecret::from_bytes([7; 32]);
-    let bodies: Vec<_> =
-        texts.iter().map(|t| seal_body(t.as_bytes(), &mut rng).unwrap()).collect();
+    let bodies: Vec<_> = texts.iter().map(|t| seal_body(t.as_bytes(), &mut rng).unwrap()).collect();
     let draft = Draft {
         topic: TopicId([0x70; 32]),
         seq,
@@ -376,8 +376,7 @@ pub(crate) fn envelope() -> Suite {
 }
 
 pub(crate) fn cursor() -> Suite {
-    let mut suite =
-        Suite::new("cursor", "protocols/src/cursor.rs", "Signed delivery cursors.");
+    let mut suite = Suite::new("cursor", "protocols/src/cursor.rs", "Signed delivery cursors.");
     suite.seeding("cursor");
     let mut devices = [device(1), device(2)];
     devices.sort_unstable();

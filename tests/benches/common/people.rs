@@ -17,7 +17,9 @@ use tokio::time::{Instant, timeout};
 const LOOPBACK: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_mins(15);
+fn patience() -> Duration {
+    if super::quick() { Duration::from_secs(60) } else { Duration::from_mins(15) }
+}
 
 /// Starts a node that listens for QUIC on loopback.
 pub(crate) fn start(dir: &Path) -> Result<Node> {
@@ -54,13 +56,13 @@ pub(crate) async fn until<T>(
     query: impl Fn(&Snapshot) -> Result<Option<T>, StorageError>,
 ) -> Result<T> {
     let mut changes = handle.changes();
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience();
     loop {
         if let Some(found) = handle.query(&query)? {
             return Ok(found);
         }
         if Instant::now() > end {
-            bail!("in vain: {what}");
+            bail!("in vain: {what}; {:?}", handle.status());
         }
         // What doesn't show in tables is looked at again soon.
         let _ = timeout(Duration::from_millis(100), changes.next()).await;
@@ -69,7 +71,7 @@ pub(crate) async fn until<T>(
 
 /// Waits until something holds that is not in the database.
 pub(crate) async fn wait(what: &str, holds: impl Fn() -> bool) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience();
     while !holds() {
         if Instant::now() > end {
             bail!("in vain: {what}");

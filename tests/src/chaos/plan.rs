@@ -13,7 +13,7 @@ use teahouse_core::{Input, query, view};
 use teahouse_protocols::ids::{AccountId, Millis, TopicId};
 use teahouse_protocols::membership::Role;
 
-use crate::chaos::truth::{Branch, MARK, Mailroom, Message};
+use crate::chaos::truth::{Branch, MARK, Mailroom, Message, numbers_in};
 use crate::chaos::{Broken, Outcome};
 use crate::world::{Faults, Manners, World};
 
@@ -89,6 +89,8 @@ pub struct Town {
     pub(crate) said_at: BTreeMap<u64, u64>,
     /// Groups whose joiners don't get what was before.
     pub(crate) from_joining: BTreeSet<TopicId>,
+    /// Texts that were sent on to other chats.
+    pub(crate) forwarded: BTreeSet<u64>,
     pub(crate) event: u64,
     pub(crate) turned: bool,
     pub(crate) branches: BTreeMap<TopicId, Branch>,
@@ -138,6 +140,7 @@ impl Town {
             invited: BTreeMap::new(),
             said_at: BTreeMap::new(),
             from_joining: BTreeSet::new(),
+            forwarded: BTreeSet::new(),
             event: 0,
             turned: false,
             branches: BTreeMap::new(),
@@ -442,6 +445,9 @@ impl Town {
                 let Some(from) = self.chat_of(device, false) else { return };
                 let Some(to) = self.chat_of(device, false) else { return };
                 let Some(m) = self.message_in(device, from.topic) else { return };
+                if let view::Content::Text(text) = &m.content {
+                    numbers_in(text.as_bytes(), &mut self.forwarded);
+                }
                 self.next_number += 1;
                 let number = self.next_number;
                 self.tell("act: forward", format!("{who} {} to {}", name_of(m.id), short(to.topic)));

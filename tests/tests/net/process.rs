@@ -236,7 +236,7 @@ impl Node {
             }
             thread::sleep(Duration::from_millis(5));
         };
-        let mut read = |file: &mut File| {
+        let read = |file: &mut File| {
             file.seek(SeekFrom::Start(0)).expect("a file can be rewound");
             let mut bytes = Vec::new();
             std::io::Read::read_to_end(file, &mut bytes).expect("a file can be read");

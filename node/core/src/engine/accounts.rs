@@ -1,6 +1,6 @@
 //! Account logs, their devices, and prekeys: who is who.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rand_core::Rng;
@@ -59,27 +59,30 @@ pub(crate) fn load(
     AccountLog::from_records(records).map(Some).map_err(|_| damaged("account log"))
 }
 
-/// Stores news of an account. Returns whether anything was new.
-///
-/// Records of an account never heard of are taken when they start with its genesis.
-pub(crate) fn learn(tx: &mut Tx<'_>, pack: &AccountPack) -> Result<bool, Fail> {
-    let mut records = Vec::new();
+/// Stores news of accounts that are known or `wanted`; others are ignored. Returns whether
+/// anything was new. Records that are refused spoil no others.
+pub(crate) fn learn(
+    tx: &mut Tx<'_>,
+    pack: &AccountPack,
+    wanted: &dyn Fn(&AccountId) -> bool,
+) -> Result<bool, Fail> {
+    let mut by_account: BTreeMap<AccountId, Vec<Signed<AccountRecord>>> = BTreeMap::new();
     for bytes in &pack.records {
-        records.push(Signed::<AccountRecord>::from_bytes(bytes).map_err(Fail::peer)?);
-    }
-    let mut changed = false;
-    let mut by_account: std::collections::BTreeMap<AccountId, Vec<Signed<AccountRecord>>> =
-        std::collections::BTreeMap::new();
-    for record in records {
+        let record = Signed::<AccountRecord>::from_bytes(bytes).map_err(Fail::peer)?;
         let account = record.get().account.unwrap_or(AccountId(record.id()));
         by_account.entry(account).or_default().push(record);
     }
+    let mut changed = false;
     for (account, records) in by_account {
-        changed |= learn_records(tx, account, records)?;
+        if wanted(&account) || log(tx, account)?.is_some() {
+            changed |= learn_records(tx, account, records)?;
+        }
     }
     for bytes in &pack.prekeys {
         let bundle = Signed::<PrekeyBundle>::from_bytes(bytes).map_err(Fail::peer)?;
-        changed |= learn_bundle(tx, &bundle)?;
+        if log(tx, bundle.get().account)?.is_some() {
+            changed |= learn_bundle(tx, &bundle)?;
+        }
     }
     Ok(changed)
 }
@@ -89,8 +92,8 @@ fn learn_records(
     account: AccountId,
     records: Vec<Signed<AccountRecord>>,
 ) -> Result<bool, Fail> {
-    let mut new = Vec::new();
     let known = log(tx, account)?;
+    let mut fresh = Vec::new();
     let mut updated = match &known {
         Some(log) => (**log).clone(),
         None => {
@@ -98,20 +101,22 @@ fn learn_records(
                 .iter()
                 .find(|r| AccountId(r.id()) == account)
                 .ok_or_else(|| Fail::peer("records of an unknown account"))?;
-            new.push(genesis.clone());
+            fresh.push(RecordId(genesis.id()));
             AccountLog::from_records([genesis.clone()]).map_err(Fail::peer)?
         }
     };
-    for record in records {
-        if updated.insert(record.clone()).map_err(Fail::peer)? {
-            new.push(record);
-        }
-    }
-    if new.is_empty() {
+    // What was accepted is what is kept: earlier arrivals that waited are among it.
+    fresh.extend(updated.insert_all(records).accepted);
+    if fresh.is_empty() {
         return Ok(false);
     }
-    for record in &new {
-        tx.put_raw(&ACCOUNT_RECORDS, &pair_key(&account.0, &record.id()), record.bytes().to_vec())?;
+    if updated.state().devices.len() > MAX_DEVICES {
+        return Err(Fail::peer("an account with too many devices"));
+    }
+    for id in &fresh {
+        if let Some(record) = updated.get(id) {
+            tx.put_raw(&ACCOUNT_RECORDS, &pair_key(&account.0, &id.0), record.bytes().to_vec())?;
+        }
     }
     let before = known.as_ref().map(|l| l.state().clone());
     install(tx, account, updated)?;
@@ -144,23 +149,44 @@ fn learn_records(
     Ok(true)
 }
 
+/// Most devices that one account can have had. Membership is settled pairwise between
+/// concurrent restrictions, so a crowd of devices would be a way to keep others busy.
+const MAX_DEVICES: usize = 128;
+
 /// Replaces the cached log and what is derived from it.
 fn install(tx: &mut Tx<'_>, account: AccountId, log: AccountLog) -> Result<(), Fail> {
-    let devices: BTreeSet<DeviceId> =
-        log.state().devices.keys().filter(|d| log.was_ever(d)).copied().collect();
-    for device in &devices {
+    let mut changed = false;
+    let all: Vec<(DeviceId, bool)> =
+        log.state().devices.keys().map(|d| (*d, log.was_ever(d))).collect();
+    let active: BTreeSet<DeviceId> = log.state().active_devices().copied().collect();
+    let before: BTreeSet<DeviceId> = match self::log(tx, account)? {
+        Some(old) => old.state().active_devices().copied().collect(),
+        None => BTreeSet::new(),
+    };
+    changed |= active != before;
+    for (device, rightly) in all {
         let holder: Option<AccountId> = tx.typed(&DEVICE_ACCOUNT, &device.0)?;
         // A device belongs to one account. Who claims another's device gets nothing by it:
         // its consent is signed for one account only, so the log itself refuses the record.
-        if holder.is_none() {
+        if rightly && holder.is_none() {
             tx.put(&DEVICE_ACCOUNT, &device.0, &account)?;
+            changed = true;
+        } else if !rightly && holder == Some(account) {
+            tx.del(&DEVICE_ACCOUNT, &device.0)?;
+            changed = true;
         }
     }
     tx.mem.accounts.insert(account, Arc::new(log));
-    // Evaluations ask which devices belong to an account: they are made anew when needed.
-    tx.mem.topics.clear();
+    // Evaluations ask which devices belong to an account: those it appears in are made anew.
+    if changed {
+        tx.mem.topics.retain(|_, state| {
+            !state.now().members.contains_key(&account)
+                && !state.now().former.contains(&account)
+                && !state.log.records().any(|r| r.get().account == account)
+        });
+    }
     tx.out.push(Effect::Peers);
-    topics::account_changed(tx, account)
+    topics::account_changed(tx, account, changed)
 }
 
 fn learn_bundle(tx: &mut Tx<'_>, bundle: &Signed<PrekeyBundle>) -> Result<bool, Fail> {
@@ -176,7 +202,7 @@ fn learn_bundle(tx: &mut Tx<'_>, bundle: &Signed<PrekeyBundle>) -> Result<bool, 
     }
     let first = bundle_of(tx, b.device)?.is_none();
     tx.put_raw(&BUNDLES, &b.device.0, bundle.bytes().to_vec())?;
-    topics::account_changed(tx, b.account)?;
+    topics::account_changed(tx, b.account, false)?;
     // A new device of one's own can now be sealed to: it gets everything.
     if first && tx.me()?.account == Some(b.account) && is_active(tx, b.device)? {
         topics::welcome_everywhere(tx, b.device)?;

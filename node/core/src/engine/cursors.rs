@@ -1,18 +1,20 @@
 //! Acknowledgements: what this device says it holds, and what others' words prove.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use teahouse_protocols::codec;
 use teahouse_protocols::cursor::{Ack, Cursor, MAX_ACKS};
 use teahouse_protocols::envelope::Envelope;
-use teahouse_protocols::ids::{AccountId, DeviceId, TopicId};
+use teahouse_protocols::ids::{AccountId, DeviceId, OpId, TopicId};
 use teahouse_protocols::sign::Signed;
 use teahouse_protocols::sync::Frame;
 
 use crate::engine::{accounts, letters, topics};
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
-use crate::tables::{ACKS, AckRow, DEPOSITS, Deposit, OWN_CURSORS, OwnCursor};
-use crate::tx::{Effect, Fail, Tx, capped};
+use crate::tables::{
+    ACKS, AckRow, CHAINS, DEPOSITS, Deposit, OWN_CURSORS, OwnCursor, chain_key,
+};
+use crate::tx::{Effect, Fail, TopicState, Tx, capped};
 use crate::view::Delivery;
 
 /// Publishes what changed in the topics that this batch stored something in. The cursor
@@ -27,13 +29,23 @@ pub(crate) fn publish(tx: &mut Tx<'_>) -> Result<(), Fail> {
         let mut acks = Vec::new();
         for (device, chain) in topics::chains(&tx.stage, topic)? {
             let known = published.get(&device).copied().unwrap_or(0);
-            if device == me.device || chain.high <= known || chain.high < chain.low {
+            if device == me.device || chain.high <= known {
                 continue;
             }
-            published.insert(device, chain.high);
-            acks.push(Ack { device, seq: chain.high, id: chain.head });
+            if acks.len() == MAX_ACKS {
+                // The rest with the next batch.
+                tx.mem.acks_due.insert(topic);
+                break;
+            }
+            // Only what is here with its text.
+            let Some((seq, id)) = letters::complete_upto(tx, topic, device, &chain)? else {
+                continue;
+            };
+            if seq > known {
+                published.insert(device, seq);
+                acks.push(Ack { device, seq, id });
+            }
         }
-        acks.truncate(MAX_ACKS);
         if acks.is_empty() {
             continue;
         }
@@ -49,6 +61,30 @@ pub(crate) fn publish(tx: &mut Tx<'_>) -> Result<(), Fail> {
         for device in connected {
             tx.out.push(Effect::Frame(device, Frame::Cursor(bytes.clone())));
         }
+    }
+    Ok(())
+}
+
+/// Tells a device that has just connected what is held here of a topic: what was published
+/// while it was away.
+pub(crate) fn greet(tx: &mut Tx<'_>, device: DeviceId, topic: TopicId) -> Result<(), Fail> {
+    let me = tx.me()?;
+    let Some(account) = me.account else { return Ok(()) };
+    let Some(own) = tx.typed::<OwnCursor>(&OWN_CURSORS, &topic.0)? else { return Ok(()) };
+    let mut acks = Vec::new();
+    for (author, seq) in own.published.iter().take(MAX_ACKS) {
+        if let Some(row) = letters::log_row(&tx.stage, topic, *author, *seq)?
+            && let Ok(envelope) = Envelope::from_bytes(&row.envelope)
+        {
+            acks.push(Ack { device: *author, seq: *seq, id: envelope.id() });
+        }
+    }
+    if acks.is_empty() {
+        return Ok(());
+    }
+    let signed = sign(tx, account, topic, own.counter, acks)?;
+    if let Ok(bytes) = codec::Bytes::try_from(signed.bytes().to_vec()) {
+        tx.send(device, Frame::Cursor(bytes));
     }
     Ok(())
 }
@@ -92,6 +128,12 @@ pub(crate) fn learn(tx: &mut Tx<'_>, bytes: &[u8]) -> Result<(), Fail> {
     }
     let me = tx.me()?;
     for ack in &cursor.acks {
+        // Only chains that are here: a cursor can't fill the tables with names.
+        if !tx.contains(&CHAINS, &chain_key(cursor.topic, ack.device))?
+            && !cfg!(sim_bug = "status_overclaims")
+        {
+            continue;
+        }
         // An acknowledgement of a branch that is not ours proves nothing about ours.
         match letters::log_row(&tx.stage, cursor.topic, ack.device, ack.seq)? {
             Some(row) => {
@@ -132,50 +174,112 @@ pub(crate) fn acked(
     Ok(row.map_or(0, |r| r.seq))
 }
 
-/// What is proved about message `seq` of `device`, one of this account's.
-pub(crate) fn delivery(
-    read: &dyn Read,
+/// What proofs about this account's messages in one topic are judged by.
+pub(crate) struct Proofs {
     topic: TopicId,
     own: AccountId,
-    members: &[AccountId],
-    device: DeviceId,
-    seq: u64,
-) -> Result<Delivery, StorageError> {
-    let mut delivered = std::collections::BTreeSet::new();
-    let mut seen = std::collections::BTreeSet::new();
-    let rows = read.scan(&ACKS, &KeyRange::prefix(&topic.0), false, 65_536)?;
-    for (key, value) in rows {
-        if key.last_chunk::<32>() != Some(&device.0) {
-            continue;
-        }
-        let row: AckRow = crate::store::decode(&ACKS, &value)?;
-        if row.account == own || !members.contains(&row.account) {
-            continue;
-        }
-        if row.seq >= seq || cfg!(sim_bug = "delivered_without_ack") {
-            delivered.insert(row.account);
-        }
-        if row.read >= seq {
-            seen.insert(row.account);
-        }
+    this: DeviceId,
+    state: TopicState,
+    deposits: Vec<Deposit>,
+    /// The last audience worked out: messages shown together mostly share it.
+    audience: Option<(Vec<OpId>, BTreeSet<AccountId>)>,
+}
+
+impl Proofs {
+    /// For messages of `own`, read at its device `this`; `None` for an unknown topic.
+    pub(crate) fn load(
+        read: &dyn Read,
+        topic: TopicId,
+        own: AccountId,
+        this: DeviceId,
+    ) -> Result<Option<Self>, StorageError> {
+        let Some(state) = topics::load(read, topic)? else { return Ok(None) };
+        let deposits: Vec<(Vec<u8>, Deposit)> =
+            read.scan_typed(&DEPOSITS, &KeyRange::prefix(&topic.0), false, 64)?;
+        let deposits = deposits.into_iter().map(|(_, d)| d).collect();
+        Ok(Some(Self { topic, own, this, state, deposits, audience: None }))
     }
-    let deposits: Vec<(Vec<u8>, Deposit)> =
-        read.scan_typed(&DEPOSITS, &KeyRange::prefix(&topic.0), false, 64)?;
-    let meant = deposits.iter().filter(|(_, d)| d.from < seq);
-    let (mut relays, mut relayed) = (0, 0);
-    for (_, d) in meant {
-        relays += 1;
-        relayed += u32::from(d.upto >= seq);
+
+    /// What is proved about message `seq` of `device`, one of the account's.
+    ///
+    /// Deposits are known of this device's own chain only: for messages of the account's
+    /// other devices no relay is claimed.
+    pub(crate) fn delivery(
+        &mut self,
+        read: &dyn Read,
+        device: DeviceId,
+        seq: u64,
+    ) -> Result<Delivery, StorageError> {
+        let recipients = self.recipients(read, device, seq)?;
+        let mut delivered = BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        let chain = chain_key(self.topic, device);
+        let rows: Vec<(Vec<u8>, AckRow)> =
+            read.scan_typed(&ACKS, &KeyRange::prefix(&chain), false, 65_536)?;
+        for (_, row) in rows {
+            if !recipients.contains(&row.account) {
+                continue;
+            }
+            if row.seq >= seq || cfg!(sim_bug = "delivered_without_ack") {
+                delivered.insert(row.account);
+            }
+            if row.read >= seq {
+                seen.insert(row.account);
+            }
+        }
+        let (mut relays, mut relayed) = (0, 0);
+        if device == self.this {
+            for deposit in self.deposits.iter().filter(|d| d.from < seq) {
+                relays += 1;
+                relayed += u32::from(deposit.holds(seq));
+            }
+        }
+        Ok(Delivery {
+            relayed,
+            relays,
+            delivered: delivered.len() as u32,
+            recipients: recipients.len() as u32,
+            read: seen.len() as u32,
+        })
     }
-    Ok(Delivery {
-        relayed,
-        relays,
-        delivered: delivered.len() as u32,
-        recipients: members.iter().filter(|m| **m != own).count() as u32,
-        read: seen.len() as u32,
-    })
+
+    /// Other members to whom the message was sent: those who were in where its author stood
+    /// and are in since. Whoever joined later says that it holds the chain, and means the part
+    /// from its joining on: its word proves nothing of what was before.
+    fn recipients(
+        &mut self,
+        read: &dyn Read,
+        device: DeviceId,
+        seq: u64,
+    ) -> Result<BTreeSet<AccountId>, StorageError> {
+        let row = letters::log_row(read, self.topic, device, seq)?;
+        let header = row
+            .and_then(|r| Envelope::from_bytes(&r.envelope).ok())
+            .and_then(|envelope| envelope.header);
+        let now = self.state.now();
+        let heads = header.map_or_else(|| now.heads.clone(), |h| h.heads.to_vec());
+        if let Some((known, audience)) = &self.audience
+            && *known == heads
+        {
+            return Ok(audience.clone());
+        }
+        let then = if heads == now.heads { None } else { self.state.eval.at(&heads) };
+        let audience: BTreeSet<AccountId> = now
+            .members
+            .iter()
+            .filter(|(account, member)| {
+                **account != self.own
+                    && then.as_ref().is_none_or(|then| {
+                        then.members.get(account).is_some_and(|m| m.added_by == member.added_by)
+                    })
+            })
+            .map(|(account, _)| *account)
+            .collect();
+        self.audience = Some((heads, audience.clone()));
+        Ok(audience)
+    }
 }
 
 fn ack_key(topic: TopicId, by: DeviceId, chain: DeviceId) -> Vec<u8> {
-    Key::new().fixed(&topic.0).fixed(&by.0).fixed(&chain.0).into_bytes()
+    Key::new().fixed(&topic.0).fixed(&chain.0).fixed(&by.0).into_bytes()
 }

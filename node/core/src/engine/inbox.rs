@@ -11,7 +11,7 @@ use teahouse_protocols::seal::OpeningKey;
 use teahouse_protocols::sync::Frame;
 
 use crate::command::Refusal;
-use crate::engine::{accounts, cursors, letters, sync, topics};
+use crate::engine::{accounts, cursors, letters, mail, sync, topics};
 use crate::features;
 use crate::store::{KeyRange, ReadExt, StorageError};
 use crate::tables::{OUTBOX, OutItem, OwnPrekey, PARKED, Parked, pair_key};
@@ -115,6 +115,9 @@ pub(crate) fn held(tx: &mut Tx<'_>, device: DeviceId, hash: SealedHash) -> Resul
     for (key, item) in rows {
         if item.device == Some(device) && sealed_hash(&item.sealed) == hash {
             tx.del(&OUTBOX, &key)?;
+            if let Some(run) = item.run {
+                mail::run_settled(tx, run)?;
+            }
             if rows_left(tx, device)? {
                 hand_over(tx, device)?;
             }
@@ -132,6 +135,7 @@ fn rows_left(tx: &Tx<'_>, device: DeviceId) -> Result<bool, StorageError> {
 
 /// Drops what nobody can open any longer.
 pub(crate) fn tend(tx: &mut Tx<'_>) -> Result<(), Fail> {
+    tend_parked(tx)?;
     let rows: Vec<(Vec<u8>, OutItem)> =
         tx.scan_typed(&OUTBOX, &KeyRange::all(), false, MAX_OUTBOX)?;
     for (key, item) in rows {
@@ -141,6 +145,9 @@ pub(crate) fn tend(tx: &mut Tx<'_>) -> Result<(), Fail> {
         };
         if tx.now > item.made.saturating_add(KEPT) || gone && item.relays.is_empty() {
             tx.del(&OUTBOX, &key)?;
+            if let Some(run) = item.run {
+                mail::run_settled(tx, run)?;
+            }
         }
     }
     Ok(())
@@ -158,7 +165,10 @@ pub(crate) fn receive(tx: &mut Tx<'_>, sealed: &[u8]) -> Result<DeviceId, Fail> 
     // A first word brings its account along; everything else is from a known device.
     let mut items: Vec<&InboxItem> = message.items.iter().collect();
     if let Some(InboxItem::Account(pack)) = items.first() {
-        accounts::learn(tx, pack)?;
+        // Strangers' accounts are not collected: only of whom we asked for contact.
+        let sender = message.account;
+        let asked = features::contacts::welcomes_from(tx, sender)?;
+        accounts::learn(tx, pack, &|a| asked && *a == sender)?;
         items.remove(0);
     }
     if accounts::account_of(tx, message.from)? != Some(message.account) {
@@ -182,7 +192,13 @@ fn take(
 ) -> Result<(), Fail> {
     match item {
         InboxItem::Account(pack) => {
-            accounts::learn(tx, pack)?;
+            // Of a contact or co-member: somebody who joins what we share.
+            let trusted = account == own || features::contacts::welcomes_from(tx, account)?;
+            let mut members = std::collections::BTreeSet::new();
+            for topic in accounts::topic_ids(tx)? {
+                members.extend(topics::members(tx, topic)?);
+            }
+            accounts::learn(tx, pack, &|a| trusted || members.contains(a))?;
         }
         InboxItem::Key(parcel) => {
             let keys = opening_keys(tx)?;
@@ -190,7 +206,7 @@ fn take(
                 Ok(_) => {}
                 Err(Fail::Peer(_)) => {
                     if let Some(topic) = topics::parcel_topic(parcel) {
-                        park(tx, topic, item)?;
+                        park(tx, topic, from, item)?;
                     }
                 }
                 Err(other) => return Err(other),
@@ -201,7 +217,7 @@ fn take(
                 return Err(Fail::peer("an invitation by somebody who is no contact"));
             }
             let keys = opening_keys(tx)?;
-            let topic = topics::take_welcome(tx, welcome, &keys, false)?;
+            let topic = topics::take_welcome(tx, welcome, &keys, account, false)?;
             let kind = topics::row(tx, topic)?.map(|r| r.kind);
             if kind == Some(TopicKind::Private) {
                 if account != own {
@@ -212,8 +228,9 @@ fn take(
             sync::hello_all(tx)?;
         }
         InboxItem::Ops(topic, records) => {
-            if topics::row(tx, *topic)?.is_none() {
-                return park(tx, *topic, item);
+            // Only members are listened to: who is none yet may be one by what comes next.
+            if topics::row(tx, *topic)?.is_none() || !topics::is_member(tx, *topic, from)? {
+                return park(tx, *topic, from, item);
             }
             let records: Vec<Vec<u8>> = records.iter().map(|b| b.to_vec()).collect();
             topics::learn(tx, *topic, &records)?;
@@ -226,6 +243,7 @@ fn take(
                     let now = tx.now;
                     match letters::accept(tx, prepared, now) {
                         Ok(_) | Err(Fail::Peer(_)) => {}
+                        // One that is too early makes the message come again.
                         Err(other) => return Err(other),
                     }
                 }
@@ -241,16 +259,37 @@ fn take(
 const MAX_PARKED: usize = 128;
 const MAX_PARKED_ALL: usize = 2_048;
 
-fn park(tx: &mut Tx<'_>, topic: TopicId, item: &InboxItem) -> Result<(), Fail> {
-    let parked = Parked { received: tx.now, item: item.clone() };
+fn park(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    from: DeviceId,
+    item: &InboxItem,
+) -> Result<(), Fail> {
+    let parked = Parked { received: tx.now, from, item: item.clone() };
     let bytes = postcard::to_stdvec(item).map_err(Fail::peer)?;
     let key = pair_key(&topic.0, blake3::hash(&bytes).as_bytes());
     let full = tx.count(&PARKED, &KeyRange::prefix(&topic.0), MAX_PARKED)? >= MAX_PARKED
         || tx.count(&PARKED, &KeyRange::all(), MAX_PARKED_ALL)? >= MAX_PARKED_ALL;
     if full {
+        tend_parked(tx)?;
         return Err(Fail::peer("too much came too early"));
     }
     Ok(tx.put(&PARKED, &key, &parked)?)
+}
+
+/// How long something early is kept.
+const PARKED_FOR: Millis = 14 * 24 * 3600 * 1000;
+
+/// Drops what was parked too long ago.
+fn tend_parked(tx: &mut Tx<'_>) -> Result<(), Fail> {
+    let rows: Vec<(Vec<u8>, Parked)> =
+        tx.scan_typed(&PARKED, &KeyRange::all(), false, MAX_PARKED_ALL)?;
+    for (key, parked) in rows {
+        if parked.received.saturating_add(PARKED_FOR) < tx.now {
+            tx.del(&PARKED, &key)?;
+        }
+    }
+    Ok(())
 }
 
 /// Tries what was parked for a topic again: something about it became known.
@@ -272,6 +311,9 @@ pub(crate) fn unpark(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), Fail> {
                 Err(other) => return Err(other),
             },
             InboxItem::Ops(topic, records) => {
+                if !topics::is_member(tx, *topic, parked.from)? {
+                    continue;
+                }
                 let records: Vec<Vec<u8>> = records.iter().map(|b| b.to_vec()).collect();
                 tx.del(&PARKED, &key)?;
                 match topics::learn(tx, *topic, &records) {

@@ -24,7 +24,7 @@ use teahouse_protocols::ids::{
     AccountId, DeviceId, EnvelopeId, EpochId, Millis, OpId, SealedHash, TopicId,
 };
 use teahouse_protocols::inbox::Letter;
-use teahouse_protocols::membership::{Role, Verdict};
+use teahouse_protocols::membership::{History, Reason, Role, Verdict};
 use teahouse_protocols::sync::Frame;
 
 use crate::command::{MessageId, Refusal};
@@ -32,14 +32,21 @@ use crate::engine::{accounts, topics};
 use crate::features::{self, Applied, FEATURES};
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
 use crate::tables::{
-    BODIES, BodySlot, CHAINS, Chain, EPOCHS, Epoch, FORKS, Fork, LOG, LogRow, MISSING_BODIES,
-    SEGMENTS, Segment, Status, TIPS, WAITING, Waiting, WaitingOn, body_key, chain_key, log_key,
+    BODIES, CHAINS, Chain, EPOCHS, Epoch, FORKS, Fork, LOG, LogRow, MISSING_BODIES,
+    SEGMENTS, Segment, Status, TIPS, UNOPENED, WAITING, Waiting, WaitingOn, body_key, chain_key, log_key,
     pair_key,
 };
 use crate::tx::{Effect, Fail, TopicState, Tx, capped};
 
 /// Most envelopes of one topic that wait.
 const MAX_WAITING: usize = 4_096;
+/// Waiting envelopes looked at for a body that came alone.
+const LONE_BODY_LOOKS: usize = 512;
+/// Most envelopes of a device that no known account names.
+const MAX_UNKNOWN: usize = 64;
+/// A chain of which nothing is held.
+const FRESH: Chain =
+    Chain { low: 1, high: 0, head: EnvelopeId([0; 32]), segment: 0, loose: false };
 
 /// An envelope from outside, as far as it can be checked without an order.
 pub(crate) struct Prepared {
@@ -150,10 +157,11 @@ fn open(
     for (hash, key) in header.bodies.iter().zip(&opened.body_keys) {
         match by_hash.get(hash) {
             None => bodies.push(None),
-            Some(body) => match open_body(key, body) {
-                Ok(plain) => bodies.push(Some(((*body).clone(), plain))),
-                Err(e) => return Content::Bad(format!("body {e}")),
-            },
+            // A body that doesn't open is as good as none, in whichever order things come.
+            Some(body) => {
+                let plain = open_body(key, body).ok();
+                bodies.push(plain.map(|plain| ((*body).clone(), plain)));
+            }
         }
     }
     Content::Good(Box::new(Good { change, bodies }))
@@ -204,12 +212,7 @@ fn accept_one(tx: &mut Tx<'_>, prepared: Prepared, received: Millis) -> Result<O
         return wait(tx, &envelope, sealed, received, WaitingOn::Operations);
     };
     let ckey = chain_key(topic, device);
-    let mut chain = tx.typed::<Chain>(&CHAINS, &ckey)?.unwrap_or(Chain {
-        low: 1,
-        high: 0,
-        head: EnvelopeId([0; 32]),
-        segment: 0,
-    });
+    let mut chain = tx.typed::<Chain>(&CHAINS, &ckey)?.unwrap_or(FRESH);
     if envelope.seq < chain.low {
         return backfill(tx, &state, account, chain, envelope, content, received);
     }
@@ -226,12 +229,19 @@ fn accept_one(tx: &mut Tx<'_>, prepared: Prepared, received: Millis) -> Result<O
     if envelope.seq > chain.high + 1 {
         return wait(tx, &envelope, sealed, received, WaitingOn::Predecessor);
     }
-    if envelope.prev != chain.head {
+    // Where nothing above the base is held, the base is only an inviter's word; what the
+    // author signed goes before it.
+    let on_base = chain.low > 1 && chain.high < chain.low;
+    if envelope.prev != chain.head && !on_base {
         // Its author continues another branch than the one held. The envelope that proves
         // it is asked for by sync, which sees two heads for one number.
         return wait(tx, &envelope, sealed, received, WaitingOn::Predecessor);
     }
     let Some(header) = envelope.header.clone() else {
+        if !state.now().members.contains_key(&account) {
+            return Err(Fail::peer("a newer version's envelope by somebody who is no member"));
+        }
+        chain.loose = true;
         advance(tx, &mut chain, &envelope, None)?;
         store(tx, &envelope, received, Status::Unknown)?;
         return Ok(Outcome::Stored(Status::Unknown));
@@ -241,6 +251,12 @@ fn accept_one(tx: &mut Tx<'_>, prepared: Prepared, received: Millis) -> Result<O
         Verdict::Pending { .. } => {
             return wait(tx, &envelope, sealed, received, WaitingOn::Operations);
         }
+        // Who was no member when writing is not even stored.
+        Verdict::Void(why @ (Reason::NotAMember | Reason::NotADevice))
+            if !cfg!(sim_bug = "outsiders_stored") && !forked(tx, topic, device, envelope.seq)? =>
+        {
+            return Err(Fail::peer(why));
+        }
         Verdict::Void(_) => Status::Void,
     };
     if matches!(content, Content::NoKey) {
@@ -249,9 +265,13 @@ fn accept_one(tx: &mut Tx<'_>, prepared: Prepared, received: Millis) -> Result<O
     let good = match content {
         Content::Good(good) => good,
         // What doesn't count need not open.
-        Content::NoKey if status == Status::Void => {
-            advance(tx, &mut chain, &envelope, None)?;
+        Content::NoKey if status == Status::Void || !entitled(tx, &state, &header)? => {
+            let status = if status == Status::Void { status } else { Status::Sealed };
+            chain.loose = true;
+            let segment = header.segment.max(chain.segment);
+            advance(tx, &mut chain, &envelope, Some(segment))?;
             store(tx, &envelope, received, status)?;
+            tx.put_raw(&UNOPENED, &unopened_key(&envelope, header.epoch), Vec::new())?;
             return Ok(Outcome::Stored(status));
         }
         Content::NoKey => {
@@ -269,13 +289,9 @@ fn accept_one(tx: &mut Tx<'_>, prepared: Prepared, received: Millis) -> Result<O
     if header.segment < chain.segment {
         return garbage(tx, &mut chain, &envelope, received, account, "segment falls");
     }
-    // Segments can't be pushed out of reach: an honest author is at most one ahead of what
-    // it has seen, and what it has seen may be ahead of us by what is still on its way.
-    if header.segment > newest.number.saturating_add(64) {
-        return garbage(tx, &mut chain, &envelope, received, account, "segment too far ahead");
-    }
-    // A chain whose beginning is not held here (history from joining) starts at any tip.
-    let partial = chain.low > 1 && tip.len == 0 && good.change.seq() > 1;
+    // Where what it builds on is not held or not opened here, it stands for itself.
+    let partial = chain.loose || chain.low > 1 && tip.len == 0;
+    chain.loose = false;
     if partial {
         tip = Tip { len: good.change.seq(), head: good.change.hash() };
     } else if let Err(why) = tip.follow(&good.change) {
@@ -316,20 +332,30 @@ fn backfill(
     if envelope.id() != expected {
         return Err(Fail::peer("an older envelope that its successor does not name"));
     }
-    let Some(header) = envelope.header.clone() else {
-        return Err(Fail::peer("older history of a newer version"));
+    let header = envelope.header.clone();
+    let verdict = match &header {
+        None => Status::Unknown,
+        Some(header) => match judge(tx, state, account, &envelope, &header.heads)? {
+            Verdict::Accepted => Status::Accepted,
+            Verdict::Pending { .. } => return Err(Fail::peer("older history too early")),
+            Verdict::Void(_) => Status::Void,
+        },
     };
-    let Content::Good(good) = content else {
-        return Err(Fail::peer("older history that does not open"));
-    };
-    let status = match judge(tx, state, account, &envelope, &header.heads)? {
-        Verdict::Accepted => Status::Accepted,
-        Verdict::Pending { .. } => return Err(Fail::peer("older history too early")),
-        Verdict::Void(_) => Status::Void,
+    let status = match (&content, verdict) {
+        (Content::Bad(_), _) => Status::Garbage,
+        (Content::NoKey, Status::Accepted) => Status::Sealed,
+        (_, verdict) => verdict,
     };
     chain.low = envelope.seq;
     tx.put(&CHAINS, &chain_key(topic, device), &chain)?;
     store(tx, &envelope, received, status)?;
+    let Some(header) = header else { return Ok(Outcome::Stored(status)) };
+    let Content::Good(good) = content else {
+        if matches!(content, Content::NoKey) {
+            tx.put_raw(&UNOPENED, &unopened_key(&envelope, header.epoch), Vec::new())?;
+        }
+        return Ok(Outcome::Stored(status));
+    };
     store_bodies(tx, &envelope, &header, &good.bodies)?;
     if status == Status::Accepted {
         let opened: Vec<Option<Vec<u8>>> =
@@ -398,8 +424,8 @@ fn store_bodies(
                 tx.put_raw(&BODIES, &body_key(slot.0, slot.1, slot.2, index), sealed.clone())?;
             }
             None => {
-                let slot = BodySlot { topic: slot.0, device: slot.1, seq: slot.2, index };
-                tx.put(&MISSING_BODIES, &header.bodies[i].0, &slot)?;
+                let key = body_key(slot.0, slot.1, slot.2, index);
+                tx.put_raw(&MISSING_BODIES, &key, header.bodies[i].0.to_vec())?;
             }
         }
     }
@@ -413,7 +439,8 @@ fn note_segment(
     number: u32,
     bytes: usize,
 ) -> Result<(), StorageError> {
-    if number > newest.number {
+    // A member can't push the others' next segment out of reach.
+    if number > newest.number && number <= newest.number.saturating_add(64) {
         newest = Segment { number, changes: 0, bytes: 0 };
     }
     if number == newest.number {
@@ -433,9 +460,8 @@ fn judge(
     heads: &[OpId],
 ) -> Result<Verdict, StorageError> {
     let (device, seq) = (envelope.device, envelope.seq);
-    let fork: Option<Fork> = tx.typed(&FORKS, &chain_key(envelope.topic, device))?;
-    if fork.is_some_and(|f| seq >= f.seq) {
-        return Ok(Verdict::Void(teahouse_protocols::membership::Reason::NotADevice));
+    if forked(tx, envelope.topic, device, seq)? && !cfg!(sim_bug = "forks_ignored") {
+        return Ok(Verdict::Void(Reason::NotADevice));
     }
     let now = state.now();
     // The common case: written under the membership that holds now, by an uncut device.
@@ -445,6 +471,65 @@ fn judge(
     }
     let oracle = topics::oracle(&tx.stage);
     Ok(state.eval.judge(&oracle, account, device, seq, envelope.id(), heads))
+}
+
+/// Whether a device is known to have told two stories at or before `seq`.
+fn forked(
+    tx: &Tx<'_>,
+    topic: TopicId,
+    device: DeviceId,
+    seq: u64,
+) -> Result<bool, StorageError> {
+    let fork: Option<Fork> = tx.typed(&FORKS, &chain_key(topic, device))?;
+    Ok(fork.is_some_and(|f| seq >= f.seq))
+}
+
+/// Whether this account may have the key of an envelope: its grant covers all history, or
+/// it was a member when the envelope was written.
+fn entitled(
+    tx: &mut Tx<'_>,
+    state: &TopicState,
+    header: &Header,
+) -> Result<bool, StorageError> {
+    let Some(account) = tx.me()?.account else { return Ok(false) };
+    let granted = state.now().members.get(&account).is_some_and(|m| m.history == History::All);
+    Ok(granted
+        || *header.heads == *state.now().heads
+        || state.eval.at(&header.heads).is_some_and(|m| m.members.contains_key(&account)))
+}
+
+fn unopened_key(envelope: &Envelope, epoch: EpochId) -> Vec<u8> {
+    Key::new()
+        .fixed(&envelope.topic.0)
+        .fixed(&epoch.0)
+        .fixed(&envelope.device.0)
+        .u64(envelope.seq)
+        .into_bytes()
+}
+
+/// Opens what was stored under an epoch whose key has just come.
+pub(crate) fn open_stored(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    epoch: EpochId,
+) -> Result<(), Fail> {
+    let prefix = pair_key(&topic.0, &epoch.0);
+    let rows = tx.scan(&UNOPENED, &KeyRange::prefix(&prefix), false, MAX_WAITING)?;
+    let Some(state) = topics::state(tx, topic)? else { return Ok(()) };
+    for (key, _) in rows {
+        tx.del(&UNOPENED, &key)?;
+        let mut reader = crate::store::KeyReader::new(&UNOPENED, &key[prefix.len()..]);
+        let (device, seq) = (DeviceId(reader.fixed()?), reader.u64()?);
+        let Some(mut row) = log_row(&tx.stage, topic, device, seq)? else { continue };
+        if row.status == Status::Sealed {
+            row.status = Status::Accepted;
+            tx.put_raw(&LOG, &log_key(topic, device, seq), row.to_bytes())?;
+        }
+        if row.status == Status::Accepted {
+            reapply(tx, &state, &row)?;
+        }
+    }
+    Ok(())
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -487,14 +572,31 @@ fn wait(
 ) -> Result<Outcome, Fail> {
     let key = log_key(envelope.topic, envelope.device, envelope.seq);
     let all = KeyRange::prefix(&envelope.topic.0);
-    if !tx.contains(&WAITING, &key)? && tx.count(&WAITING, &all, MAX_WAITING)? >= MAX_WAITING {
-        // Not acknowledged, so not lost: sync asks for it again when the gap is closed.
-        return Err(Fail::peer("too many envelopes wait in this topic"));
+    let mut bodies = bodies;
+    if let Some(known) = tx.typed::<Waiting>(&WAITING, &key)? {
+        // A body that came with another copy is kept.
+        if known.envelope == envelope.bytes() {
+            for body in known.bodies {
+                if !bodies.contains(&body) && bodies.len() < MAX_BODIES {
+                    bodies.push(body);
+                }
+            }
+        }
+    } else {
+        let chain = KeyRange::prefix(&chain_key(envelope.topic, envelope.device));
+        if accounts::account_of(tx, envelope.device)?.is_none()
+            && tx.count(&WAITING, &chain, MAX_UNKNOWN)? >= MAX_UNKNOWN
+        {
+            return Err(Fail::peer("too much of an unknown device"));
+        }
+        if tx.count(&WAITING, &all, MAX_WAITING)? >= MAX_WAITING {
+            return Err(Fail::Later("too many envelopes wait in this topic".into()));
+        }
     }
     let row = Waiting { received, on, envelope: envelope.bytes().to_vec(), bodies };
     tx.put(&WAITING, &key, &row)?;
     if let WaitingOn::Epoch(epoch) = on {
-        crate::engine::sync::want_key(tx, envelope.topic, epoch);
+        crate::engine::sync::want_key(tx, envelope.topic, epoch)?;
     }
     Ok(Outcome::Waits)
 }
@@ -510,7 +612,7 @@ fn retry(tx: &mut Tx<'_>, key: &[u8]) -> Result<bool, Fail> {
     match accept_one(tx, prepared, row.received) {
         Ok(outcome) => Ok(matches!(outcome, Outcome::Stored(_))),
         // It is dropped, and spoils nothing of the input that released it.
-        Err(Fail::Peer(_)) => Ok(false),
+        Err(Fail::Peer(_) | Fail::Later(_)) => Ok(false),
         Err(other) => Err(other),
     }
 }
@@ -522,7 +624,7 @@ pub(crate) fn release(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), Fail> {
         let Some((rest, seq)) = key.split_last_chunk::<8>() else { continue };
         let seq = u64::from_be_bytes(*seq);
         let chain: Option<Chain> = tx.typed(&CHAINS, rest)?;
-        if chain.map_or(0, |c| c.high) + 1 == seq && retry(tx, &key)? {
+        if chain.map_or(0, |c| c.high).checked_add(1) == Some(seq) && retry(tx, &key)? {
             let device = chain_device(rest);
             if let Some(device) = device {
                 continue_chain(tx, topic, device, seq)?;
@@ -530,6 +632,24 @@ pub(crate) fn release(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), Fail> {
         }
     }
     Ok(())
+}
+
+/// Whether something held waits for an epoch's key.
+pub(crate) fn waits_for(
+    tx: &Tx<'_>,
+    topic: TopicId,
+    epoch: EpochId,
+) -> Result<bool, StorageError> {
+    if tx.first(&UNOPENED, &pair_key(&topic.0, &epoch.0))?.is_some() {
+        return Ok(true);
+    }
+    let mut found = false;
+    tx.visit(&WAITING, &KeyRange::prefix(&topic.0), false, &mut |_, value| {
+        let row: Result<Waiting, _> = crate::store::decode(&WAITING, value);
+        found = row.is_ok_and(|r| r.on == WaitingOn::Epoch(epoch));
+        if found { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
+    })?;
+    Ok(found)
 }
 
 fn chain_device(chain_key: &[u8]) -> Option<DeviceId> {
@@ -571,7 +691,7 @@ pub(crate) fn rejudge(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), Fail> {
         for (key, bytes) in rows {
             let damaged = || StorageError::corrupt(LOG.name, "envelope");
             let mut row = LogRow::from_bytes(&bytes).ok_or_else(damaged)?;
-            if !matches!(row.status, Status::Accepted | Status::Void) {
+            if !matches!(row.status, Status::Accepted | Status::Void | Status::Sealed) {
                 continue;
             }
             let envelope = Envelope::from_bytes(&row.envelope).map_err(|_| damaged())?;
@@ -582,6 +702,9 @@ pub(crate) fn rejudge(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), Fail> {
                 Verdict::Void(_) => Status::Void,
                 Verdict::Pending { .. } => continue,
             };
+            if status == Status::Accepted && row.status == Status::Sealed {
+                continue;
+            }
             if status != row.status {
                 row.status = status;
                 changed = true;
@@ -602,7 +725,8 @@ pub(crate) fn replay(tx: &mut Tx<'_>, topic: TopicId) -> Result<u64, Fail> {
     for feature in FEATURES.iter().filter(|f| f.kinds.contains(&kind)) {
         for table in feature.tables {
             // The private topic has rows of its own that are keyed by what they are about.
-            let range = if kind == teahouse_protocols::membership::TopicKind::Private {
+            let private = kind == teahouse_protocols::membership::TopicKind::Private;
+            let range = if private && **table != crate::tables::LAMPORT {
                 KeyRange::all()
             } else {
                 KeyRange::prefix(&topic.0)
@@ -647,8 +771,14 @@ fn reapply(tx: &mut Tx<'_>, state: &TopicState, row: &LogRow) -> Result<(), Fail
         let key = body_key(envelope.topic, envelope.device, envelope.seq, index);
         sealed.extend(tx.get(&BODIES, &key)?);
     }
-    let Content::Good(good) = open(&tx.stage, &Secrets::new(), &envelope, &sealed) else {
-        return Err(damaged("an accepted envelope no longer opens").into());
+    let good = match open(&tx.stage, &Secrets::new(), &envelope, &sealed) {
+        Content::Good(good) => good,
+        // It counts, and is shown once its key has come.
+        Content::NoKey => {
+            tx.put_raw(&UNOPENED, &unopened_key(&envelope, header.epoch), Vec::new())?;
+            return Ok(());
+        }
+        _ => return Ok(()),
     };
     let bodies: Vec<Option<Vec<u8>>> =
         good.bodies.into_iter().map(|b| b.map(|(_, plain)| plain)).collect();
@@ -662,23 +792,84 @@ pub(crate) fn take_bodies(
     topic: TopicId,
     bodies: &[Vec<u8>],
 ) -> Result<(), Fail> {
-    for body in bodies {
-        let hash = sealed_hash(body);
-        let Some(slot) = tx.typed::<BodySlot>(&MISSING_BODIES, &hash.0)? else { continue };
-        if slot.topic != topic {
+    if bodies.is_empty() {
+        return Ok(());
+    }
+    // Missing bodies are rare: a scan serves.
+    let missing =
+        tx.scan(&MISSING_BODIES, &KeyRange::prefix(&topic.0), false, MAX_WAITING)?;
+    for (key, hash) in missing {
+        let Some(body) = bodies.iter().find(|b| sealed_hash(b).0 == hash.as_slice()) else {
+            continue;
+        };
+        let mut reader = crate::store::KeyReader::new(&MISSING_BODIES, &key[32..]);
+        let (device, seq) = (DeviceId(reader.fixed()?), reader.u64()?);
+        let index = usize::from(reader.u8()?);
+        let Some(row) = log_row(&tx.stage, topic, device, seq)? else { continue };
+        let Ok(envelope) = Envelope::from_bytes(&row.envelope) else { continue };
+        let opens = match open(&tx.stage, &Secrets::new(), &envelope, std::slice::from_ref(body)) {
+            Content::Good(good) => good.bodies.get(index).is_some_and(Option::is_some),
+            _ => false,
+        };
+        if !opens {
             continue;
         }
-        let key = body_key(slot.topic, slot.device, slot.seq, slot.index);
         tx.put_raw(&BODIES, &key, body.clone())?;
-        tx.del(&MISSING_BODIES, &hash.0)?;
-        let row = log_row(&tx.stage, slot.topic, slot.device, slot.seq)?;
-        if let (Some(row), Some(state)) = (row, topics::state(tx, topic)?)
+        tx.del(&MISSING_BODIES, &key)?;
+        tx.mem.acks_due.insert(topic);
+        if let Some(state) = topics::state(tx, topic)?
             && row.status == Status::Accepted
         {
             reapply(tx, &state, &row)?;
         }
     }
     Ok(())
+}
+
+/// Takes a body that came alone: its envelope may be here without it, or wait.
+pub(crate) fn take_lone_body(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    body: Vec<u8>,
+) -> Result<(), Fail> {
+    let bodies = [body];
+    take_bodies(tx, topic, &bodies)?;
+    let [body] = bodies;
+    let hash = sealed_hash(&body);
+    let rows = tx.scan(&WAITING, &KeyRange::prefix(&topic.0), false, LONE_BODY_LOOKS)?;
+    for (key, value) in rows {
+        let mut row: Waiting = crate::store::decode(&WAITING, &value)?;
+        let named = Envelope::from_bytes(&row.envelope)
+            .ok()
+            .and_then(|e| e.header)
+            .is_some_and(|h| h.bodies.contains(&hash));
+        if named && !row.bodies.contains(&body) && row.bodies.len() < MAX_BODIES {
+            row.bodies.push(body.clone());
+            tx.put(&WAITING, &key, &row)?;
+        }
+    }
+    Ok(())
+}
+
+/// How far a chain is complete here: all before it stored, and no body missing.
+pub(crate) fn complete_upto(
+    tx: &Tx<'_>,
+    topic: TopicId,
+    device: DeviceId,
+    chain: &Chain,
+) -> Result<Option<(u64, EnvelopeId)>, StorageError> {
+    let Some((key, _)) = tx.first(&MISSING_BODIES, &chain_key(topic, device))? else {
+        return Ok((chain.high >= chain.low).then_some((chain.high, chain.head)));
+    };
+    let mut reader = crate::store::KeyReader::new(&MISSING_BODIES, &key[64..]);
+    let seq = reader.u64()?.saturating_sub(1);
+    if seq < chain.low {
+        return Ok(None);
+    }
+    let Some(row) = log_row(&tx.stage, topic, device, seq)? else { return Ok(None) };
+    let envelope = Envelope::from_bytes(&row.envelope)
+        .map_err(|_| StorageError::corrupt(LOG.name, "envelope"))?;
+    Ok(Some((seq, envelope.id())))
 }
 
 /// A stored envelope.
@@ -728,12 +919,7 @@ pub(crate) fn append(
         return Err(Refusal::NotAllowed { why: "you are no longer in this chat".into() }.into());
     }
     let (epoch, secret) = topics::epoch_for_sending(tx, topic)?;
-    let mut chain = tx.typed::<Chain>(&CHAINS, &chain_key(topic, me.device))?.unwrap_or(Chain {
-        low: 1,
-        high: 0,
-        head: EnvelopeId([0; 32]),
-        segment: 0,
-    });
+    let mut chain = tx.typed::<Chain>(&CHAINS, &chain_key(topic, me.device))?.unwrap_or(FRESH);
     let seq = chain.high + 1;
     let mut sealed = Vec::with_capacity(bodies.len());
     for body in bodies {

@@ -6,29 +6,30 @@
 //! after the highest index that is durable here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 use teahouse_protocols::account::RelayAddr;
 use teahouse_protocols::codec;
-use teahouse_protocols::cursor::Ack;
+use teahouse_protocols::cursor::{Ack, MAX_ACKS};
 use rayon::prelude::*;
 use teahouse_protocols::envelope::{Envelope, sealed_hash};
 use teahouse_protocols::epoch::{EpochSecret, week_of};
 use teahouse_protocols::ids::{DeviceId, EpochId, Millis, RelayId, SealedHash, Tag, TopicId};
 use teahouse_protocols::inbox::{InboxItem, Letter};
 use teahouse_protocols::mailbox::{
-    self, Item, MAX_READS, Read as TagRead, Refusal, Reply, Request, Right, TagKind, Token,
+    self, Item, MAX_ITEM, MAX_READS, Read as TagRead, Refusal, Reply, Request, Right, TagKind, Token,
     TopicMail,
 };
 use teahouse_protocols::sign::SigningKey;
 
 use crate::engine::{accounts, cursors, inbox, letters, topics};
 use crate::features;
-use crate::store::{Key, KeyRange, ReadExt, StorageError};
+use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
 use crate::tables::{
-    CHAINS, Chain, DEPOSITS, Deposit, EPOCHS, Epoch, OUTBOX, OWN_CURSORS, OWN_PREKEYS, OutItem, OwnCursor,
-    OwnPrekey, RELAYS, RelayRow, TAGS, TOKENS, TagRow, TagSource, chain_key, pair_key,
+    CHAINS, Chain, DEPOSITS, Deposit, EPOCHS, Epoch, MAX_RUNS, OUTBOX, OWN_CURSORS, OWN_PREKEYS,
+    OutItem, OwnCursor, OwnPrekey, RELAYS, RelayRow, TAGS, TOKENS, TagRow, TagSource, chain_key, pair_key,
 };
-use crate::tx::{Fail, Tx, capped};
+use crate::tx::{Fail, Memory, Tx, capped};
 
 /// How long a connected recipient may take before a relay gets the message.
 const LIVE_PATIENCE: Millis = 1_500;
@@ -44,6 +45,25 @@ const DEPOSIT_BYTES: usize = 512 * 1024;
 const FEW_TOKENS: usize = 16;
 /// How often tags are compared with what is wanted.
 const TAGS_EVERY: Millis = 60 * 60 * 1000;
+/// Epochs of a topic whose tags are opened here; those of older ones are read only, for whoever
+/// still leaves something under them opens them too.
+const OPENED_EPOCHS: usize = 16;
+/// Tags read at one relay, newest epochs first.
+const MAX_TAGS: usize = 32_768;
+/// Fetches held at one relay (it takes no more), and how many of them are for topics: inboxes
+/// and the card never wait behind those.
+const MAX_FETCHES: usize = 4;
+const TOPIC_FETCHES: usize = 3;
+/// An empty answer that comes sooner than this to a fetch that was to be held is no good sign.
+const EMPTY_SOON: Millis = 2_000;
+/// Rows and bytes of the outbox that are looked at in one go, and when the look goes on.
+const LOOK_ROWS: usize = 2_048;
+const LOOK_BYTES: usize = 8 * 1024 * 1024;
+const LOOK_AGAIN: Millis = 100;
+/// Tags and topics of one relay whose trouble is remembered.
+const MAX_HUSHED: usize = 4_096;
+/// One week.
+const WEEK: Millis = 7 * 24 * 60 * 60 * 1000;
 
 /// The session with one relay. Volatile.
 #[derive(Debug, Default)]
@@ -53,8 +73,45 @@ pub(crate) struct Session {
     retry_at: Millis,
     fails: u32,
     tags_checked: Millis,
+    /// Tags to be opened.
+    to_open: BTreeMap<Tag, TagSource>,
+    /// The last topic tag asked for: the next fetch begins after it.
+    asked: Option<Tag>,
+    /// Where each tag stood when items came for it: if it stands there still when it is asked
+    /// for again, they were of no use.
+    served: BTreeMap<Tag, u64>,
+    /// Tags, and topics, that wait on their own: what is wrong with one is no reason to leave
+    /// the others alone.
+    hushed: BTreeMap<[u8; 32], Hush>,
+    /// The same for fetches that come back at once with nothing.
+    empty: Hush,
     /// When each topic's cursor may be mailed.
     cursor_due: BTreeMap<TopicId, Millis>,
+}
+
+/// How long something waits after it failed.
+#[derive(Debug, Default, Clone, Copy)]
+struct Hush {
+    until: Millis,
+    fails: u32,
+}
+
+impl Hush {
+    /// Twice as long each time, up to nine minutes. What fails together counts once.
+    const fn again(&mut self, now: Millis) {
+        if self.until <= now {
+            self.until = now + (1_000 << self.fails);
+            self.fails = if self.fails < 9 { self.fails + 1 } else { 9 };
+        }
+    }
+}
+
+/// A look at the outbox that did not reach its end goes on from here. Volatile.
+#[derive(Debug, Default)]
+pub(crate) struct Look {
+    from: Vec<u8>,
+    /// Tags that something earlier is for.
+    busy: BTreeSet<(RelayId, Tag)>,
 }
 
 impl Session {
@@ -67,6 +124,22 @@ impl Session {
         self.retry_at = now + (500 << self.fails).min(30_000);
         self.fails = (self.fails + 1).min(6);
     }
+
+    /// Leaves one tag or topic alone for a while, longer each time.
+    fn hush(&mut self, id: [u8; 32], now: Millis) {
+        if self.hushed.len() >= MAX_HUSHED && !self.hushed.contains_key(&id) {
+            self.hushed.retain(|_, h| h.until > now);
+            if self.hushed.len() >= MAX_HUSHED {
+                self.hushed.pop_first();
+            }
+        }
+        self.hushed.entry(id).or_default().again(now);
+    }
+
+    /// Until when a tag or topic is left alone, if it is.
+    fn quiet(&self, id: &[u8; 32], now: Millis) -> Option<Millis> {
+        self.hushed.get(id).map(|h| h.until).filter(|until| *until > now)
+    }
 }
 
 /// What a request under way is for.
@@ -76,10 +149,20 @@ enum Pending {
     Admit,
     Refill(Token),
     Open(Tag, Token),
-    Fetch(BTreeSet<Tag>),
-    Run { topic: TopicId, tag: Tag, upto: u64 },
+    Fetch(Fetch),
+    Run { topic: TopicId, first: u64, upto: u64 },
     Cursor { topic: TopicId, acks: Vec<(DeviceId, u64)> },
-    Out(Vec<u8>),
+    Out { key: Vec<u8>, tag: Tag },
+}
+
+/// A fetch under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Fetch {
+    /// Its tags, and the highest index held of each.
+    tags: BTreeMap<Tag, u64>,
+    /// Whether they are topics' tags.
+    topics: bool,
+    sent: Millis,
 }
 
 /// A request to leave.
@@ -112,6 +195,11 @@ pub(crate) fn pump(tx: &mut Tx<'_>, out: &mut Vec<MailOut>) -> Result<Option<Mil
     let mut pump = Pump { tx, out, wake: None };
     let me = pump.tx.me()?.device;
     let active = accounts::is_active(pump.tx, me)?;
+    if pump.tx.mem.mail_due {
+        for relay in &own {
+            pump.session(relay.id).tags_checked = 0;
+        }
+    }
     for relay in &own {
         if active {
             pump.tend_own(relay)?;
@@ -200,53 +288,31 @@ impl Pump<'_, '_> {
         self.fetch(relay)
     }
 
-    /// Compares the tags that should be read with those that are.
+    /// Compares the tags that should be read with those that are, and opens what is to be open.
     fn tags(&mut self, relay: &RelayAddr, row: &RelayRow) -> Result<(), Fail> {
         let now = self.tx.now;
         let checked = self.session(relay.id).tags_checked;
-        if self.tx.mem.mail_due || now > checked.saturating_add(TAGS_EVERY) || checked == 0 {
-            let wanted = wanted_tags(self.tx, row.fetched)?;
-            for (tag, source) in &wanted {
-                let key = pair_key(&relay.id.0, &tag.0);
-                if !self.tx.contains(&TAGS, &key)? {
-                    let row =
-                        TagRow { source: *source, after: 0, open: false, since: now };
-                    self.tx.put(&TAGS, &key, &row)?;
-                }
-            }
-            let rows: Vec<(Vec<u8>, TagRow)> =
-                self.tx.scan_typed(&TAGS, &KeyRange::prefix(&relay.id.0), false, 65_536)?;
-            for (key, row) in rows {
-                let Some(tag) = key.last_chunk::<32>() else { continue };
-                let stale = match row.source {
-                    TagSource::Topic(_, week) => week + WEEKS + 2 < week_of(now),
-                    _ => false,
-                };
-                if stale || !wanted.contains_key(&Tag(*tag)) && matches!(row.source, TagSource::Inbox(_)) {
-                    self.tx.del(&TAGS, &key)?;
-                }
-            }
+        if checked == 0 || now > checked.saturating_add(TAGS_EVERY) || now < checked {
+            self.compare(relay.id, row.clone())?;
             self.session(relay.id).tags_checked = now.max(1);
         }
-        // Open what is to be open: inboxes, the card, and topics this week and next.
-        let rows: Vec<(Vec<u8>, TagRow)> =
-            self.tx.scan_typed(&TAGS, &KeyRange::prefix(&relay.id.0), false, 65_536)?;
-        let week = week_of(now);
-        for (key, row) in rows {
-            let Some(tag) = key.last_chunk::<32>().map(|t| Tag(*t)) else { continue };
-            let to_open = match row.source {
-                TagSource::Topic(_, w) => w >= week,
-                _ => true,
-            };
-            if row.open || !to_open || !self.ready(relay) {
+        let to_open: Vec<(Tag, TagSource)> =
+            self.session(relay.id).to_open.iter().map(|(t, s)| (*t, *s)).collect();
+        for (tag, source) in to_open {
+            if !self.ready(relay) {
+                break;
+            }
+            let session = self.session(relay.id);
+            if let Some(until) = session.quiet(&tag.0, now) {
+                self.wake_at(until);
                 continue;
             }
             if self.inflight(relay.id, |p| matches!(p, Pending::Open(t, _) if *t == tag)) {
                 continue;
             }
-            let Some(key) = tag_key(self.tx, row.source)? else { continue };
+            let Some(key) = tag_key(self.tx, source)? else { continue };
             let Some(token) = self.take_token(relay.id)? else { break };
-            let kind = kind_of(self.tx, row.source)?;
+            let kind = kind_of(self.tx, source)?;
             let proof = mailbox::open_proof(&key, relay.id, &kind);
             self.send(
                 relay,
@@ -254,6 +320,68 @@ impl Pump<'_, '_> {
                 Pending::Open(tag, token),
             );
         }
+        Ok(())
+    }
+
+    /// Adds tags that are wanted, drops those that are of no more use, and notes which are to
+    /// be opened.
+    fn compare(&mut self, relay: RelayId, mut row: RelayRow) -> Result<(), Fail> {
+        let now = self.tx.now;
+        let week = week_of(now);
+        let rows: Vec<(Vec<u8>, TagRow)> =
+            self.tx.scan_typed(&TAGS, &KeyRange::prefix(&relay.0), false, 65_536)?;
+        // Read completely up to here: the earliest of all tags.
+        let complete = rows
+            .iter()
+            .filter(|(_, r)| !matches!(r.source, TagSource::Topic(_, w) if w > week))
+            .map(|(_, r)| r.read)
+            .min()
+            .unwrap_or(0);
+        if complete > row.fetched {
+            row.fetched = complete;
+            self.tx.put(&RELAYS, &relay.0, &row)?;
+        }
+        let wanted = wanted(self.tx, row.fetched)?;
+        let mut to_open = BTreeMap::new();
+        let mut known: BTreeSet<TagSource> = BTreeSet::new();
+        for (key, row) in rows {
+            let Some(tag) = key.last_chunk::<32>().map(|t| Tag(*t)) else { continue };
+            let keep = match row.source {
+                // Whatever was left until a week after its own was fetched, or is gone.
+                TagSource::Topic(_, w) => {
+                    let fetched = row.read >= Millis::from(w + 2) * WEEK;
+                    wanted.contains_key(&row.source)
+                        || !fetched && w + WEEKS + 2 >= week
+                }
+                // These have one tag at a time.
+                source => {
+                    wanted.contains_key(&source)
+                        && tag_key(self.tx, source)?
+                            .is_some_and(|k| k.verifying_key().to_bytes() == tag.0)
+                }
+            };
+            if !keep {
+                self.tx.del(&TAGS, &key)?;
+                continue;
+            }
+            known.insert(row.source);
+            if !row.open && wanted.get(&row.source) == Some(&true) {
+                to_open.insert(tag, row.source);
+            }
+        }
+        for (source, open) in &wanted {
+            if known.contains(source) {
+                continue;
+            }
+            let Some(key) = tag_key(self.tx, *source)? else { continue };
+            let tag = Tag(key.verifying_key().to_bytes());
+            let row = TagRow { source: *source, after: 0, open: false, since: now, read: 0 };
+            self.tx.put(&TAGS, &pair_key(&relay.0, &tag.0), &row)?;
+            if *open {
+                to_open.insert(tag, *source);
+            }
+        }
+        self.session(relay).to_open = to_open;
         Ok(())
     }
 
@@ -272,48 +400,95 @@ impl Pump<'_, '_> {
         Ok(rows.iter().map(|(k, _)| token_of(k)).find(|t| !used.contains(t)))
     }
 
-    /// Keeps a long fetch under way over all tags.
+    /// Keeps long fetches under way, round and round over all tags.
     fn fetch(&mut self, relay: &RelayAddr) -> Result<(), Fail> {
-        let Some(challenge) = self.session(relay.id).challenge else { return Ok(()) };
-        let covered: BTreeSet<Tag> = self
-            .session(relay.id)
-            .inflight
-            .values()
-            .filter_map(|p| match p {
-                Pending::Fetch(tags) => Some(tags.iter().copied()),
-                _ => None,
-            })
-            .flatten()
-            .collect();
+        let now = self.tx.now;
+        if !self.ready(relay) {
+            return Ok(());
+        }
+        let session = self.session(relay.id);
+        let until = session.empty.until;
+        let mut covered: BTreeSet<Tag> = BTreeSet::new();
+        let (mut held, mut held_topics) = (0, 0);
+        for pending in session.inflight.values() {
+            if let Pending::Fetch(fetch) = pending {
+                held += 1;
+                held_topics += usize::from(fetch.topics);
+                covered.extend(fetch.tags.keys().copied());
+            }
+        }
+        if until > now {
+            self.wake_at(until);
+            return Ok(());
+        }
+        if held >= MAX_FETCHES {
+            return Ok(());
+        }
         let rows: Vec<(Vec<u8>, TagRow)> =
             self.tx.scan_typed(&TAGS, &KeyRange::prefix(&relay.id.0), false, 65_536)?;
-        let mut reads = Vec::new();
-        let mut tags = BTreeSet::new();
+        let mut own = Vec::new();
+        let mut topics = Vec::new();
         for (key, row) in rows {
             let Some(tag) = key.last_chunk::<32>().map(|t| Tag(*t)) else { continue };
-            if covered.contains(&tag) || reads.len() == MAX_READS {
+            if covered.contains(&tag) {
                 continue;
             }
+            let session = self.session(relay.id);
+            match session.served.remove(&tag) {
+                Some(after) if after == row.after => session.hush(tag.0, now),
+                Some(_) => {
+                    session.hushed.remove(&tag.0);
+                }
+                None => {}
+            }
+            if let Some(until) = session.quiet(&tag.0, now) {
+                self.wake_at(until);
+                continue;
+            }
+            let list = match row.source {
+                TagSource::Topic(..) => &mut topics,
+                _ => &mut own,
+            };
+            list.push((tag, row));
+        }
+        own.truncate(MAX_READS);
+        if !own.is_empty() {
+            self.ask(relay, own, false)?;
+            held += 1;
+        }
+        if held >= MAX_FETCHES || held_topics >= TOPIC_FETCHES {
+            return Ok(());
+        }
+        let asked = self.session(relay.id).asked;
+        let topics = following(topics, asked, |(tag, _)| *tag);
+        if let Some((last, _)) = topics.last() {
+            self.session(relay.id).asked = Some(*last);
+            self.ask(relay, topics, true)?;
+        }
+        Ok(())
+    }
+
+    /// Sends one fetch.
+    fn ask(
+        &mut self,
+        relay: &RelayAddr,
+        rows: Vec<(Tag, TagRow)>,
+        topics: bool,
+    ) -> Result<(), Fail> {
+        let Some(challenge) = self.session(relay.id).challenge else { return Ok(()) };
+        let mut reads = Vec::new();
+        let mut tags = BTreeMap::new();
+        for (tag, row) in rows {
             let Some(key) = tag_key(self.tx, row.source)? else { continue };
             let proof = mailbox::read_proof(&key, relay.id, &challenge);
             reads.push(TagRead { tag, after: row.after, proof });
-            tags.insert(tag);
+            tags.insert(tag, row.after);
         }
-        if reads.is_empty() || !self.ready(relay) {
-            return Ok(());
+        if !reads.is_empty() && self.ready(relay) {
+            let request = Request::Fetch { reads: capped(reads), wait: true };
+            let sent = self.tx.now;
+            self.send(relay, &request, Pending::Fetch(Fetch { tags, topics, sent }));
         }
-        // At most four fetches wait at a relay; beyond that, the next round takes the rest.
-        let waiting = self
-            .session(relay.id)
-            .inflight
-            .values()
-            .filter(|p| matches!(p, Pending::Fetch(_)))
-            .count();
-        if waiting >= 4 {
-            return Ok(());
-        }
-        let request = Request::Fetch { reads: capped(reads), wait: true };
-        self.send(relay, &request, Pending::Fetch(tags));
         Ok(())
     }
 
@@ -374,24 +549,18 @@ impl Pump<'_, '_> {
             }
         }
         let floor = if floor == u64::MAX { high } else { floor };
-        for (relay, devices) in targets.values() {
+        for (relay, _) in targets.values() {
             let key = pair_key(&topic.0, &relay.id.0);
             let known: Option<Deposit> = self.tx.typed(&DEPOSITS, &key)?;
-            let mut deposit = known.unwrap_or(Deposit { from: floor, upto: floor, inboxed: 0 });
-            if known.is_none() {
-                self.tx.put(&DEPOSITS, &key, &deposit)?;
-            }
+            let mut deposit = known.clone().unwrap_or_else(|| Deposit::beginning(floor));
             // What every device has is no relay's business any more.
-            if floor > deposit.upto && deposit.inboxed <= deposit.upto {
-                if deposit.from == deposit.upto {
-                    deposit.from = floor;
-                }
-                deposit.upto = floor;
+            deposit.skip(floor);
+            if known.as_ref() != Some(&deposit) {
                 self.tx.put(&DEPOSITS, &key, &deposit)?;
             }
-            if deposit.upto.max(deposit.inboxed) < high {
+            if deposit.handed < high {
                 again = true;
-                self.run(topic, relay, devices, deposit, high, all_live)?;
+                self.run(topic, relay, &deposit, high, all_live)?;
             }
         }
         again |= self.cursor(topic, &targets)?;
@@ -403,13 +572,12 @@ impl Pump<'_, '_> {
         &mut self,
         topic: TopicId,
         relay: &RelayAddr,
-        devices: &[DeviceId],
-        deposit: Deposit,
+        deposit: &Deposit,
         high: u64,
         all_live: bool,
     ) -> Result<(), Fail> {
         let me = self.tx.me()?;
-        let from = deposit.upto.max(deposit.inboxed) + 1;
+        let from = deposit.handed + 1;
         let first = letters::log_row(&self.tx.stage, topic, me.device, from)?;
         let written = first.map_or(0, |r| r.received);
         if all_live && self.tx.now < written.saturating_add(LIVE_PATIENCE) {
@@ -417,6 +585,11 @@ impl Pump<'_, '_> {
             return Ok(());
         }
         if self.inflight(relay.id, |p| matches!(p, Pending::Run { topic: t, .. } if *t == topic)) {
+            return Ok(());
+        }
+        let now = self.tx.now;
+        if let Some(until) = self.session(relay.id).quiet(&topic.0, now) {
+            self.wake_at(until);
             return Ok(());
         }
         if !self.ready(relay) {
@@ -432,19 +605,18 @@ impl Pump<'_, '_> {
             };
             let Ok(envelope) = Envelope::from_bytes(&letter.envelope) else { break };
             let Some(header) = &envelope.header else { break };
+            let size =
+                letter.envelope.len() + letter.bodies.iter().map(|b| b.len()).sum::<usize>();
             if epoch.is_some_and(|e| e != header.epoch)
-                || bytes > DEPOSIT_BYTES
+                || !items.is_empty() && bytes + size > DEPOSIT_BYTES
                 || items.len() + 1 + letter.bodies.len() > 256
             {
                 break;
             }
             epoch = Some(header.epoch);
-            bytes += letter.envelope.len();
+            bytes += size;
             items.push(TopicMail::Envelope(letter.envelope));
-            for body in letter.bodies {
-                bytes += body.len();
-                items.push(TopicMail::Body(body));
-            }
+            items.extend(letter.bodies.into_iter().map(TopicMail::Body));
             upto = seq;
         }
         let Some(epoch) = epoch else { return Ok(()) };
@@ -459,11 +631,10 @@ impl Pump<'_, '_> {
             })
             .collect();
         let right = Right::Member(mailbox::write_proof(&key, relay.id, &items));
-        let _ = devices;
         self.send(
             relay,
             &Request::Deposit { tag, items: capped(items), right },
-            Pending::Run { topic, tag, upto },
+            Pending::Run { topic, first: from, upto },
         );
         Ok(())
     }
@@ -492,14 +663,33 @@ impl Pump<'_, '_> {
         if absent.is_empty() {
             return Ok(false);
         }
-        let Some((relay, _)) = targets
+        let now = self.tx.now;
+        // One relay at a time, and none that is in trouble while there is another.
+        let reaches = |(_, devices): &&(RelayAddr, Vec<DeviceId>)| {
+            absent.iter().any(|d| devices.contains(d))
+        };
+        let mut troubled = |relay: RelayId| {
+            let session = self.session(relay);
+            session.retry_at.max(session.quiet(&topic.0, now).unwrap_or(0)) > now
+        };
+        let Some((relay, devices)) = targets
             .values()
-            .find(|(_, devices)| absent.iter().any(|d| devices.contains(d)))
+            .filter(reaches)
+            .min_by_key(|(relay, _)| troubled(relay.id))
         else {
             return Ok(false);
         };
         let relay = relay.clone();
-        let now = self.tx.now;
+        if let Some(until) = self.session(relay.id).quiet(&topic.0, now) {
+            self.wake_at(until);
+            return Ok(true);
+        }
+        // Whoever is connected was told; whoever fetches elsewhere is told there.
+        let news: Vec<(DeviceId, u64)> = news
+            .into_iter()
+            .filter(|(d, _)| self.tx.mem.peers.contains_key(d) || devices.contains(d))
+            .take(MAX_ACKS)
+            .collect();
         let due = *self
             .session(relay.id)
             .cursor_due
@@ -551,70 +741,164 @@ impl Pump<'_, '_> {
         Ok(true)
     }
 
-    /// What is sealed to single devices, for their relays.
+    /// What is sealed to single devices, for their relays. In order per tag: what comes later
+    /// may build on what came before.
     fn outbox(&mut self) -> Result<(), Fail> {
-        let rows: Vec<(Vec<u8>, OutItem)> =
-            self.tx.scan_typed(&OUTBOX, &KeyRange::all(), false, 1_024)?;
-        // In order per tag: what comes later may build on what came before.
-        let mut busy: BTreeSet<(RelayId, Tag)> = BTreeSet::new();
-        for (key, item) in rows {
-            let live = item.device.is_some_and(|d| self.tx.mem.peers.contains_key(&d));
-            if live && self.tx.now < item.made.saturating_add(LIVE_PATIENCE) {
-                self.wake_at(item.made + LIVE_PATIENCE);
-                continue;
+        let now = self.tx.now;
+        let mut look = std::mem::take(&mut self.tx.mem.outbox);
+        let resumed = !look.from.is_empty();
+        let range = if resumed { KeyRange::all().after(&look.from) } else { KeyRange::all() };
+        let mut rows: Vec<(Vec<u8>, Waits)> = Vec::new();
+        let (mut seen, mut bytes, mut ended) = (0, 0, true);
+        let mut damage = None;
+        self.tx.visit(&OUTBOX, &range, false, &mut |key, value| {
+            if seen == LOOK_ROWS || bytes > LOOK_BYTES {
+                ended = false;
+                return ControlFlow::Break(());
             }
-            for relay in item.relays.clone() {
-                if !busy.insert((relay.id, item.tag))
-                    || self.inflight(relay.id, |p| matches!(p, Pending::Out(k) if *k == key))
-                    || !self.ready(&relay)
-                {
+            seen += 1;
+            bytes += value.len();
+            look.from.clear();
+            look.from.extend_from_slice(key);
+            match Waits::read(value) {
+                // Without a relay it waits for its device to connect.
+                Ok(item) if item.relays.is_empty() => {}
+                Ok(item) => rows.push((key.to_vec(), item)),
+                Err(e) => damage = Some(e),
+            }
+            ControlFlow::Continue(())
+        })?;
+        if let Some(e) = damage {
+            return Err(e.into());
+        }
+        let mut passed = false;
+        for (key, item) in rows {
+            let patient = item.device.is_some_and(|d| self.tx.mem.peers.contains_key(&d))
+                && now < item.made.saturating_add(LIVE_PATIENCE);
+            for relay in &item.relays {
+                if !look.busy.insert((relay.id, item.tag)) {
+                    passed = true;
                     continue;
                 }
-                let Ok(bytes) = codec::Bytes::try_from(item.sealed.clone()) else { continue };
+                if patient {
+                    self.wake_at(item.made + LIVE_PATIENCE);
+                    continue;
+                }
+                if let Some(until) = self.session(relay.id).quiet(&item.tag.0, now) {
+                    self.wake_at(until);
+                    continue;
+                }
+                let under_way = |p: &Pending| matches!(p, Pending::Out { key: k, .. } if *k == key);
+                if self.inflight(relay.id, under_way) {
+                    continue;
+                }
+                if !self.ready(relay) {
+                    passed = true;
+                    continue;
+                }
+                let Some(whole) = self.tx.typed::<OutItem>(&OUTBOX, &key)? else { continue };
+                let Ok(bytes) = codec::Bytes::try_from(whole.sealed) else { continue };
                 let right = item.secret.map_or(Right::None, Right::Invite);
                 let items = capped(vec![Item { bytes, delete: None }]);
                 self.send(
-                    &relay,
+                    relay,
                     &Request::Deposit { tag: item.tag, items, right },
-                    Pending::Out(key.clone()),
+                    Pending::Out { key: key.clone(), tag: item.tag },
                 );
             }
+        }
+        if !ended {
+            self.wake_at(now + LOOK_AGAIN);
+            self.tx.mem.outbox = look;
+        } else if resumed && passed {
+            // The beginning may have come free meanwhile.
+            self.wake_at(now + 10 * LOOK_AGAIN);
         }
         Ok(())
     }
 }
 
-/// Tags that this device should read at each of its relays, and where their keys are from.
-fn wanted_tags(
-    tx: &mut Tx<'_>,
-    last_fetch: Millis,
-) -> Result<BTreeMap<Tag, TagSource>, Fail> {
-    let mut wanted = BTreeMap::new();
-    let prekeys: Vec<(Vec<u8>, OwnPrekey)> =
-        tx.scan_typed(&OWN_PREKEYS, &KeyRange::all(), false, 256)?;
-    for (key, row) in prekeys {
-        let Ok(id) = <[u8; 8]>::try_from(key.as_slice()) else { continue };
-        let tag = Tag(SigningKey::from_bytes(&row.inbox).verifying_key().to_bytes());
-        wanted.insert(tag, TagSource::Inbox(id));
+/// An [`OutItem`] without its sealed bytes, which may be many.
+struct Waits {
+    device: Option<DeviceId>,
+    tag: Tag,
+    secret: Option<[u8; 16]>,
+    relays: Vec<RelayAddr>,
+    made: Millis,
+}
+
+impl Waits {
+    fn read(value: &[u8]) -> Result<Self, StorageError> {
+        // The fields of `OutItem`, in its order.
+        #[derive(serde::Deserialize)]
+        struct Borrowed<'a> {
+            device: Option<DeviceId>,
+            tag: Tag,
+            secret: Option<[u8; 16]>,
+            #[serde(borrow)]
+            _sealed: &'a [u8],
+            relays: Vec<RelayAddr>,
+            made: Millis,
+            _run: Option<(TopicId, RelayId, u64)>,
+        }
+        let row: Borrowed<'_> = postcard::from_bytes(value)
+            .map_err(|_| StorageError::corrupt(OUTBOX.name, "undecodable value"))?;
+        let Borrowed { device, tag, secret, relays, made, .. } = row;
+        Ok(Self { device, tag, secret, relays, made })
     }
-    if let Some(key) = features::contacts::card_tag_key(tx)? {
-        wanted.insert(Tag(key.verifying_key().to_bytes()), TagSource::Card);
+}
+
+/// At most [`MAX_READS`] of a list in rising order: those after `last`, then from the beginning.
+fn following<T>(list: Vec<T>, last: Option<Tag>, tag: impl Fn(&T) -> Tag) -> Vec<T> {
+    let (mut before, mut after): (Vec<T>, Vec<T>) =
+        list.into_iter().partition(|t| last.is_some_and(|last| tag(t) <= last));
+    after.append(&mut before);
+    after.truncate(MAX_READS);
+    after
+}
+
+/// Sources of the tags that this device should read at each of its relays, and whether it is to
+/// open them.
+fn wanted(tx: &mut Tx<'_>, last_fetch: Millis) -> Result<BTreeMap<TagSource, bool>, Fail> {
+    let mut wanted = BTreeMap::new();
+    let prekeys = tx.scan(&OWN_PREKEYS, &KeyRange::all(), false, 256)?;
+    for (key, _) in prekeys {
+        let Ok(id) = <[u8; 8]>::try_from(key.as_slice()) else { continue };
+        wanted.insert(TagSource::Inbox(id), true);
+    }
+    if features::contacts::card_tag_key(tx)?.is_some() {
+        wanted.insert(TagSource::Card, true);
     }
     let account = tx.account()?;
     let now = week_of(tx.now);
     let since = week_of(last_fetch).max(now.saturating_sub(WEEKS)).saturating_sub(1);
+    let horizon = tx.now.saturating_sub(Millis::from(WEEKS) * WEEK);
+    let mut epochs: Vec<(usize, EpochId)> = Vec::new();
     for topic in accounts::topic_ids(tx)? {
         if !topics::members(tx, topic)?.contains(&account) {
             continue;
         }
-        let epochs = topics::epochs(&tx.stage, topic, 16)?;
-        for (age, epoch) in epochs.into_iter().enumerate() {
-            let Some((_, secret)) = topics::secret(tx, epoch)? else { continue };
-            // Old epochs are read for what was left under them, not for what may come.
-            let from = if age < 4 { since } else { now.saturating_sub(1) };
-            for week in from..=now + 1 {
-                wanted.insert(secret.tag(week), TagSource::Topic(epoch, week));
+        // Whoever lags leaves things under an epoch until it hears of the next one: the newest
+        // is read, and each that was the newest within this many weeks.
+        let mut superseded = Millis::MAX;
+        let all = topics::epochs(&tx.stage, topic, topics::MAX_EPOCHS)?;
+        for (age, epoch) in all.into_iter().enumerate() {
+            if superseded < horizon {
+                break;
             }
+            let Some(row) = tx.typed::<Epoch>(&EPOCHS, &epoch.0)? else { continue };
+            superseded = row.received;
+            epochs.push((age, epoch));
+        }
+    }
+    epochs.sort_unstable();
+    for (age, epoch) in epochs {
+        if wanted.len() >= MAX_TAGS {
+            break;
+        }
+        for week in since..=now + 1 {
+            let open = age < OPENED_EPOCHS && week >= now;
+            wanted.insert(TagSource::Topic(epoch, week), open);
         }
     }
     Ok(wanted)
@@ -692,7 +976,6 @@ pub(crate) fn reply(
             return Ok(Vec::new());
         }
     };
-    tx.mem.mail.entry(relay).or_default().fails = 0;
     // A relay that answers again is noted once a minute, not for every answer.
     let refused = matches!(reply, Reply::Refused(_));
     if !refused && !row.trouble.is_empty()
@@ -707,6 +990,10 @@ pub(crate) fn reply(
     if let Reply::Refused(refusal) = reply {
         refuse(tx, relay, row, pending, refusal)?;
         return Ok(Vec::new());
+    }
+    // A greeting is no success: what it is followed by may be refused.
+    if pending != Pending::Hello {
+        tx.mem.mail.entry(relay).or_default().fails = 0;
     }
     answered(tx, relay, row, pending, reply)
 }
@@ -738,19 +1025,30 @@ fn answered(
                 tx.del(&TOKENS, &token_key(relay, &token))?;
             }
             let key = pair_key(&relay.0, &tag.0);
+            let mut opened = None;
             if let Some(mut row) = tx.typed::<TagRow>(&TAGS, &key)? {
                 row.open = true;
                 tx.put(&TAGS, &key, &row)?;
+                if let TagSource::Topic(epoch, _) = row.source {
+                    opened = topics::secret(tx, epoch)?.map(|(topic, _)| topic);
+                }
+            }
+            let session = tx.mem.mail.entry(relay).or_default();
+            session.to_open.remove(&tag);
+            session.hushed.remove(&tag.0);
+            if let Some(topic) = opened {
+                session.hushed.remove(&topic.0);
             }
             // What was refused because the tag was closed may be left now.
             tx.mem.mail_all = true;
         }
-        (Pending::Run { topic, upto, .. }, Reply::Deposited { .. }) => {
+        (Pending::Run { topic, first, upto }, Reply::Deposited { .. }) => {
             let key = pair_key(&topic.0, &relay.0);
             if let Some(mut deposit) = tx.typed::<Deposit>(&DEPOSITS, &key)? {
-                deposit.upto = deposit.upto.max(upto);
+                deposit.deposited(first, upto);
                 tx.put(&DEPOSITS, &key, &deposit)?;
             }
+            tx.mem.mail.entry(relay).or_default().hushed.remove(&topic.0);
             tx.mem.mail_topics.insert(topic);
         }
         (Pending::Cursor { topic, acks }, Reply::Deposited { .. }) => {
@@ -764,25 +1062,64 @@ fn answered(
                 tx.put(&OWN_CURSORS, &topic.0, &own)?;
             }
         }
-        (Pending::Out(key), Reply::Deposited { .. }) => stored(tx, relay, &key)?,
-        (Pending::Fetch(tags), Reply::Items { items, more, .. }) => {
-            if !more && row.fetched + 60_000 < tx.now {
-                row.fetched = tx.now;
-                tx.put(&RELAYS, &relay.0, &row)?;
-            }
-            let _ = tags;
-            let fetched: Vec<Fetched> = items
-                .into_iter()
-                .map(|(tag, index, bytes)| Fetched { relay, tag, index, bytes: bytes.into_inner() })
-                .collect();
-            return Ok(fetched);
+        (Pending::Out { key, tag }, Reply::Deposited { .. }) => {
+            tx.mem.mail.entry(relay).or_default().hushed.remove(&tag.0);
+            stored(tx, relay, &key)?;
+        }
+        (Pending::Fetch(fetch), Reply::Items { items, more, .. }) => {
+            return fetched(tx, relay, &fetch, items.into_inner(), more);
         }
         (pending, _) => {
+            // Nothing that can be worked with: it is left alone for a while.
+            let now = tx.now;
+            tx.mem.mail.entry(relay).or_default().back_off(now);
             requeue(tx, &pending);
             return Err(Fail::peer("a relay answered something else than was asked"));
         }
     }
     Ok(Vec::new())
+}
+
+/// What a fetch brought.
+fn fetched(
+    tx: &mut Tx<'_>,
+    relay: RelayId,
+    fetch: &Fetch,
+    items: Vec<(Tag, u64, codec::Bytes<MAX_ITEM>)>,
+    more: bool,
+) -> Result<Vec<Fetched>, Fail> {
+    let now = tx.now;
+    let session = tx.mem.mail.entry(relay).or_default();
+    if items.is_empty() && now < fetch.sent.saturating_add(EMPTY_SOON) {
+        session.empty.again(now);
+        return Ok(Vec::new());
+    }
+    session.empty = Hush::default();
+    let mut came: BTreeSet<Tag> = BTreeSet::new();
+    let mut out = Vec::new();
+    for (tag, index, bytes) in items {
+        if let Some(after) = fetch.tags.get(&tag) {
+            session.served.insert(tag, *after);
+            came.insert(tag);
+            out.push(Fetched { relay, tag, index, bytes: bytes.into_inner() });
+        }
+    }
+    if out.is_empty() && !fetch.tags.is_empty() && now < fetch.sent.saturating_add(EMPTY_SOON) {
+        session.empty.again(now);
+    }
+    if !more {
+        // The rest was read to its end. It is noted seldom: hours don't matter, commits do.
+        for tag in fetch.tags.keys().filter(|t| !came.contains(*t)) {
+            let key = pair_key(&relay.0, &tag.0);
+            if let Some(mut row) = tx.typed::<TagRow>(&TAGS, &key)?
+                && fetch.sent >= row.read.saturating_add(TAGS_EVERY)
+            {
+                row.read = fetch.sent;
+                tx.put(&TAGS, &key, &row)?;
+            }
+        }
+    }
+    Ok(out)
 }
 
 fn refuse(
@@ -795,7 +1132,9 @@ fn refuse(
     let now = tx.now;
     match (&pending, refusal) {
         (_, Refusal::NoSession) => {
-            tx.mem.mail.entry(relay).or_default().challenge = None;
+            let session = tx.mem.mail.entry(relay).or_default();
+            session.challenge = None;
+            session.back_off(now);
             requeue(tx, &pending);
             return Ok(());
         }
@@ -807,7 +1146,9 @@ fn refuse(
             row.code = None;
         }
         (Pending::Run { topic, upto, .. }, Refusal::Closed) => {
-            return closed(tx, relay, *topic, *upto);
+            if closed(tx, relay, *topic, *upto)? {
+                return Ok(());
+            }
         }
         // The cursor's author has no open tag there: it will be told when it connects.
         (Pending::Cursor { topic, acks }, Refusal::Closed) => {
@@ -815,24 +1156,46 @@ fn refuse(
         }
         _ => {}
     }
-    row.trouble = refusal.to_string();
-    tx.put(&RELAYS, &relay.0, &row)?;
-    tx.mem.mail.entry(relay).or_default().back_off(now);
+    let words = refusal.to_string();
+    if row.trouble != words {
+        row.trouble = words;
+        tx.put(&RELAYS, &relay.0, &row)?;
+    }
+    let session = tx.mem.mail.entry(relay).or_default();
+    // What concerns one mailbox stops that mailbox.
+    let one = match &pending {
+        Pending::Run { topic, .. } | Pending::Cursor { topic, .. } => Some(topic.0),
+        Pending::Open(tag, _) | Pending::Out { tag, .. } => Some(tag.0),
+        Pending::Hello | Pending::Admit | Pending::Refill(_) | Pending::Fetch(_) => None,
+    };
+    if let Some(id) = one {
+        session.hush(id, now);
+    }
+    let whole = matches!(
+        refusal,
+        Refusal::SlowDown | Refusal::RelayFull | Refusal::Storage | Refusal::Draining
+    );
+    if whole || one.is_none() {
+        session.back_off(now);
+    }
     requeue(tx, &pending);
     Ok(())
 }
 
-/// Nobody opened the topic's tag there: open it with an own token where this account is
-/// admitted, else leave the run in the inboxes of the devices that fetch there.
-fn closed(tx: &mut Tx<'_>, relay: RelayId, topic: TopicId, upto: u64) -> Result<(), Fail> {
+/// Nobody opened the topic's tag there: leaves the run in the inboxes of the devices that fetch
+/// there. False when none of them can be reached so.
+fn closed(tx: &mut Tx<'_>, relay: RelayId, topic: TopicId, upto: u64) -> Result<bool, Fail> {
     let me = tx.me()?;
     let key = pair_key(&topic.0, &relay.0);
-    let Some(mut deposit) = tx.typed::<Deposit>(&DEPOSITS, &key)? else { return Ok(()) };
-    let from = deposit.upto.max(deposit.inboxed) + 1;
+    let Some(mut deposit) = tx.typed::<Deposit>(&DEPOSITS, &key)? else { return Ok(false) };
+    if deposit.runs.len() >= MAX_RUNS {
+        return Ok(false);
+    }
+    let first = deposit.handed + 1;
     let mut run: Vec<Letter> = Vec::new();
     let mut bytes = 0;
-    let mut last = from - 1;
-    for seq in from..=upto {
+    let mut last = deposit.handed;
+    for seq in first..=upto {
         let Some(letter) = letters::letter(&tx.stage, topic, me.device, seq)? else { break };
         bytes += letter.envelope.len() + letter.bodies.iter().map(|b| b.len()).sum::<usize>();
         if !run.is_empty() && (bytes > inbox::LETTER_BYTES || run.len() >= 64) {
@@ -842,9 +1205,11 @@ fn closed(tx: &mut Tx<'_>, relay: RelayId, topic: TopicId, upto: u64) -> Result<
         last = seq;
     }
     if run.is_empty() {
-        return Ok(());
+        // It was handed over meanwhile.
+        tx.mem.mail_topics.insert(topic);
+        return Ok(deposit.handed >= upto);
     }
-    let mut any = false;
+    let mut copies = 0;
     for device in topics::devices(tx, topic)? {
         let account = accounts::account_of(tx, device)?;
         let Some(account) = account else { continue };
@@ -853,16 +1218,19 @@ fn closed(tx: &mut Tx<'_>, relay: RelayId, topic: TopicId, upto: u64) -> Result<
         if device == me.device || !fetches_there || accounts::bundle_of(tx, device)?.is_none() {
             continue;
         }
+        // Every item in the outbox has a number: whether one was made shows there.
+        let before = tx.me_row()?.next;
         let items = vec![InboxItem::Letters(capped(run.clone()))];
         inbox::send_run(tx, device, items, Some((topic, relay, last)))?;
-        any = true;
+        copies += u32::from(tx.me_row()?.next > before);
     }
-    if any {
-        deposit.inboxed = last;
-        tx.put(&DEPOSITS, &key, &deposit)?;
-        tx.mem.mail_topics.insert(topic);
+    if copies == 0 {
+        return Ok(false);
     }
-    Ok(())
+    deposit.hand(first, last, copies);
+    tx.put(&DEPOSITS, &key, &deposit)?;
+    tx.mem.mail_topics.insert(topic);
+    Ok(true)
 }
 
 fn cursor_to_inboxes(
@@ -905,18 +1273,31 @@ fn stored(tx: &mut Tx<'_>, relay: RelayId, key: &[u8]) -> Result<(), Fail> {
     } else {
         tx.put(&OUTBOX, key, &item)?;
     }
-    if let Some((topic, relay, upto)) = item.run {
-        // The run counts as stored there when the last of its copies is.
-        let rows: Vec<(Vec<u8>, OutItem)> =
-            tx.scan_typed(&OUTBOX, &KeyRange::all(), false, 16_384)?;
-        let left = rows.iter().any(|(_, i)| {
-            i.run.is_some_and(|(t, r, u)| t == topic && r == relay && u <= upto)
-        });
-        let key = pair_key(&topic.0, &relay.0);
-        if !left && let Some(mut deposit) = tx.typed::<Deposit>(&DEPOSITS, &key)? {
-            deposit.upto = deposit.upto.max(upto);
-            tx.put(&DEPOSITS, &key, &deposit)?;
-        }
+    match item.run {
+        Some(run) => Ok(settle_run(tx, run, true)?),
+        None => Ok(()),
+    }
+}
+
+/// A copy of a run left the outbox otherwise than to its relay: its device has it, or nobody
+/// can open it any longer. To be called once for each row deleted.
+pub(crate) fn run_settled(
+    tx: &mut Tx<'_>,
+    run: (TopicId, RelayId, u64),
+) -> Result<(), StorageError> {
+    settle_run(tx, run, false)
+}
+
+fn settle_run(
+    tx: &mut Tx<'_>,
+    (topic, relay, last): (TopicId, RelayId, u64),
+    at_relay: bool,
+) -> Result<(), StorageError> {
+    let key = pair_key(&topic.0, &relay.0);
+    if let Some(mut deposit) = tx.typed::<Deposit>(&DEPOSITS, &key)? {
+        deposit.copy_settled(last, at_relay);
+        tx.put(&DEPOSITS, &key, &deposit)?;
+        tx.mem.mail_topics.insert(topic);
     }
     Ok(())
 }
@@ -1066,7 +1447,7 @@ pub(crate) fn take(tx: &mut Tx<'_>, fetched: &Fetched, mail: Mail) -> Result<(),
             }
             Ok(())
         }
-        Mail::Body(topic, body) => letters::take_bodies(tx, topic, &[body]),
+        Mail::Body(topic, body) => letters::take_lone_body(tx, topic, body),
         Mail::Cursor(bytes) => cursors::learn(tx, &bytes),
         Mail::Op(topic, bytes) => topics::learn(tx, topic, &[bytes]).map(|_| ()),
         Mail::Inbox => inbox::receive(tx, &fetched.bytes).map(|_| ()),
@@ -1135,4 +1516,9 @@ fn token_key(relay: RelayId, token: &Token) -> Vec<u8> {
 
 fn token_of(key: &[u8]) -> Token {
     key.last_chunk::<16>().copied().unwrap_or_default()
+}
+
+/// Something under a tag came too early: it is not asked for again for a while.
+pub(crate) fn stall(mem: &mut Memory, relay: RelayId, tag: Tag, now: Millis) {
+    mem.mail.entry(relay).or_default().hush(tag.0, now);
 }

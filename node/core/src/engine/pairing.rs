@@ -231,7 +231,7 @@ pub(crate) fn cancel(tx: &mut Tx<'_>) -> Result<Reply, Fail> {
 
 fn granted(tx: &mut Tx<'_>, account: AccountId, payload: &[u8]) -> Result<(), Fail> {
     let grant: Grant = postcard::from_bytes(payload).map_err(Fail::peer)?;
-    accounts::learn(tx, &grant.pack)?;
+    accounts::learn(tx, &grant.pack, &|a| *a == account)?;
     let me = tx.me()?;
     let log = accounts::log(tx, account)?;
     if !log.is_some_and(|l| l.is_active(&me.device)) {

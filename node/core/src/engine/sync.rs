@@ -10,16 +10,19 @@ use teahouse_protocols::codec;
 use teahouse_protocols::envelope::sealed_hash;
 use teahouse_protocols::ids::{AccountId, DeviceId, EpochId, Millis, TopicId};
 use teahouse_protocols::inbox::Letter;
-use teahouse_protocols::membership::History;
+use teahouse_protocols::membership::{History, MemberOp};
+use teahouse_protocols::sign::Signed;
 use teahouse_protocols::sync::{Frame, Held, PAGE_BYTES, PAGE_LETTERS, Run};
 
 use crate::engine::{accounts, cursors, inbox, letters, pairing, topics};
-use crate::store::StorageError;
-use crate::tables::Chain;
+use crate::store::{KeyRange, ReadExt, StorageError};
+use crate::tables::{Chain, MISSING_BODIES};
 use crate::tx::{Effect, Fail, Tx, capped};
 
 /// Envelopes of one chain asked for at once.
 const RUN: u64 = 2_048;
+/// Envelopes with missing bodies asked for at once.
+const MISSING_AT_ONCE: usize = 64;
 /// How long news of others' envelopes may take before a peer that lacks them is told.
 const HINT_AFTER: Millis = 1_000;
 
@@ -84,7 +87,8 @@ fn shared_topics(tx: &mut Tx<'_>, device: DeviceId) -> Result<Vec<TopicId>, Fail
 fn hello(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
     let Some(account) = tx.me()?.account else { return Ok(()) };
     let shared = shared_topics(tx, device)?;
-    if shared.is_empty() && accounts::account_of(tx, device)?.is_none() {
+    // Only a device of one's own, about to be welcomed, is greeted without a shared topic.
+    if shared.is_empty() && accounts::account_of(tx, device)? != Some(account) {
         return Ok(());
     }
     let mut involved = BTreeSet::from([account]);
@@ -92,6 +96,7 @@ fn hello(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
     for topic in shared {
         involved.extend(topics::members(tx, topic)?);
         digests.push((topic, digest(tx, topic)?));
+        cursors::greet(tx, device, topic)?;
     }
     let mut accounts_digests = Vec::new();
     for account in involved {
@@ -141,10 +146,22 @@ pub(crate) fn frame(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(),
             tx.send(from, Frame::InboxHeld(hash));
             Ok(())
         }
-        Frame::InboxHeld(hash) => inbox::held(tx, from, hash),
+        Frame::InboxHeld(hash) => {
+            if accounts::account_of(tx, from)?.is_none() {
+                return Err(Fail::peer("a frame from a stranger"));
+            }
+            inbox::held(tx, from, hash)
+        }
         Frame::Cursor(bytes) => cursors::learn(tx, &bytes),
         Frame::Account(pack) => {
-            if accounts::learn(tx, &pack)? {
+            if accounts::account_of(tx, from)?.is_none() {
+                return Err(Fail::peer("a frame from a stranger"));
+            }
+            let mut members = BTreeSet::new();
+            for topic in shared_topics(tx, from)? {
+                members.extend(topics::members(tx, topic)?);
+            }
+            if accounts::learn(tx, &pack, &|a| members.contains(a))? {
                 hello(tx, from)?;
             }
             Ok(())
@@ -163,9 +180,7 @@ fn known_peer(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(), Fail>
     match frame {
         Frame::Hello { accounts: list, topics: topic_list, .. } => {
             for (account, theirs) in &list {
-                if accounts::log(tx, *account)?.is_some()
-                    && accounts::digest(tx, *account)? != *theirs
-                {
+                if concerns(tx, from, *account)? && accounts::digest(tx, *account)? != *theirs {
                     want_account(tx, from, *account)?;
                 }
             }
@@ -184,6 +199,7 @@ fn known_peer(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(), Fail>
         Frame::AccountWant(account, heads) => {
             // Only what is known to concern both: the own account, and co-members'.
             if concerns(tx, from, account)? {
+                // What it has and we lack is asked for in turn by its own hello.
                 let pack = accounts::pack(tx, account, &heads)?;
                 tx.send(from, Frame::Account(pack));
             }
@@ -213,6 +229,10 @@ fn known_peer(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(), Fail>
             want(tx, from, topic)
         }
         Frame::Ops(topic, records) => {
+            // A removed device learns of its removal from members, as it knows them.
+            if !topics::is_member(tx, topic, from)? {
+                return Err(Fail::peer("operations from a device that is no member's"));
+            }
             let records: Vec<Vec<u8>> = records.iter().map(|b| b.to_vec()).collect();
             topics::learn(tx, topic, &records)?;
             want(tx, from, topic)
@@ -236,17 +256,19 @@ fn known_peer(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(), Fail>
         }
         Frame::Keys(parcels) => {
             let keys = inbox::opening_keys(tx)?;
+            let mut came = BTreeSet::new();
             for parcel in &parcels {
-                if let Err(Fail::Storage(e)) = topics::take_parcel(tx, parcel, &keys) {
-                    return Err(e.into());
+                match topics::take_parcel(tx, parcel, &keys) {
+                    Ok(true) => came.extend(topics::parcel_topic(parcel)),
+                    Ok(false) | Err(Fail::Peer(_) | Fail::Refusal(_)) => {}
+                    Err(other) => return Err(other),
                 }
             }
+            // What waited for a key may have held the rest up.
+            for topic in came {
+                want(tx, from, topic)?;
+            }
             Ok(())
-        }
-        Frame::BodiesWant(topic, hashes) => bodies(tx, from, topic, &hashes),
-        Frame::Bodies(topic, list) => {
-            let list: Vec<Vec<u8>> = list.into_iter().map(codec::Bytes::into_inner).collect();
-            letters::take_bodies(tx, topic, &list)
         }
         Frame::Page { .. }
         | Frame::Push(..)
@@ -259,8 +281,9 @@ fn known_peer(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(), Fail>
 }
 
 fn concerns(tx: &mut Tx<'_>, device: DeviceId, account: AccountId) -> Result<bool, Fail> {
-    if tx.me()?.account == Some(account) {
-        return Ok(true);
+    let theirs = accounts::account_of(tx, device)?;
+    if theirs.is_some() && (theirs == Some(account) || theirs == tx.me()?.account) {
+        return Ok(accounts::is_active(tx, device)?);
     }
     for topic in shared_topics(tx, device)? {
         if topics::members(tx, topic)?.contains(&account) {
@@ -284,10 +307,22 @@ fn removed(tx: &mut Tx<'_>, to: DeviceId, topic: TopicId) -> Result<(), Fail> {
     if !state.now().former.contains(&account) {
         return Ok(());
     }
+    // The removals of this account and what they build on; nothing that came after.
+    let ends: Vec<[u8; 32]> = state
+        .log
+        .records()
+        .filter(|r| match &r.get().op {
+            MemberOp::Remove { account: gone, .. } => *gone == account,
+            MemberOp::Leave { .. } => r.get().account == account,
+            _ => false,
+        })
+        .map(Signed::id)
+        .collect();
+    let Some(past) = state.log.dag().closure(&ends) else { return Ok(()) };
     let records: Vec<_> = state
         .log
-        .records_unknown_to(&[])
-        .into_iter()
+        .records()
+        .filter(|r| past.contains(&r.id()))
         .filter_map(|r| codec::Bytes::try_from(r.bytes().to_vec()).ok())
         .collect();
     for chunk in records.chunks(64) {
@@ -319,7 +354,8 @@ fn runs(tx: &mut Tx<'_>, peer: DeviceId, topic: TopicId) -> Result<Vec<Run>, Fai
         if held.high > high {
             // A chain that is not held at all and begins late there begins late here too.
             let from = (high + 1).max(if chain.is_none() { held.low } else { 1 });
-            runs.push(Run { device: held.device, from, to: held.high.min(from + RUN - 1) });
+            let to = held.high.min(from.saturating_add(RUN - 1));
+            runs.push(Run { device: held.device, from, to });
         } else if held.high == high
             && high > 0
             && chain.is_some_and(|c| c.head != held.head)
@@ -330,10 +366,20 @@ fn runs(tx: &mut Tx<'_>, peer: DeviceId, topic: TopicId) -> Result<Vec<Run>, Fai
             runs.push(Run { device: held.device, from, to: high });
         }
         if backwards && low > held.low && held.device != me.device {
-            let from = low.saturating_sub(RUN).max(held.low).max(1);
-            runs.push(Run { device: held.device, from, to: low - 1 });
+            // From the newest backwards: each is proved by its successor.
+            let oldest = low.saturating_sub(RUN).max(held.low).max(1);
+            runs.push(Run { device: held.device, from: low - 1, to: oldest });
         }
     }
+    // Envelopes whose bodies have not come.
+    let missing =
+        tx.scan(&MISSING_BODIES, &KeyRange::prefix(&topic.0), false, MISSING_AT_ONCE)?;
+    for (key, _) in missing {
+        let mut reader = crate::store::KeyReader::new(&MISSING_BODIES, &key[32..]);
+        let (device, seq) = (DeviceId(reader.fixed()?), reader.u64()?);
+        runs.push(Run { device, from: seq, to: seq });
+    }
+    runs.truncate(256);
     Ok(runs)
 }
 
@@ -364,7 +410,10 @@ fn page(tx: &mut Tx<'_>, to: DeviceId, topic: TopicId, runs: &[Run]) -> Result<(
     let mut bytes = 0;
     let mut more = false;
     'runs: for run in runs {
-        for seq in run.from..=run.to {
+        let backwards = run.from > run.to;
+        let length = run.from.abs_diff(run.to).saturating_add(1);
+        for step in 0..length {
+            let seq = if backwards { run.from - step } else { run.from + step };
             if letters.len() >= PAGE_LETTERS || bytes >= PAGE_BYTES {
                 more = true;
                 break 'runs;
@@ -408,42 +457,19 @@ pub(crate) fn gap(tx: &mut Tx<'_>, from: DeviceId, topic: TopicId) -> Result<(),
 }
 
 /// Asks connected members for an epoch's key, each once per connection.
-pub(crate) fn want_key(tx: &mut Tx<'_>, topic: TopicId, epoch: EpochId) {
+pub(crate) fn want_key(tx: &mut Tx<'_>, topic: TopicId, epoch: EpochId) -> Result<(), Fail> {
+    if tx.mem.peers.is_empty() {
+        return Ok(());
+    }
+    let members = topics::devices(tx, topic)?;
     let mut asked = Vec::new();
     for (device, peer) in &mut tx.mem.peers {
-        if peer.asked.len() < 4_096 && peer.asked.insert(epoch) {
+        if members.contains(device) && peer.asked.len() < 4_096 && peer.asked.insert(epoch) {
             asked.push(*device);
         }
     }
     for device in asked {
         tx.out.push(Effect::Frame(device, Frame::KeysWant(topic, capped(vec![epoch]))));
-    }
-}
-
-fn bodies(
-    tx: &mut Tx<'_>,
-    to: DeviceId,
-    topic: TopicId,
-    hashes: &[teahouse_protocols::ids::SealedHash],
-) -> Result<(), Fail> {
-    use crate::store::{KeyRange, ReadExt};
-    if !topics::is_member(tx, topic, to)? {
-        return Ok(());
-    }
-    let wanted: BTreeSet<_> = hashes.iter().copied().collect();
-    let mut found = Vec::new();
-    let mut total = 0;
-    // Bodies are stored by position; a missing one is rare, so a scan serves.
-    let rows =
-        tx.scan(&crate::tables::BODIES, &KeyRange::prefix(&topic.0), true, 16_384)?;
-    for (_, body) in rows {
-        if total < PAGE_BYTES && wanted.contains(&sealed_hash(&body)) {
-            total += body.len();
-            found.extend(codec::Bytes::try_from(body).ok());
-        }
-    }
-    if !found.is_empty() {
-        tx.send(to, Frame::Bodies(topic, capped(found)));
     }
     Ok(())
 }

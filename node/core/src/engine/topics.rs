@@ -28,6 +28,10 @@ use crate::tx::{Effect, Fail, TopicState, Tx, capped};
 
 /// Most membership records of one topic.
 const MAX_OPS: usize = 4_096;
+/// Most epochs of one topic that others can bring.
+const MAX_EPOCHS_KEPT: u64 = 16_384;
+/// Most void records of one account that are kept: an honest one makes few.
+const MAX_VOID: usize = 64;
 /// Most epochs of one topic that are looked at, newest first.
 pub(crate) const MAX_EPOCHS: usize = 256;
 
@@ -225,6 +229,19 @@ pub(crate) fn insert(
         }
     }
     let eval = log.evaluate(&oracle(&tx.stage));
+    let mut void: std::collections::BTreeMap<AccountId, usize> = std::collections::BTreeMap::new();
+    for id in eval.membership().void.keys() {
+        if let Some(record) = log.get(id) {
+            *void.entry(record.get().account).or_default() += 1;
+        }
+    }
+    for id in &result.new {
+        let author = log.get(id).map(|r| r.get().account);
+        let flooded = author.is_some_and(|a| void.get(&a).is_some_and(|n| *n > MAX_VOID));
+        if flooded && eval.membership().void.contains_key(id) {
+            return Err(Fail::peer("too many operations without effect"));
+        }
+    }
     let after = Arc::new(TopicState { log, eval });
     tx.mem.topics.insert(topic, after.clone());
     tx.out.push(Effect::Peers);
@@ -238,11 +255,21 @@ pub(crate) fn insert(
     Ok(true)
 }
 
-/// Draws the consequences of a changed account for the topics it is in.
-pub(crate) fn account_changed(tx: &mut Tx<'_>, account: AccountId) -> Result<(), Fail> {
+/// Draws the consequences of a changed account for the topics it is in; `devices` says
+/// whether its devices changed, on which verdicts depend.
+pub(crate) fn account_changed(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+    devices: bool,
+) -> Result<(), Fail> {
     tx.mem.mail_due = true;
     for topic in accounts::topic_ids(tx)? {
-        if members(tx, topic)?.contains(&account) {
+        let Some(state) = state(tx, topic)? else { continue };
+        let wrote = state.log.records().any(|r| r.get().account == account);
+        if devices && (wrote || state.now().members.contains_key(&account)) {
+            letters::rejudge(tx, topic)?;
+        }
+        if wrote || state.now().members.contains_key(&account) {
             letters::release(tx, topic)?;
             inbox::unpark(tx, topic)?;
         }
@@ -297,7 +324,8 @@ pub(crate) fn add_epoch(
     if tx.contains(&EPOCHS, &id.0)? {
         return Ok(false);
     }
-    if row.epochs >= 65_536 {
+    let own = head.get().author == tx.me()?.device;
+    if row.epochs >= MAX_EPOCHS_KEPT && !own {
         return Err(Fail::peer("too many epochs"));
     }
     let stored = Epoch {
@@ -312,6 +340,7 @@ pub(crate) fn add_epoch(
     tx.put_raw(&TOPIC_EPOCHS, &key, Vec::new())?;
     tx.put(&TOPICS, &topic.0, &row)?;
     tx.mem.mail_due = true;
+    letters::open_stored(tx, topic, id)?;
     letters::release(tx, topic)?;
     Ok(true)
 }
@@ -331,6 +360,14 @@ pub(crate) fn take_parcel(
     if tx.contains(&EPOCHS, &head.id())? {
         return Ok(false);
     }
+    // Cheap reasons to refuse come before opening.
+    let me = tx.me()?;
+    if parcel.to != me.device.0 && Some(parcel.to) != me.account.map(|a| a.0) {
+        return Err(Fail::peer("a key parcel for somebody else"));
+    }
+    if row(tx, head.get().topic)?.is_none() {
+        return Err(Fail::peer("key of an unknown topic"));
+    }
     for key in keys {
         if let Ok((head, secret)) = PairwiseHpke.open(parcel, key) {
             let author = head.get().author;
@@ -345,6 +382,11 @@ pub(crate) fn take_parcel(
             if !was {
                 return Err(Fail::peer("key by a device that is no member's"));
             }
+            // Of who is no longer a member, only keys that something held waits for.
+            let current = is_member(tx, topic, author)? && !state.now().cuts.contains_key(&author);
+            if !current && !letters::waits_for(tx, topic, epoch_id(&head))? {
+                return Err(Fail::peer("a key that nothing waits for, by a former member"));
+            }
             return add_epoch(tx, &head, &secret);
         }
     }
@@ -358,11 +400,16 @@ pub(crate) fn epoch_for_sending(
 ) -> Result<(EpochId, Arc<EpochSecret>), Fail> {
     let needed = reachable(tx, topic)?;
     let current = devices(tx, topic)?;
+    let cut: BTreeSet<DeviceId> = require(tx, topic)?.now().cuts.keys().copied().collect();
     for epoch in epochs(&tx.stage, topic, 8)? {
         let Some(head) = head(tx, epoch)? else { continue };
         let recipients = &head.get().recipients;
         let covers = needed.iter().all(|d| recipients.binary_search(d).is_ok());
-        let clean = recipients.iter().all(|d| current.contains(d));
+        // An epoch is as good as who made it: a removed device knows the secret it chose.
+        let author = head.get().author;
+        let clean = recipients.iter().all(|d| current.contains(d))
+            && current.contains(&author)
+            && !cut.contains(&author);
         let adequate = covers && (clean || cfg!(sim_bug = "stale_epoch"));
         if adequate && let Some((_, secret)) = secret(tx, epoch)? {
             return Ok((epoch, secret));
@@ -576,13 +623,11 @@ pub(crate) fn take_welcome(
     tx: &mut Tx<'_>,
     welcome: &Welcome,
     keys: &[OpeningKey],
+    from: AccountId,
     proposed: bool,
 ) -> Result<TopicId, Fail> {
     let topic = welcome.topic;
     let account = tx.account()?;
-    for pack in &welcome.accounts {
-        accounts::learn(tx, pack)?;
-    }
     if row(tx, topic)?.is_none() {
         let mut records = Vec::new();
         for bytes in &welcome.records {
@@ -590,11 +635,32 @@ pub(crate) fn take_welcome(
         }
         let log = MembershipLog::from_records(topic, records).map_err(Fail::peer)?;
         let kind = log.kind();
+        // Only accounts that the topic names are learnt with it.
+        let named: BTreeSet<AccountId> = log
+            .records()
+            .flat_map(|r| {
+                let added = match &r.get().op {
+                    MemberOp::Add { account, .. } => Some(*account),
+                    _ => None,
+                };
+                [Some(r.get().account), added]
+            })
+            .flatten()
+            .collect();
+        for pack in &welcome.accounts {
+            accounts::learn(tx, pack, &|a| named.contains(a))?;
+        }
         let eval = log.evaluate(&oracle(&tx.stage));
         let now = eval.membership();
-        if !now.members.contains_key(&account) {
+        let Some(mine) = now.members.get(&account) else {
             return Err(Fail::peer("a welcome to a topic that this account is not in"));
+        };
+        // Whoever added this account speaks for where its history begins; nobody else.
+        let host = log.get(&mine.added_by).map(|r| r.get().account);
+        if from != account && host != Some(from) {
+            return Err(Fail::peer("a welcome by somebody else than who added this account"));
         }
+        let based = from == account || mine.history == History::FromJoining;
         let peer = match kind {
             TopicKind::Direct => now.members.keys().find(|m| **m != account).copied(),
             _ => None,
@@ -605,14 +671,24 @@ pub(crate) fn take_welcome(
         let row =
             Topic { kind, created: tx.now, peer, proposed, hidden: false, epochs: 0 };
         tx.put(&TOPICS, &topic.0, &row)?;
-        for (device, seq, id) in &welcome.base {
+        for (device, seq, id) in welcome.base.iter().filter(|_| based) {
             base(tx, topic, *device, *seq, *id)?;
         }
         tx.mem.topics.insert(topic, Arc::new(TopicState { log, eval }));
         tx.out.push(Effect::Peers);
     } else {
+        let state = require(tx, topic)?;
+        let known = |a: &AccountId| {
+            state.now().members.contains_key(a) || state.now().former.contains(a)
+        };
+        for pack in &welcome.accounts {
+            accounts::learn(tx, pack, &known)?;
+        }
         let records: Vec<Vec<u8>> = welcome.records.iter().map(|b| b.to_vec()).collect();
-        if !records.is_empty() {
+        let back = state.now().former.contains(&account);
+        if !records.is_empty()
+            && (back || from == account || state.now().members.contains_key(&from))
+        {
             learn(tx, topic, &records)?;
         }
     }
@@ -627,6 +703,9 @@ pub(crate) fn take_welcome(
     Ok(topic)
 }
 
+/// No honest chain is longer.
+const MAX_SEQ: u64 = 1 << 48;
+
 fn base(
     tx: &mut Tx<'_>,
     topic: TopicId,
@@ -635,9 +714,13 @@ fn base(
     id: EnvelopeId,
 ) -> Result<(), StorageError> {
     let key = pair_key(&topic.0, &device.0);
+    // The own chain is never told by others.
+    if device == tx.me()?.device || seq == 0 || seq > MAX_SEQ {
+        return Ok(());
+    }
     if !tx.contains(&CHAINS, &key)? {
         let chain =
-            Chain { low: seq.saturating_add(1), high: seq, head: id, segment: 0 };
+            Chain { low: seq + 1, high: seq, head: id, segment: 0, loose: true };
         tx.put(&CHAINS, &key, &chain)?;
     }
     Ok(())

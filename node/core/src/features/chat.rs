@@ -16,15 +16,15 @@ use crate::engine::{accounts, letters, topics};
 use crate::features::{Applied, Feature, choose, contacts, next_lamport};
 use crate::store::{Key, KeyRange, ReadExt, StorageError};
 use crate::tables::{
-    BODIES, Chosen, EXPIRIES, FIELDS, Field, MESSAGE_INDEX, MESSAGES, MessageRow, REACTIONS,
-    RECALLS, body_key, log_key, message_key,
+    BODIES, Chosen, EXPIRIES, FIELDS, Field, LAMPORT, MESSAGE_INDEX, MESSAGES, MISSING_BODIES, MessageRow,
+    REACTIONS, RECALLS, TOPICS, body_key, log_key, message_key,
 };
 use crate::tx::{Fail, Tx};
 
 pub(crate) const FEATURE: Feature = Feature {
     name: "chat",
     kinds: &[TopicKind::Direct, TopicKind::Group],
-    tables: &[&MESSAGES, &MESSAGE_INDEX, &REACTIONS, &RECALLS, &FIELDS],
+    tables: &[&MESSAGES, &MESSAGE_INDEX, &REACTIONS, &RECALLS, &FIELDS, &LAMPORT],
     apply,
 };
 
@@ -172,20 +172,20 @@ fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), Sto
                 .fixed(&change.device.0)
                 .text(&emoji)
                 .into_bytes();
-            let chosen = Chosen { lamport, device: change.device, value: on };
-            choose(tx, &REACTIONS, &key, change.topic, chosen)
+            choose(tx, &REACTIONS, &key, change, lamport, on)
         }
         ChatEntry::Recall { target } => {
             let by_office = change.role >= Role::Admin;
             let mut key = log_key(change.topic, DeviceId(target.device), target.seq);
             key.extend_from_slice(&change.device.0);
-            tx.put(&RECALLS, &key, &by_office)?;
+            // One device may recall twice, in different roles and any order.
+            let known = tx.typed::<bool>(&RECALLS, &key)?.unwrap_or(false);
+            tx.put(&RECALLS, &key, &(by_office || known))?;
             settle_recall(tx, change.topic, MessageId { device: DeviceId(target.device), seq: target.seq })
         }
         ChatEntry::Timer { seconds, lamport } => {
-            let chosen =
-                Chosen { lamport, device: change.device, value: seconds.to_string() };
-            choose(tx, &FIELDS, &field_key(change.topic, Field::Timer), change.topic, chosen)
+            let key = field_key(change.topic, Field::Timer);
+            choose(tx, &FIELDS, &key, change, lamport, seconds.to_string())
         }
         ChatEntry::Title { .. } | ChatEntry::Notice { .. } | ChatEntry::Nickname { .. } => Ok(()),
     }
@@ -230,7 +230,21 @@ fn message(tx: &mut Tx<'_>, change: &Applied<'_>, m: &Message) -> Result<(), Sto
     if expired {
         erase(tx, change.topic, change.id(), row.body)?;
     }
-    settle_recall(tx, change.topic, change.id())
+    settle_recall(tx, change.topic, change.id())?;
+    reveal(tx, change.topic)
+}
+
+/// Shows a superseded chat again: somebody wrote in it, and nothing written is ever
+/// invisible. What a stranger proposed and was declined stays hidden.
+fn reveal(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), StorageError> {
+    if let Some(mut row) = topics::row(tx, topic)?
+        && row.hidden
+        && !row.proposed
+    {
+        row.hidden = false;
+        tx.put(&TOPICS, &topic.0, &row)?;
+    }
+    Ok(())
 }
 
 fn unknown(tx: &mut Tx<'_>, change: &Applied<'_>) -> Result<(), StorageError> {
@@ -305,7 +319,10 @@ fn erase(
     id: MessageId,
     body: u8,
 ) -> Result<(), StorageError> {
-    tx.del(&BODIES, &body_key(topic, id.device, id.seq, body))
+    let key = body_key(topic, id.device, id.seq, body);
+    // What is erased is not missing.
+    tx.del(&MISSING_BODIES, &key)?;
+    tx.del(&BODIES, &key)
 }
 
 /// Erases messages whose time is up. Returns when the next one is due.

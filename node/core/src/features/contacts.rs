@@ -21,19 +21,19 @@ use crate::features::chat::invalid;
 use crate::features::{Applied, Feature, choose, groups, next_lamport};
 use crate::store::{KeyRange, ReadExt, StorageError};
 use crate::tables::{
-    CONTACTS, Chosen, ContactValue, DRAFTS, READ_MARKS, RELAYS, REQUESTS, RelayRow,
-    Request, SECRETS, TOPICS,
+    CONTACTS, Chosen, ContactValue, DRAFTS, LAMPORT, MESSAGES, READ_MARKS, RELAYS, REQUESTS,
+    RelayRow, Request, SECRETS, TOPICS,
 };
 use crate::tx::{Fail, Tx, capped};
 
 pub(crate) const FEATURE: Feature = Feature {
     name: "contacts",
     kinds: &[TopicKind::Private],
-    tables: &[&CONTACTS, &READ_MARKS, &SECRETS, &DRAFTS],
+    tables: &[&CONTACTS, &READ_MARKS, &SECRETS, &DRAFTS, &LAMPORT],
     apply,
 };
 
-/// Most requests of strangers that wait for an answer.
+/// Most requests kept, both ways.
 const MAX_REQUESTS: usize = 512;
 
 /// What is kept of a card that was handed out, by its secret.
@@ -65,7 +65,11 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Contacts) -> Result<Reply, Fail> {
             }
             Link::Pair(_) => Err(not_a_card().into()),
         },
-        Contacts::Accept { account } => accept(tx, account),
+        Contacts::Accept { account } => {
+            let older = contact(tx, account)?.topic;
+            let topic = accept(tx, account, older)?;
+            Ok(Reply::Topic { topic })
+        }
         Contacts::Decline { account } => {
             let mut request = require_request(tx, account)?;
             request.declined = true;
@@ -208,8 +212,9 @@ fn ask(
         && !request.declined
     {
         // They asked first: this is a yes.
-        accept(tx, them)?;
-        return Ok(Reply::Added { account: Some(them), topic: Some(request.topic), relay });
+        let older = contact(tx, them)?.topic;
+        let topic = accept(tx, them, older)?;
+        return Ok(Reply::Added { account: Some(them), topic: Some(topic), relay });
     }
     if is_friend(tx, them)? {
         let topic = contact(tx, them)?.topic;
@@ -225,7 +230,7 @@ fn ask(
         records: capped(records),
         prekeys: teahouse_protocols::codec::List::default(),
     };
-    accounts::learn(tx, &pack)?;
+    accounts::learn(tx, &pack, &|a| *a == them)?;
     let topic = match known.filter(|r| !r.incoming) {
         Some(request) => request.topic,
         None => {
@@ -278,6 +283,7 @@ fn ask(
         time: tx.now,
         topic,
         declined: false,
+        invited: false,
     };
     tx.put(&REQUESTS, &them.0, &row)?;
     Ok(Reply::Added { account: Some(them), topic: Some(topic), relay })
@@ -303,10 +309,10 @@ pub(crate) fn request(tx: &mut Tx<'_>, sealed: &[u8]) -> Result<(), Fail> {
     if known.as_ref().is_some_and(|r| r.incoming && r.topic == request.welcome.topic) {
         return Ok(());
     }
-    if tx.count(&REQUESTS, &KeyRange::all(), MAX_REQUESTS)? >= MAX_REQUESTS {
-        return Err(Fail::peer("too many requests wait for an answer"));
+    if known.is_none() && tx.count(&REQUESTS, &KeyRange::all(), MAX_REQUESTS)? >= MAX_REQUESTS {
+        make_room(tx)?;
     }
-    accounts::learn(tx, &request.pack)?;
+    accounts::learn(tx, &request.pack, &|a| *a == them)?;
     if accounts::account_of(tx, request.from)? != Some(them)
         || !accounts::is_active(tx, request.from)?
     {
@@ -326,12 +332,17 @@ pub(crate) fn request(tx: &mut Tx<'_>, sealed: &[u8]) -> Result<(), Fail> {
             mail::reopen_card(tx)?;
         }
     }
-    let topic = topics::take_welcome(tx, &request.welcome, std::slice::from_ref(&key), true)?;
+    let topic = topics::take_welcome(tx, &request.welcome, std::slice::from_ref(&key), them, true)?;
     let row = topics::row(tx, topic)?.ok_or_else(|| Fail::peer("no topic"))?;
     if row.kind != TopicKind::Direct || row.peer != Some(them) {
         return Err(Fail::peer("a request must propose a direct chat between the two"));
     }
-    let mutual = known.as_ref().is_some_and(|r| !r.incoming);
+    // What they proposed before is superseded by what they propose now.
+    if let Some(r) = known.as_ref().filter(|r| r.incoming) {
+        hide(tx, r.topic, true)?;
+    }
+    let friend = is_friend(tx, them)?;
+    let asked = known.filter(|r| !r.incoming).map(|r| r.topic);
     let stored = Request {
         incoming: true,
         name: request.name.to_string(),
@@ -339,14 +350,14 @@ pub(crate) fn request(tx: &mut Tx<'_>, sealed: &[u8]) -> Result<(), Fail> {
         time: tx.now,
         topic,
         declined: false,
+        invited,
     };
     tx.put(&REQUESTS, &them.0, &stored)?;
-    if mutual || welcome_to.is_some() || is_friend(tx, them)? {
-        let mine = known.filter(|r| !r.incoming).map(|r| r.topic);
-        accept(tx, them)?;
-        if let Some(mine) = mine {
-            settle_mutual(tx, them, mine, topic)?;
-        }
+    if asked.is_some() || welcome_to.is_some() || friend {
+        // Their yes to our request may have come before their own request: then the chat
+        // that the two have is the one that we proposed.
+        let mine = asked.or(contact(tx, them)?.topic);
+        accept(tx, them, mine)?;
     }
     if invited && let Some(group) = welcome_to {
         // The card promised it; a group that cannot take the newcomer does not undo the rest.
@@ -358,17 +369,73 @@ pub(crate) fn request(tx: &mut Tx<'_>, sealed: &[u8]) -> Result<(), Fail> {
     Ok(())
 }
 
-/// Both asked at once: of the two direct chats the one with the smaller id stays.
+/// Makes room for a request: the oldest that was declined goes, else the oldest of whom
+/// came without a card's secret. Those never push out who was invited, nor whom we asked.
+pub(super) fn make_room(tx: &mut Tx<'_>) -> Result<(), Fail> {
+    let rows: Vec<(Vec<u8>, Request)> =
+        tx.scan_typed(&REQUESTS, &KeyRange::all(), false, MAX_REQUESTS)?;
+    let oldest = rows
+        .into_iter()
+        .filter(|(_, r)| r.incoming && (r.declined || !r.invited))
+        .min_by_key(|(_, r)| (!r.declined, r.time))
+        .ok_or_else(|| Fail::peer("too many requests wait for an answer"))?;
+    hide(tx, oldest.1.topic, true)?;
+    Ok(tx.del(&REQUESTS, &oldest.0)?)
+}
+
+/// Whether nothing of a topic is told, asked for or served: a stranger's proposal, and the
+/// direct chat with a blocked account. A chat that an equal one superseded is not quiet:
+/// somebody may write in it yet.
+pub(crate) fn is_quiet(tx: &Tx<'_>, topic: TopicId) -> Result<bool, StorageError> {
+    if is_proposal(tx, topic)? {
+        return Ok(true);
+    }
+    let peer = topics::row(tx, topic)?.and_then(|r| r.peer);
+    Ok(match peer {
+        Some(peer) => contact(tx, peer)?.blocked,
+        None => false,
+    })
+}
+
+/// Whether a stranger proposed this direct chat and nobody here said yes: unanswered,
+/// declined, or pushed out by newer requests.
+pub(crate) fn is_proposal(tx: &Tx<'_>, topic: TopicId) -> Result<bool, StorageError> {
+    let Some(row) = topics::row(tx, topic)? else { return Ok(false) };
+    let (true, Some(peer)) = (row.proposed, row.peer) else { return Ok(false) };
+    let request: Option<Request> = tx.typed(&REQUESTS, &peer.0)?;
+    Ok(row.hidden || request.is_some_and(|r| r.incoming))
+}
+
+/// There are two direct chats, for both asked: the one with the smaller id stays, on both
+/// sides. The other is shown no longer, unless somebody wrote or writes in it.
 fn settle_mutual(
     tx: &mut Tx<'_>,
     them: AccountId,
     mine: TopicId,
     theirs: TopicId,
-) -> Result<(), Fail> {
-    let (keep, drop) = if mine <= theirs { (mine, theirs) } else { (theirs, mine) };
-    hide(tx, drop, true)?;
+) -> Result<TopicId, Fail> {
+    if mine == theirs {
+        return Ok(mine);
+    }
+    let (keep, drop) = if mine < theirs { (mine, theirs) } else { (theirs, mine) };
+    let empty = tx.first(&MESSAGES, &drop.0)?.is_none();
+    // Both agreed: neither is a proposal any longer.
     hide(tx, keep, false)?;
-    edit(tx, them, |c| c.topic = Some(keep)).map(|_| ())
+    hide(tx, drop, false)?;
+    if empty {
+        hide(tx, drop, true)?;
+    }
+    edit(tx, them, |c| c.topic = Some(keep))?;
+    if keep == mine {
+        // Our request may never reach them; this does not depend on it.
+        for device in accounts::devices_of(tx, them)? {
+            let welcome = topics::welcome(tx, mine, device, History::All)?;
+            let items = groups::own_pack_then(tx, InboxItem::Welcome(Box::new(welcome)))?;
+            inbox::send(tx, device, items)?;
+        }
+    }
+    topics::welcome_own(tx, keep)?;
+    Ok(keep)
 }
 
 fn hide(tx: &mut Tx<'_>, topic: TopicId, hidden: bool) -> Result<(), StorageError> {
@@ -382,7 +449,13 @@ fn hide(tx: &mut Tx<'_>, topic: TopicId, hidden: bool) -> Result<(), StorageErro
     Ok(())
 }
 
-fn accept(tx: &mut Tx<'_>, them: AccountId) -> Result<Reply, Fail> {
+/// Says yes to a request. `mine` is the direct chat that was there before or that we
+/// proposed ourselves. Returns the one that stays.
+fn accept(
+    tx: &mut Tx<'_>,
+    them: AccountId,
+    mine: Option<TopicId>,
+) -> Result<TopicId, Fail> {
     let request = require_request(tx, them)?;
     let topic = request.topic;
     hide(tx, topic, false)?;
@@ -397,9 +470,13 @@ fn accept(tx: &mut Tx<'_>, them: AccountId) -> Result<Reply, Fail> {
         inbox::send(tx, device, items)?;
     }
     // Our other devices join the chat, too.
-    crate::engine::topics::welcome_own(tx, topic)?;
+    topics::welcome_own(tx, topic)?;
+    let kept = match mine {
+        Some(mine) => settle_mutual(tx, them, mine, topic)?,
+        None => topic,
+    };
     crate::engine::sync::hello_all(tx)?;
-    Ok(Reply::Topic { topic })
+    Ok(kept)
 }
 
 /// They accepted our request.
@@ -419,13 +496,18 @@ pub(crate) fn accepted(
     } else if !is_friend(tx, them)? {
         return Err(Fail::peer("accepts what was not asked"));
     }
-    if !is_friend(tx, them)? {
+    let before = contact(tx, them)?;
+    if !before.friend {
         hide(tx, topic, false)?;
         edit(tx, them, |c| {
             c.friend = true;
             c.topic = Some(topic);
         })?;
         topics::welcome_own(tx, topic)?;
+        // They may have kept an older chat of the two, and settled for the same.
+        if let Some(older) = before.topic {
+            settle_mutual(tx, them, older, topic)?;
+        }
     }
     crate::engine::sync::hello_all(tx)
 }
@@ -553,23 +635,39 @@ fn not_a_card() -> Refusal {
 
 fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), StorageError> {
     let Ok(entry) = PrivateEntry::from_entry(change.seq, entry) else { return Ok(()) };
-    let device = change.device;
-    let topic = change.topic;
     match entry {
         PrivateEntry::Contact { account, value, lamport } => {
             let Ok(value) = postcard::from_bytes::<ContactValue>(&value) else { return Ok(()) };
-            choose(tx, &CONTACTS, &account, topic, Chosen { lamport, device, value })
+            choose(tx, &CONTACTS, &account, change, lamport, value)?;
+            answered(tx, AccountId(account))
         }
         PrivateEntry::ReadMark { topic: of, upto_time, lamport } => {
-            choose(tx, &READ_MARKS, &of, topic, Chosen { lamport, device, value: upto_time })
+            choose(tx, &READ_MARKS, &of, change, lamport, upto_time)
         }
         PrivateEntry::Secret { name, value, lamport } => {
-            choose(tx, &SECRETS, name.as_bytes(), topic, Chosen { lamport, device, value })
+            choose(tx, &SECRETS, name.as_bytes(), change, lamport, value)
         }
         PrivateEntry::Draft { topic: of, text, lamport } => {
-            choose(tx, &DRAFTS, &of, topic, Chosen { lamport, device, value: text })
+            choose(tx, &DRAFTS, &of, change, lamport, text)
         }
         PrivateEntry::Setting { .. } => Ok(()),
     }
 }
 
+/// A request came to every device of this account; one of them said yes.
+fn answered(tx: &mut Tx<'_>, them: AccountId) -> Result<(), StorageError> {
+    let c = contact(tx, them)?;
+    let Some(topic) = c.topic.filter(|_| c.friend) else { return Ok(()) };
+    if let Some(mut row) = topics::row(tx, topic)?
+        && row.proposed
+    {
+        row.proposed = false;
+        row.hidden = false;
+        tx.put(&TOPICS, &topic.0, &row)?;
+    }
+    let request: Option<Request> = tx.typed(&REQUESTS, &them.0)?;
+    if request.is_some_and(|r| r.topic == topic) {
+        tx.del(&REQUESTS, &them.0)?;
+    }
+    Ok(())
+}

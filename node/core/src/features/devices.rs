@@ -1,14 +1,16 @@
 //! The account and its devices: create, rename, link, revoke.
 
-use teahouse_protocols::account::AccountOp;
+use teahouse_protocols::account::{AccountOp, Signer};
 use teahouse_protocols::codec::Text;
-use teahouse_protocols::ids::DeviceId;
-use teahouse_protocols::membership::{History, MemberOp, TopicKind};
+use teahouse_protocols::ids::{AccountId, DeviceId, EnvelopeId, TopicId};
+use teahouse_protocols::membership::{Cut, History, MemberOp, TopicKind};
 use teahouse_protocols::words::RecoveryWords;
 
 use crate::command::{Devices, Refusal, Reply};
-use crate::engine::{accounts, inbox, pairing, topics};
+use crate::engine::{accounts, pairing, topics};
 use crate::features::contacts;
+use crate::store::StorageError;
+use crate::tables::{CHAINS, Chain, chain_key};
 use crate::tx::{Fail, Tx};
 
 /// Decides a command.
@@ -42,6 +44,9 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Devices) -> Result<Reply, Fail> {
 
 /// Revokes a device: in the account's log, with a cut in every topic, and with new keys
 /// that it doesn't get. The card's inbox key rotates too, for it knew the old one.
+///
+/// The account's log comes first and always: a topic that can't be changed now is tried
+/// again later ([`tend`]), and holds up neither the revocation nor the other topics.
 fn revoke(tx: &mut Tx<'_>, device: DeviceId) -> Result<Reply, Fail> {
     let account = tx.account()?;
     let me = tx.me()?;
@@ -55,24 +60,89 @@ fn revoke(tx: &mut Tx<'_>, device: DeviceId) -> Result<Reply, Fail> {
         }
         .into());
     }
-    accounts::append(tx, AccountOp::RevokeDevice { device })?;
-    for topic in accounts::topic_ids(tx)? {
-        if !topics::members(tx, topic)?.contains(&account) {
-            continue;
-        }
-        let cut = topics::cuts_of(tx, topic, account)?.into_iter().find(|c| c.device == device);
-        if let Some(cut) = cut {
-            topics::operate(tx, topic, MemberOp::CutDevice { cut })?;
-        } else if device != me.device {
-            // It never wrote here; what it must lose is the key.
-            for parcel in topics::rekey(tx, topic)? {
-                let item = teahouse_protocols::inbox::InboxItem::Key(parcel.clone());
-                inbox::send(tx, DeviceId(parcel.to), vec![item])?;
-            }
-        }
+    // Telling others may fail where the record itself stands.
+    match accounts::append(tx, AccountOp::RevokeDevice { device }) {
+        Ok(()) => {}
+        Err(Fail::Storage(e)) => return Err(e.into()),
+        Err(other) if accounts::is_active(tx, device)? => return Err(other),
+        Err(_) => {}
+    }
+    let mut topics = accounts::topic_ids(tx)?;
+    topics.sort_by_key(|t| Some(*t) != me.private);
+    for topic in topics {
+        cut(tx, topic, account, device)?;
     }
     if device != me.device {
-        contacts::make_card_keys(tx)?;
+        best_effort(contacts::make_card_keys(tx))?;
     }
     Ok(Reply::Done)
+}
+
+/// Cuts revoked devices of this account off where they are not yet: in topics that refused
+/// when the device was revoked, and in those that came later. Left to the device that
+/// revoked, as long as it is there: another one may learn of the revocation late, and would
+/// keep what the revoked device wrote in the meantime.
+pub(crate) fn tend(tx: &mut Tx<'_>) -> Result<(), Fail> {
+    let me = tx.me()?;
+    let Some(account) = me.account else { return Ok(()) };
+    let Some(log) = accounts::log(tx, account)? else { return Ok(()) };
+    if !log.is_active(&me.device) {
+        return Ok(());
+    }
+    let mut due = Vec::new();
+    for (device, info) in &log.state().devices {
+        let Some(record) = info.revoked.filter(|_| !info.void) else { continue };
+        let elsewhere = log.get(&record).is_some_and(|r| match r.get().signer {
+            Signer::Device(by) => by != me.device && log.is_active(&by),
+            Signer::Root(_) => false,
+        });
+        if !elsewhere {
+            due.push(*device);
+        }
+    }
+    if due.is_empty() {
+        return Ok(());
+    }
+    for topic in accounts::topic_ids(tx)? {
+        for device in &due {
+            cut(tx, topic, account, *device)?;
+        }
+    }
+    Ok(())
+}
+
+/// Cuts a device of this account off from one topic, if this account is in it and the
+/// device is not cut yet. What the device wrote stays up to what is held here; of a device
+/// that wrote nothing, nothing ever counts.
+fn cut(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    account: AccountId,
+    device: DeviceId,
+) -> Result<(), StorageError> {
+    let Some(state) = topics::state(tx, topic)? else { return Ok(()) };
+    let now = state.now();
+    // What the removal of an account kept of its devices is no cut of a device.
+    let done = now.cuts.get(&device).into_iter().flatten().any(|c| {
+        let record = state.log.get(&c.op);
+        record.is_some_and(|r| matches!(r.get().op, MemberOp::CutDevice { .. }))
+    });
+    // A stranger whose proposal was not answered is told nothing.
+    if done || !now.members.contains_key(&account) || contacts::is_proposal(tx, topic)? {
+        return Ok(());
+    }
+    let chain: Option<Chain> = tx.typed(&CHAINS, &chain_key(topic, device))?;
+    let cut = match chain.filter(|c| c.high > 0) {
+        Some(c) => Cut { device, seq: c.high, id: c.head },
+        None => Cut { device, seq: 0, id: EnvelopeId([0; 32]) },
+    };
+    best_effort(topics::operate(tx, topic, MemberOp::CutDevice { cut }))
+}
+
+/// What is refused is left; only a failing database is a failure.
+fn best_effort(result: Result<(), Fail>) -> Result<(), StorageError> {
+    match result {
+        Err(Fail::Storage(e)) => Err(e),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }

@@ -14,13 +14,13 @@ use crate::engine::{accounts, inbox, topics};
 use crate::features::chat::{field_key, write};
 use crate::features::{Applied, Feature, choose, contacts, next_lamport};
 use crate::store::StorageError;
-use crate::tables::{Chosen, FIELDS, Field, NICKNAMES, pair_key};
+use crate::tables::{FIELDS, Field, LAMPORT, NICKNAMES, pair_key};
 use crate::tx::{Fail, Tx, capped};
 
 pub(crate) const FEATURE: Feature = Feature {
     name: "groups",
     kinds: &[TopicKind::Direct, TopicKind::Group],
-    tables: &[&FIELDS, &NICKNAMES],
+    tables: &[&FIELDS, &NICKNAMES, &LAMPORT],
     apply,
 };
 
@@ -156,12 +156,10 @@ fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), Sto
             (Field::Notice, text, lamport)
         }
         ChatEntry::Nickname { text, lamport } => {
-            let chosen = Chosen { lamport, device: change.device, value: text };
             let key = pair_key(&change.topic.0, &change.account.0);
-            return choose(tx, &NICKNAMES, &key, change.topic, chosen);
+            return choose(tx, &NICKNAMES, &key, change, lamport, text);
         }
         _ => return Ok(()),
     };
-    let chosen = Chosen { lamport, device: change.device, value: text };
-    choose(tx, &FIELDS, &field_key(change.topic, field), change.topic, chosen)
+    choose(tx, &FIELDS, &field_key(change.topic, field), change, lamport, text)
 }

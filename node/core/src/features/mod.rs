@@ -12,6 +12,8 @@ pub(crate) mod chat;
 pub(crate) mod contacts;
 pub(crate) mod devices;
 pub(crate) mod groups;
+#[cfg(test)]
+mod tests;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -79,26 +81,39 @@ pub(crate) fn apply(
     Ok(())
 }
 
-/// Puts a shared field's value if it is newer than what is there: highest (lamport, device).
+/// The highest Lamport number that counts. Nobody gets there by counting; a member that
+/// lies its way there leaves the others able to go on (see [`rank`]).
+pub(crate) const MAX_LAMPORT: u64 = 1 << 48;
+
+/// Puts a shared field's value if it ranks above what is there. A number beyond
+/// [`MAX_LAMPORT`] is no number: the entry shows nothing, on every replica alike.
 pub(crate) fn choose<T: Serialize + DeserializeOwned>(
     tx: &mut Tx<'_>,
     table: &'static Table,
     key: &[u8],
-    topic: TopicId,
-    candidate: Chosen<T>,
+    change: &Applied<'_>,
+    lamport: u64,
+    value: T,
 ) -> Result<(), StorageError> {
-    saw_lamport(tx, topic, candidate.lamport)?;
+    if lamport > MAX_LAMPORT {
+        return Ok(());
+    }
+    saw_lamport(tx, change.topic, lamport)?;
+    let candidate = Chosen { lamport, device: change.device, seq: change.seq, value };
     let now: Option<Chosen<T>> = tx.typed(table, key)?;
-    let wins = now.is_none_or(|now| {
-        teahouse_crdt::newer(
-            (candidate.lamport, candidate.device.0),
-            (now.lamport, now.device.0),
-        )
-    });
-    if wins {
+    if now.is_none_or(|now| rank(&candidate) >= rank(&now)) {
         tx.put(table, key, &candidate)?;
     }
     Ok(())
+}
+
+/// What shared fields are chosen by: highest Lamport number, then device, then envelope of
+/// that device; a total order, so that the order of arrival decides nothing. Where numbers
+/// have run out, whoever wrote more goes before the device: else one device would keep the
+/// last word for ever.
+pub(crate) fn rank<T>(c: &Chosen<T>) -> (u64, u64, DeviceId, u64) {
+    let exhausted = if c.lamport >= MAX_LAMPORT { c.seq } else { 0 };
+    (c.lamport, exhausted, c.device, c.seq)
 }
 
 fn saw_lamport(tx: &mut Tx<'_>, topic: TopicId, lamport: u64) -> Result<(), StorageError> {
@@ -109,9 +124,8 @@ fn saw_lamport(tx: &mut Tx<'_>, topic: TopicId, lamport: u64) -> Result<(), Stor
     Ok(())
 }
 
-/// The number to write the next shared field with. A hostile member can exhaust it; removing
-/// that member voids what it wrote above its cut, and the numbers with it.
+/// The number to write the next shared field with, at most [`MAX_LAMPORT`].
 pub(crate) fn next_lamport(tx: &Tx<'_>, topic: TopicId) -> Result<u64, StorageError> {
     let now: u64 = tx.typed(&LAMPORT, &topic.0)?.unwrap_or(0);
-    Ok(now.saturating_add(1))
+    Ok(now.saturating_add(1).min(MAX_LAMPORT))
 }

@@ -1,0 +1,800 @@
+//! The invariants. Each error is a sentence that says what can't be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use teahouse_core::command::MessageId;
+use teahouse_core::query;
+use teahouse_core::store::{KeyRange, ReadExt, Snapshot, Table, decode};
+use teahouse_core::tables::{
+    ACKS, ALL, AckRow, CHAINS, CONTACTS, Chain, Chosen, DRAFTS, EPOCHS, Epoch, FIELDS, FORKS,
+    Field, Fork, LOG, LogRow, MESSAGES, MessageRow, NICKNAMES, OPS, QUARANTINE,
+    REACTIONS, READ_MARKS, RECALLS, SECRETS, Status, TOPICS, Topic,
+};
+use teahouse_core::view::{self, Content};
+use teahouse_crdt::chat::{ChatView, MessageRef};
+use teahouse_crdt::segment::{Actor, SegmentRef, inspect};
+use teahouse_crdt::Document;
+use teahouse_protocols::envelope::{Envelope, sealed_hash};
+use teahouse_protocols::epoch::EpochSecret;
+use teahouse_protocols::ids::{DeviceId, EpochId, Tag, TopicId};
+use teahouse_protocols::membership::TopicKind;
+
+use crate::chaos::plan::{Check, Town, name_of, short};
+use crate::chaos::truth::{EXPIRED, Message, numbers_in};
+use crate::world::Audience;
+
+static RELAY_ITEMS: Table = Table::truth("relay.items");
+
+fn typed<T: serde::de::DeserializeOwned>(
+    s: &Snapshot,
+    t: &'static Table,
+    range: &KeyRange,
+) -> Vec<(Vec<u8>, T)> {
+    s.scan_typed(t, range, false, 1 << 20).expect("reads")
+}
+
+fn key(parts: &[&[u8]]) -> Vec<u8> {
+    parts.concat()
+}
+
+fn log_row(s: &Snapshot, topic: TopicId, id: MessageId) -> Option<LogRow> {
+    let key = key(&[&topic.0, &id.device.0, &id.seq.to_be_bytes()]);
+    s.get_typed_raw(&LOG, &key).and_then(|b| LogRow::from_bytes(&b))
+}
+
+trait Raw {
+    fn get_typed_raw(&self, t: &'static Table, key: &[u8]) -> Option<Vec<u8>>;
+}
+
+impl Raw for Snapshot {
+    fn get_typed_raw(&self, t: &'static Table, key: &[u8]) -> Option<Vec<u8>> {
+        teahouse_core::store::Read::get(self, t, key).expect("reads")
+    }
+}
+
+fn id_in(key: &[u8]) -> MessageId {
+    let tail = &key[key.len() - 40..];
+    MessageId {
+        device: DeviceId(tail[..32].try_into().expect("32 bytes")),
+        seq: u64::from_be_bytes(tail[32..].try_into().expect("8 bytes")),
+    }
+}
+
+fn topics_of(s: &Snapshot) -> Vec<(TopicId, Topic)> {
+    typed::<Topic>(s, &TOPICS, &KeyRange::all())
+        .into_iter()
+        .map(|(k, row)| (TopicId(k.try_into().expect("a topic")), row))
+        .collect()
+}
+
+impl Town {
+    fn up(&self, device: usize) -> bool {
+        self.world.devices[device].core.is_some()
+    }
+
+    fn owner(&self, device: usize) -> Option<usize> {
+        self.people.iter().position(|p| p.devices.contains(&device))
+    }
+
+    fn is_villain(&self, device: usize) -> bool {
+        self.owner(device).is_some_and(|p| self.people[p].villain)
+    }
+
+    /// Cheap: what one device holds and claims.
+    pub(crate) fn check_device(&self, device: usize) -> Check {
+        if !self.up(device) {
+            return Ok(());
+        }
+        let s = self.world.snapshot(device);
+        for m in self.messages.iter().filter(|m| m.device == device) {
+            let Some(row) = log_row(&s, m.topic, m.id) else {
+                return Err(format!(
+                    "message {} of device {device}, acknowledged, is no longer in its log",
+                    m.number
+                ));
+            };
+            let shown = query::message(&s, m.topic, m.id).expect("reads");
+            if row.status == Status::Accepted && shown.is_none() && !m.hostile {
+                return Err(format!("message {} of device {device} counts but is not shown", m.number));
+            }
+        }
+        if self.is_villain(device) {
+            return Ok(());
+        }
+        if s.first(&QUARANTINE, b"").expect("reads").is_some() {
+            return Err(format!("device {device} had to quarantine something"));
+        }
+        for alarm in query::alarms(&s).expect("reads") {
+            let blames = alarm.text.contains("breaks the rules")
+                || alarm.text.contains("told different people");
+            let villain = self.people.iter().find(|p| p.villain && self.turned);
+            if blames && !villain.is_some_and(|v| alarm.text.contains(&v.name)) {
+                return Err(format!("device {device} blames somebody honest: {}", alarm.text));
+            }
+        }
+        for (key, row) in typed::<AckRow>(&s, &ACKS, &KeyRange::all()) {
+            let by = DeviceId(key[32..64].try_into().expect("32 bytes"));
+            let Some(by) = self.world.devices.iter().position(|d| d.id == by) else { continue };
+            let author = DeviceId(key[64..96].try_into().expect("32 bytes"));
+            let author = self.world.devices.iter().position(|d| d.id == author);
+            if !self.up(by) || self.is_villain(by) || author.is_none_or(|a| self.is_villain(a)) {
+                continue;
+            }
+            let theirs = self.world.snapshot(by);
+            let chain_key = [&key[..32], &key[64..96]].concat();
+            let chain: Option<Chain> = theirs.get_typed(&CHAINS, &chain_key).expect("reads");
+            if chain.is_none_or(|c| c.high < row.seq) {
+                return Err(format!(
+                    "device {device} believes that device {by} holds {} of a chain of device {}, which holds {:?}",
+                    row.seq,
+                    author.unwrap_or_default(),
+                    chain.map(|c| c.high)
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that must hold at any moment.
+    pub(crate) fn check_all(&mut self) -> Check {
+        for device in 0..self.world.devices.len() {
+            self.check_device(device)?;
+        }
+        self.check_doubles()?;
+        self.check_claims()?;
+        self.check_former()?;
+        self.check_relays()
+    }
+
+    /// No message is shown twice.
+    fn check_doubles(&self) -> Check {
+        for device in 0..self.world.devices.len() {
+            if !self.up(device) {
+                continue;
+            }
+            let s = self.world.snapshot(device);
+            let mut ids: BTreeSet<(Vec<u8>, MessageId)> = BTreeSet::new();
+            let mut seen: BTreeMap<(Vec<u8>, u64), MessageId> = BTreeMap::new();
+            for (key, row) in typed::<MessageRow>(&s, &MESSAGES, &KeyRange::all()) {
+                let (topic, id) = (key[..32].to_vec(), id_in(&key));
+                if !ids.insert((topic.clone(), id)) {
+                    return Err(format!("device {device} shows message {} twice", name_of(id)));
+                }
+                let mut numbers = BTreeSet::new();
+                numbers_in(row.text.unwrap_or_default().as_bytes(), &mut numbers);
+                if row.forwarded {
+                    continue;
+                }
+                for number in numbers {
+                    if let Some(other) = seen.insert((topic.clone(), number), id) {
+                        return Err(format!(
+                            "device {device} shows the text {number} as {} and as {}",
+                            name_of(id),
+                            name_of(other)
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// No status claims more than is so.
+    fn check_claims(&mut self) -> Check {
+        let mut on_disk: Vec<Option<BTreeSet<(Tag, [u8; 32])>>> = Vec::new();
+        for relay in &self.world.relays {
+            on_disk.push(relay.relay.as_ref().map(|r| {
+                let s = r.reader().snapshot().expect("reads");
+                s.scan(&RELAY_ITEMS, &KeyRange::all(), false, 1 << 20)
+                    .expect("reads")
+                    .into_iter()
+                    .map(|(k, bytes)| (Tag(k[..32].try_into().expect("a tag")), sealed_hash(&bytes).0))
+                    .collect()
+            }));
+        }
+        let by_id: BTreeMap<(TopicId, MessageId), &Message> =
+            self.messages.iter().map(|m| ((m.topic, m.id), m)).collect();
+        for device in 0..self.world.devices.len() {
+            if !self.up(device) || self.is_villain(device) {
+                continue;
+            }
+            let s = self.world.snapshot(device);
+            for (topic, row) in topics_of(&s) {
+                if row.kind == TopicKind::Private {
+                    continue;
+                }
+                for shown in query::messages(&s, topic, None, 40).expect("reads") {
+                    let Some(claim) = shown.delivery else { continue };
+                    let Some(m) = by_id.get(&(topic, shown.id)) else { continue };
+                    let place = |relay| (relay, topic, shown.id.device, shown.id.seq);
+                    let now = self.world.now;
+                    let relayed = (0..on_disk.len())
+                        .filter(|relay| {
+                            self.mailroom.places.get(&place(*relay)).into_iter().flatten().any(
+                                |(tag, hash, at)| {
+                                    at + EXPIRED < now
+                                        || on_disk[*relay]
+                                            .as_ref()
+                                            .is_none_or(|d| d.contains(&(*tag, hash.0)))
+                                },
+                            )
+                        })
+                        .count();
+                    if claim.relayed as usize > relayed {
+                        return Err(format!(
+                            "device {device} claims that message {} ({}) is at {} relays; it is at {relayed}",
+                            m.number,
+                            name_of(m.id),
+                            claim.relayed
+                        ));
+                    }
+                    let author = self.owner(m.device);
+                    let holders = self
+                        .people
+                        .iter()
+                        .enumerate()
+                        .filter(|(i, p)| {
+                            Some(*i) != author
+                                && p.devices.iter().any(|d| {
+                                    !self.up(*d)
+                                        || p.villain
+                                        || log_row(&self.world.snapshot(*d), topic, m.id).is_some()
+                                })
+                        })
+                        .count();
+                    if claim.delivered as usize > holders {
+                        return Err(format!(
+                            "device {device} claims that {} have message {}; at most {holders} do",
+                            claim.delivered, m.number
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ex-members and ex-devices open nothing later.
+    fn check_former(&self) -> Check {
+        for device in &self.world.suspects {
+            if !self.up(*device) {
+                continue;
+            }
+            let Some(owner) = self.owner(*device) else { continue };
+            let person = &self.people[owner];
+            let s = self.world.snapshot(*device);
+            let epochs: BTreeSet<EpochId> = s
+                .scan(&EPOCHS, &KeyRange::all(), false, 65_536)
+                .expect("reads")
+                .into_iter()
+                .filter_map(|(k, _)| Some(EpochId(k.try_into().ok()?)))
+                .collect();
+            let mut held = BTreeSet::new();
+            for table in ALL {
+                for (_, value) in s.scan(table, &KeyRange::all(), false, 1 << 20).expect("reads") {
+                    numbers_in(&value, &mut held);
+                }
+            }
+            for m in self.messages.iter().filter(|m| m.former.contains(device) && !m.hostile) {
+                let again = self.invited.get(&(m.topic, person.account));
+                let said = self.said_at.get(&m.number);
+                if again >= said && again.is_some() && !person.revoked.contains(device) {
+                    continue;
+                }
+                if held.contains(&m.number) && !self.forwarded.contains(&m.number) {
+                    return Err(format!(
+                        "device {device} of {} reads message {}, sent by device {} after it knew it to be out",
+                        person.name, m.number, m.device
+                    ));
+                }
+                if !self.up(m.device) {
+                    continue;
+                }
+                let epoch = log_row(&self.world.snapshot(m.device), m.topic, m.id)
+                    .and_then(|row| Envelope::from_bytes(&row.envelope).ok())
+                    .and_then(|e| e.header)
+                    .map(|h| h.epoch);
+                if epoch.is_some_and(|e| epochs.contains(&e)) {
+                    return Err(format!(
+                        "device {device} of {} has the key of message {}, sent by device {} after it knew it to be out",
+                        person.name, m.number, m.device
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A relay's disk shows neither text nor people.
+    fn check_relays(&self) -> Check {
+        let mut secrets: Vec<[u8; 32]> = self.people.iter().map(|p| p.account.0).collect();
+        secrets.extend(self.world.devices.iter().map(|d| d.id.0));
+        for (i, relay) in self.world.relays.iter().enumerate() {
+            let Some(machine) = &relay.relay else { continue };
+            let s = machine.reader().snapshot().expect("reads");
+            for (_, bytes) in s.scan(&RELAY_ITEMS, &KeyRange::all(), false, 1 << 20).expect("reads") {
+                let mut numbers = BTreeSet::new();
+                numbers_in(&bytes, &mut numbers);
+                if !numbers.is_empty() {
+                    return Err(format!("relay {i} holds the text of message {numbers:?}"));
+                }
+                // Ids are random: their first eight bytes are enough to find them.
+                let found = bytes.windows(8).any(|w| {
+                    secrets.iter().any(|id| id[0] == w[0] && id[1] == w[1] && id[..8] == *w)
+                });
+                if found {
+                    return Err(format!("relay {i} holds the id of an account or a device"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    // After the healing.
+
+    /// Devices of honest people that are in their accounts.
+    fn live_devices(&self) -> Result<Vec<usize>, String> {
+        let mut live = Vec::new();
+        for person in self.people.iter().filter(|p| !p.villain) {
+            let mut views: Vec<BTreeSet<DeviceId>> = Vec::new();
+            for device in &person.devices {
+                if !self.up(*device) {
+                    return Err(format!("device {device} is down"));
+                }
+                let s = self.world.snapshot(*device);
+                if query::identity(&s).expect("reads").revoked {
+                    continue;
+                }
+                views.push(
+                    query::devices(&s)
+                        .expect("reads")
+                        .into_iter()
+                        .filter(|d| !d.revoked)
+                        .map(|d| d.device)
+                        .collect(),
+                );
+                live.push(*device);
+            }
+            if views.windows(2).any(|w| w[0] != w[1]) {
+                return Err(format!("{}'s devices disagree about who they are", person.name));
+            }
+        }
+        Ok(live)
+    }
+
+    /// Whether honest live replicas agree.
+    pub(crate) fn converged(&self) -> Check {
+        let live = self.live_devices()?;
+        let mut replicas: BTreeMap<TopicId, Vec<(usize, Topic)>> = BTreeMap::new();
+        for device in &live {
+            let s = self.world.snapshot(*device);
+            let account = query::identity(&s).expect("reads").account.expect("an account");
+            for (topic, row) in topics_of(&s) {
+                let audience = Audience::of(&s, topic);
+                if audience.accounts.contains(&account) {
+                    replicas.entry(topic).or_default().push((*device, row));
+                }
+            }
+        }
+        for (topic, held) in &replicas {
+            self.agree(*topic, held)?;
+            self.all_there(*topic, held, &live)?;
+        }
+        for person in self.people.iter().filter(|p| !p.villain) {
+            let mut topics: Option<(usize, BTreeSet<TopicId>)> = None;
+            for device in person.devices.iter().filter(|d| live.contains(d)) {
+                let s = self.world.snapshot(*device);
+                let mine: BTreeSet<TopicId> = topics_of(&s)
+                    .into_iter()
+                    .filter(|(t, row)| {
+                        !row.hidden
+                            && !row.proposed
+                            && Audience::of(&s, *t).accounts.contains(&person.account)
+                    })
+                    .map(|(t, _)| t)
+                    .collect();
+                if let Some((other, theirs)) = &topics
+                    && *theirs != mine
+                {
+                    let differ: Vec<String> =
+                        theirs.symmetric_difference(&mine).map(|t| short(*t)).collect();
+                    return Err(format!(
+                        "{}'s devices {other} and {device} are not in the same chats: {differ:?}",
+                        person.name
+                    ));
+                }
+                topics.get_or_insert((*device, mine));
+            }
+        }
+        Ok(())
+    }
+
+    /// Replicas of a topic are equal.
+    fn agree(&self, topic: TopicId, held: &[(usize, Topic)]) -> Check {
+        let mut first: Option<(usize, Replica)> = None;
+        for (device, row) in held {
+            let s = self.world.snapshot(*device);
+            let replica = Replica::of(&s, topic, row.kind, self.from_joining.contains(&topic));
+            if let Some((other, theirs)) = &first {
+                if let Some(what) = theirs.differs(&replica) {
+                    return Err(format!(
+                        "devices {other} and {device} differ in {} ({:?}): {what}",
+                        short(topic),
+                        row.kind
+                    ));
+                }
+                if replica.plain
+                    && query::digest(&s, topic).expect("reads")
+                        != query::digest(&self.world.snapshot(*other), topic).expect("reads")
+                {
+                    return Err(format!("devices {other} and {device}: digests of {} differ", short(topic)));
+                }
+            } else {
+                first = Some((*device, replica));
+            }
+        }
+        Ok(())
+    }
+
+    /// What was said and counts is with everybody who was in and is.
+    fn all_there(&self, topic: TopicId, held: &[(usize, Topic)], live: &[usize]) -> Check {
+        let devices: BTreeSet<usize> = held.iter().map(|(d, _)| *d).collect();
+        for m in self.messages.iter().filter(|m| m.topic == topic && !m.hostile) {
+            if !devices.contains(&m.device) {
+                continue;
+            }
+            let s = self.world.snapshot(m.device);
+            if log_row(&s, topic, m.id).is_none_or(|r| r.status != Status::Accepted) {
+                continue;
+            }
+            let current = Audience::of(&s, topic);
+            let mut owed = 0;
+            for (i, person) in self.people.iter().enumerate() {
+                if !m.accounts.contains(&person.account)
+                    || !current.accounts.contains(&person.account)
+                    || person.villain
+                {
+                    continue;
+                }
+                let theirs: Vec<usize> =
+                    person.devices.iter().copied().filter(|d| devices.contains(d)).collect();
+                for device in &theirs {
+                    let t = self.world.snapshot(*device);
+                    let shown = query::message(&t, topic, m.id).expect("reads");
+                    match shown.map(|m| m.content) {
+                        None => {
+                            return Err(format!(
+                                "message {} of device {} ({}) never came to device {device}",
+                                m.number,
+                                m.device,
+                                name_of(m.id)
+                            ));
+                        }
+                        Some(Content::Pending) => {
+                            return Err(format!(
+                                "the text of message {} never came to device {device}",
+                                m.number
+                            ));
+                        }
+                        Some(_) => {}
+                    }
+                }
+                owed += usize::from(!theirs.is_empty() && Some(i) != self.owner(m.device));
+            }
+            let shown = query::message(&s, topic, m.id).expect("reads");
+            let delivered = shown.and_then(|m| m.delivery).map_or(0, |d| d.delivered);
+            if (delivered as usize) < owed && live.contains(&m.device) {
+                return Err(format!(
+                    "device {} says that message {} ({}) is delivered to {delivered}; {owed} have it",
+                    m.device, m.number, name_of(m.id)
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// A rebuild gives the same rows.
+    pub(crate) fn check_rebuild(&mut self, device: usize) -> Check {
+        if !self.up(device) {
+            return Ok(());
+        }
+        let before = Views::of(&self.world.snapshot(device));
+        self.world.rebuild(device)?;
+        let after = Views::of(&self.world.snapshot(device));
+        match before.differs(&after) {
+            None => Ok(()),
+            Some(what) => Err(format!("a rebuild on device {device} changed {what}")),
+        }
+    }
+
+    /// A person asks for a rebuild in the middle of things.
+    pub(crate) fn rebuild(&mut self, device: usize) {
+        if let Err(what) = self.check_rebuild(device) {
+            self.world.broken.push(what);
+        }
+    }
+
+    /// Merged automerge documents say what the rows say.
+    pub(crate) fn check_documents(&self, device: usize) -> Check {
+        if !self.up(device) {
+            return Ok(());
+        }
+        let s = self.world.snapshot(device);
+        for (topic, row) in topics_of(&s) {
+            if row.kind != TopicKind::Private {
+                documents(&s, topic)
+                    .map_err(|e| format!("device {device}, {}: {e}", short(topic)))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What replicas of a topic compare.
+struct Replica {
+    ops: Vec<Vec<u8>>,
+    chains: BTreeMap<DeviceId, String>,
+    rows: BTreeMap<&'static str, BTreeMap<Vec<u8>, Vec<u8>>>,
+    messages: BTreeMap<MessageId, String>,
+    /// Whether `query::digest` must be equal too: no fork, no partial history, no timer.
+    plain: bool,
+}
+
+impl Replica {
+    fn of(s: &Snapshot, topic: TopicId, kind: TopicKind, partial: bool) -> Self {
+        let prefix = KeyRange::prefix(&topic.0);
+        let forks: BTreeMap<Vec<u8>, Fork> =
+            typed::<Fork>(s, &FORKS, &prefix).into_iter().collect();
+        let mut plain = forks.is_empty() && !partial;
+        let ops = s
+            .scan(&OPS, &prefix, false, 1 << 16)
+            .expect("reads")
+            .into_iter()
+            .map(|(k, _)| k)
+            .collect();
+        let chains = typed::<Chain>(s, &CHAINS, &prefix)
+            .into_iter()
+            .map(|(k, c)| {
+                let device = DeviceId(*k.last_chunk().expect("a device"));
+                let text = match forks.get(&k) {
+                    Some(fork) => format!("told two stories from {} on", fork.seq),
+                    None => format!("{} {}", c.high, &c.head.to_hex()[..8]),
+                };
+                (device, text)
+            })
+            .collect();
+        let mut rows = BTreeMap::new();
+        let tables: &[&'static Table] = if kind == TopicKind::Private {
+            &[&CONTACTS, &READ_MARKS, &SECRETS, &DRAFTS]
+        } else {
+            &[&FIELDS, &NICKNAMES, &REACTIONS, &RECALLS]
+        };
+        let mut messages = BTreeMap::new();
+        if !partial {
+            for table in tables {
+                let range =
+                    if kind == TopicKind::Private { KeyRange::all() } else { prefix.clone() };
+                let all = s.scan(table, &range, false, 1 << 20).expect("reads");
+                rows.insert(table.name, all.into_iter().collect());
+            }
+        }
+        if kind != TopicKind::Private && !partial {
+            for m in query::messages(s, topic, None, 10_000).expect("reads") {
+                let content = if m.expires.is_some() {
+                    plain = false;
+                    "timed".to_owned()
+                } else {
+                    format!("{:?}", m.content)
+                };
+                let mut text = format!("{:?} {:?} {content}", m.author, m.reply_to);
+                text.truncate(text.floor_char_boundary(160));
+                messages.insert(m.id, text);
+            }
+        }
+        Self { ops, chains, rows, messages, plain }
+    }
+
+    fn differs(&self, other: &Self) -> Option<String> {
+        if self.ops != other.ops {
+            return Some(format!(
+                "membership records: {} and {}",
+                self.ops.len(),
+                other.ops.len()
+            ));
+        }
+        if self.chains != other.chains {
+            let devices: BTreeSet<&DeviceId> =
+                self.chains.keys().chain(other.chains.keys()).collect();
+            for d in devices {
+                let (a, b) = (self.chains.get(d), other.chains.get(d));
+                if a != b {
+                    return Some(format!("the chain of {}: {a:?} and {b:?}", &d.to_hex()[..6]));
+                }
+            }
+        }
+        for (table, rows) in &self.rows {
+            let theirs = &other.rows[table];
+            if rows != theirs {
+                let keys: BTreeSet<&Vec<u8>> = rows.keys().chain(theirs.keys()).collect();
+                let differ: Vec<_> =
+                    keys.iter().filter(|k| rows.get(**k) != theirs.get(**k)).take(2).collect();
+                let differ: Vec<String> = differ
+                    .iter()
+                    .map(|k| format!("{:?}/{:?}", rows.get(**k), theirs.get(**k)))
+                    .collect();
+                return Some(format!("rows of {table}: {differ:?}"));
+            }
+        }
+        let ids: BTreeSet<&MessageId> = self.messages.keys().chain(other.messages.keys()).collect();
+        for id in ids {
+            let (a, b) = (self.messages.get(id), other.messages.get(id));
+            if a != b {
+                return Some(format!("message {}: {a:?} and {b:?}", name_of(*id)));
+            }
+        }
+        None
+    }
+}
+
+/// All that a person sees on one device.
+#[derive(PartialEq)]
+struct Views {
+    chats: Vec<view::Chat>,
+    contacts: Vec<view::Contact>,
+    members: BTreeMap<TopicId, Vec<view::Member>>,
+    messages: BTreeMap<TopicId, Vec<view::Message>>,
+    digests: BTreeMap<TopicId, [u8; 32]>,
+}
+
+impl Views {
+    fn of(s: &Snapshot) -> Self {
+        let mut out = Self {
+            chats: query::chats(s).expect("reads"),
+            contacts: query::contacts(s).expect("reads"),
+            members: BTreeMap::new(),
+            messages: BTreeMap::new(),
+            digests: BTreeMap::new(),
+        };
+        for (topic, row) in topics_of(s) {
+            if row.kind == TopicKind::Private {
+                continue;
+            }
+            out.members.insert(topic, query::members(s, topic).expect("reads"));
+            let mut messages = query::messages(s, topic, None, 10_000).expect("reads");
+            // A timer may run out between the two looks.
+            let timed = messages.iter().any(|m| m.expires.is_some());
+            for m in messages.iter_mut().filter(|m| m.expires.is_some()) {
+                m.content = Content::Expired;
+            }
+            out.messages.insert(topic, messages);
+            if timed {
+                for chat in out.chats.iter_mut().filter(|c| c.topic == topic) {
+                    chat.preview.clear();
+                }
+            } else {
+                out.digests.insert(topic, query::digest(s, topic).expect("reads"));
+            }
+        }
+        out
+    }
+
+    fn differs(&self, other: &Self) -> Option<String> {
+        for (a, b) in self.chats.iter().zip(&other.chats) {
+            if a != b {
+                return Some(format!("the chat list: {a:?} became {b:?}"));
+            }
+        }
+        if self.chats.len() != other.chats.len() {
+            return Some("the chat list's length".into());
+        }
+        if self.contacts != other.contacts {
+            return Some("contacts".into());
+        }
+        for (topic, messages) in &self.messages {
+            let theirs = &other.messages[topic];
+            for (a, b) in messages.iter().zip(theirs) {
+                if a != b {
+                    return Some(format!("a message of {}: {a:?} became {b:?}", short(*topic)));
+                }
+            }
+            if messages.len() != theirs.len() {
+                return Some(format!(
+                    "the messages of {}: {} became {}",
+                    short(*topic),
+                    messages.len(),
+                    theirs.len()
+                ));
+            }
+        }
+        if self != other {
+            return Some("members or digests".into());
+        }
+        None
+    }
+}
+
+/// The actor of a device in a segment, derived as the core does.
+fn actor(topic: TopicId, device: DeviceId, segment: u32) -> Actor {
+    let mut h = blake3::Hasher::new_derive_key("teahouse/v1/actor");
+    h.update(&topic.0);
+    h.update(&device.0);
+    h.update(&segment.to_le_bytes());
+    Actor(*h.finalize().as_bytes().first_chunk().expect("32 bytes"))
+}
+
+/// Builds a topic's documents from its accepted envelopes, and compares them with the rows.
+/// Topics with gaps (voided envelopes, history from joining) are left out.
+fn documents(s: &Snapshot, topic: TopicId) -> Check {
+    let prefix = KeyRange::prefix(&topic.0);
+    if typed::<Chain>(s, &CHAINS, &prefix).iter().any(|(_, c)| c.low > 1)
+        || !typed::<Fork>(s, &FORKS, &prefix).is_empty()
+    {
+        return Ok(());
+    }
+    let mut segments: BTreeMap<u32, Vec<_>> = BTreeMap::new();
+    let mut devices: BTreeMap<Actor, DeviceId> = BTreeMap::new();
+    for (_, bytes) in s.scan(&LOG, &prefix, false, 1 << 20).expect("reads") {
+        let row = LogRow::from_bytes(&bytes).ok_or("a damaged log row")?;
+        if row.status != Status::Accepted {
+            return Ok(());
+        }
+        let envelope = Envelope::from_bytes(&row.envelope).map_err(|e| e.to_string())?;
+        let Some(header) = &envelope.header else { return Ok(()) };
+        let epoch: Epoch = s
+            .get_typed(&EPOCHS, &header.epoch.0)
+            .expect("reads")
+            .ok_or("an accepted envelope under an unknown epoch")?;
+        let opened = envelope
+            .open(&EpochSecret::from_bytes(epoch.secret))
+            .map_err(|e| format!("an accepted envelope does not open: {e}"))?;
+        let place = SegmentRef { topic: topic.0, number: header.segment };
+        let actor = actor(topic, envelope.device, header.segment);
+        devices.insert(actor, envelope.device);
+        let change = inspect(&opened.change, place, actor)
+            .map_err(|e| format!("an accepted change is not valid: {e}"))?;
+        segments.entry(header.segment).or_default().push(change);
+    }
+    let mut chat = ChatView::default();
+    for (number, changes) in segments {
+        let n = changes.len();
+        let mut document = Document::new(SegmentRef { topic: topic.0, number });
+        let applied = document.apply(changes).map_err(|e| e.to_string())?;
+        if applied.applied != n {
+            return Err(format!("the document of segment {number} takes {} of {n} changes", applied.applied));
+        }
+        chat.add_document(&document, |actor| devices.get(&actor).map(|d| d.0));
+    }
+    let rows: BTreeSet<(DeviceId, u64)> = s
+        .scan(&MESSAGES, &prefix, false, 1 << 20)
+        .expect("reads")
+        .iter()
+        .map(|(k, _)| id_in(k))
+        .map(|id| (id.device, id.seq))
+        .collect();
+    let merged: BTreeSet<(DeviceId, u64)> =
+        chat.messages.keys().map(|m: &MessageRef| (DeviceId(m.device), m.seq)).collect();
+    if rows != merged {
+        return Err(format!("documents hold {} messages, rows {}", merged.len(), rows.len()));
+    }
+    let mut key = topic.0.to_vec();
+    key.push(Field::Title as u8);
+    let title: Option<Chosen<String>> = s.get_typed(&FIELDS, &key).expect("reads");
+    if title.as_ref().map(|t| &t.value) != chat.title.as_ref().map(|t| &t.value) {
+        return Err("documents and rows have different titles".into());
+    }
+    for (key, value) in s.scan(&REACTIONS, &prefix, false, 1 << 20).expect("reads") {
+        let on: Chosen<bool> = decode(&REACTIONS, &value).map_err(|e| e.to_string())?;
+        let target = MessageRef {
+            device: key[32..64].try_into().expect("32 bytes"),
+            seq: u64::from_be_bytes(key[64..72].try_into().expect("8 bytes")),
+        };
+        let emojis = chat.reactions.get(&target);
+        let same = emojis.into_iter().flatten().any(|((device, _), chosen)| {
+            *device == on.device.0 && chosen.value == on.value && chosen.lamport == on.lamport
+        });
+        if !same {
+            return Err("documents and rows have different reactions".into());
+        }
+    }
+    Ok(())
+}
