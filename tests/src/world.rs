@@ -8,7 +8,7 @@ use rand_core::{Rng, SeedableRng};
 use teahouse_core::command::{Chat, Command, Contacts, Devices, Groups, MessageId, Refusal, Relays, Reply};
 use teahouse_core::relay::{Relay, RelayConfig, RelayInput};
 use teahouse_core::store::backends::{SimDisk, SyncFailure};
-use teahouse_core::store::{KeyRange, ReadExt, Snapshot, Store};
+use teahouse_core::store::{KeyRange, ReadExt, Row, Snapshot, Store};
 use teahouse_core::tables::{ACCOUNT_RECORDS, DEVICE_ACCOUNT, OPS};
 use teahouse_core::{Core, Env, Input, Outputs, Peers, query, view};
 use teahouse_protocols::account::{AccountLog, RelayAddr};
@@ -77,18 +77,43 @@ pub struct Audience {
     pub out: BTreeSet<DeviceId>,
 }
 
+std::thread_local! {
+    static AUDIENCES: std::cell::RefCell<BTreeMap<[u8; 32], Audience>> =
+        const { std::cell::RefCell::new(BTreeMap::new()) };
+}
+
 impl Audience {
     /// Reads it from a device's tables.
     #[must_use]
     pub fn of(s: &Snapshot, topic: TopicId) -> Self {
+        let accounts = s.scan(&ACCOUNT_RECORDS, &KeyRange::all(), false, 65_536).expect("reads");
+        let ops = s.scan(&OPS, &KeyRange::prefix(&topic.0), false, 4_096).expect("reads");
+        // The same records were verified and folded before, mostly.
+        let mut hasher = blake3::Hasher::new();
+        for (key, _) in accounts.iter().chain(&ops) {
+            hasher.update(key);
+        }
+        let hash = *hasher.finalize().as_bytes();
+        if let Some(known) = AUDIENCES.with_borrow(|known| known.get(&hash).cloned()) {
+            return known;
+        }
+        let out = Self::fold(s, topic, &accounts, &ops);
+        AUDIENCES.with_borrow_mut(|known| {
+            if known.len() > 4_096 {
+                known.clear();
+            }
+            known.insert(hash, out.clone());
+        });
+        out
+    }
+
+    fn fold(s: &Snapshot, topic: TopicId, accounts: &[Row], ops: &[Row]) -> Self {
         let mut out = Self::default();
         let mut records: BTreeMap<AccountId, Vec<_>> = BTreeMap::new();
-        for (key, bytes) in s.scan(&ACCOUNT_RECORDS, &KeyRange::all(), false, 65_536).expect("reads")
-        {
+        for (key, bytes) in accounts {
             let account = AccountId(*key.first_chunk().expect("a key"));
-            records.entry(account).or_default().push(Signed::from_bytes(&bytes).expect("signed"));
+            records.entry(account).or_default().push(Signed::from_bytes(bytes).expect("signed"));
         }
-        let ops = s.scan(&OPS, &KeyRange::prefix(&topic.0), false, 4_096).expect("reads");
         let ops = ops.iter().map(|(_, b)| Signed::from_bytes(b).expect("signed"));
         let Ok(log) = MembershipLog::from_records(topic, ops) else { return out };
         let eval = log.evaluate(&|account, device| {
@@ -693,9 +718,7 @@ impl World {
             }
             let topics: Vec<TopicId> = match codec::decode::<Frame>(bytes) {
                 Ok(Frame::Page { topic, letters, .. }) if !letters.is_empty() => vec![topic],
-                Ok(
-                    Frame::Push(topic, _) | Frame::Bodies(topic, _) | Frame::Frontier { topic, .. },
-                ) => vec![topic],
+                Ok(Frame::Push(topic, _) | Frame::Frontier { topic, .. }) => vec![topic],
                 Ok(Frame::Keys(parcels)) => parcels
                     .iter()
                     .filter_map(|p| Signed::<EpochHead>::from_bytes(&p.head).ok())

@@ -628,3 +628,5 @@ pub(crate) fn pair_key(a: &[u8; 32], b: &[u8; 32]) -> Vec<u8> {
     Key::new().fixed(a).fixed(b).into_bytes()
 }
 
+#[cfg(test)]
+mod tests;

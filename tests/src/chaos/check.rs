@@ -7,7 +7,7 @@ use teahouse_core::query;
 use teahouse_core::store::{KeyRange, ReadExt, Snapshot, Table, decode};
 use teahouse_core::tables::{
     ACKS, ALL, AckRow, CHAINS, CONTACTS, Chain, Chosen, DRAFTS, EPOCHS, Epoch, FIELDS, FORKS,
-    Field, Fork, LOG, LogRow, MESSAGES, MessageRow, NICKNAMES, OPS, QUARANTINE,
+    Field, Fork, LOG, LogRow, MESSAGES, MESSAGE_INDEX, MessageRow, NICKNAMES, OPS, QUARANTINE,
     REACTIONS, READ_MARKS, RECALLS, SECRETS, Status, TOPICS, Topic,
 };
 use teahouse_core::view::{self, Content};
@@ -42,6 +42,20 @@ fn log_row(s: &Snapshot, topic: TopicId, id: MessageId) -> Option<LogRow> {
     s.get_typed_raw(&LOG, &key).and_then(|b| LogRow::from_bytes(&b))
 }
 
+/// How many recalls of a message are here, with or without right.
+fn recalls(s: &Snapshot, topic: TopicId, id: MessageId) -> usize {
+    let prefix = key(&[&topic.0, &id.device.0, &id.seq.to_be_bytes()]);
+    s.count(&RECALLS, &KeyRange::prefix(&prefix), 16).expect("reads")
+}
+
+/// A message's row.
+fn shown(s: &Snapshot, topic: TopicId, id: MessageId) -> Option<MessageRow> {
+    let tail = key(&[&id.device.0, &id.seq.to_be_bytes()]);
+    let time: u64 =
+        s.get_typed(&MESSAGE_INDEX, &key(&[&topic.0, &tail])).expect("reads")?;
+    s.get_typed(&MESSAGES, &key(&[&topic.0, &time.to_be_bytes(), &tail])).expect("reads")
+}
+
 trait Raw {
     fn get_typed_raw(&self, t: &'static Table, key: &[u8]) -> Option<Vec<u8>>;
 }
@@ -52,7 +66,7 @@ impl Raw for Snapshot {
     }
 }
 
-fn id_in(key: &[u8]) -> MessageId {
+pub(crate) fn id_in(key: &[u8]) -> MessageId {
     let tail = &key[key.len() - 40..];
     MessageId {
         device: DeviceId(tail[..32].try_into().expect("32 bytes")),
@@ -93,8 +107,7 @@ impl Town {
                     m.number
                 ));
             };
-            let shown = query::message(&s, m.topic, m.id).expect("reads");
-            if row.status == Status::Accepted && shown.is_none() && !m.hostile {
+            if row.status == Status::Accepted && shown(&s, m.topic, m.id).is_none() && !m.hostile {
                 return Err(format!("message {} of device {device} counts but is not shown", m.number));
             }
         }
@@ -439,6 +452,7 @@ impl Town {
     /// What was said and counts is with everybody who was in and is.
     fn all_there(&self, topic: TopicId, held: &[(usize, Topic)], live: &[usize]) -> Check {
         let devices: BTreeSet<usize> = held.iter().map(|(d, _)| *d).collect();
+        let mut delivered: BTreeMap<usize, BTreeMap<MessageId, u32>> = BTreeMap::new();
         for m in self.messages.iter().filter(|m| m.topic == topic && !m.hostile) {
             if !devices.contains(&m.device) {
                 continue;
@@ -460,8 +474,7 @@ impl Town {
                     person.devices.iter().copied().filter(|d| devices.contains(d)).collect();
                 for device in &theirs {
                     let t = self.world.snapshot(*device);
-                    let shown = query::message(&t, topic, m.id).expect("reads");
-                    match shown.map(|m| m.content) {
+                    match shown(&t, topic, m.id) {
                         None => {
                             return Err(format!(
                                 "message {} of device {} ({}) never came to device {device}",
@@ -470,7 +483,12 @@ impl Town {
                                 name_of(m.id)
                             ));
                         }
-                        Some(Content::Pending) => {
+                        Some(row)
+                            if row.text.is_none()
+                                && !row.expired
+                                && !row.unknown
+                                && recalls(&t, topic, m.id) == 0 =>
+                        {
                             return Err(format!(
                                 "the text of message {} never came to device {device}",
                                 m.number
@@ -481,8 +499,11 @@ impl Town {
                 }
                 owed += usize::from(!theirs.is_empty() && Some(i) != self.owner(m.device));
             }
-            let shown = query::message(&s, topic, m.id).expect("reads");
-            let delivered = shown.and_then(|m| m.delivery).map_or(0, |d| d.delivered);
+            let claims = delivered.entry(m.device).or_insert_with(|| {
+                let all = query::messages(&s, topic, None, 10_000).expect("reads");
+                all.iter().filter_map(|m| Some((m.id, m.delivery?.delivered))).collect()
+            });
+            let delivered = claims.get(&m.id).copied().unwrap_or(0);
             if (delivered as usize) < owed && live.contains(&m.device) {
                 return Err(format!(
                     "device {} says that message {} ({}) is delivered to {delivered}; {owed} have it",

@@ -9,13 +9,16 @@ use teahouse_core::command::{
     Chat, Command, Contacts, Devices, Groups, MessageId, Refusal, Relays, Reply,
 };
 use teahouse_core::store::backends::SyncFailure;
+use teahouse_core::store::{KeyRange, ReadExt, decode};
+use teahouse_core::tables::{MESSAGES, MessageRow, TOPICS, Topic};
 use teahouse_core::{Input, query, view};
 use teahouse_protocols::ids::{AccountId, Millis, TopicId};
-use teahouse_protocols::membership::Role;
+use teahouse_protocols::membership::{Role, TopicKind};
 
 use crate::chaos::truth::{Branch, MARK, Mailroom, Message, numbers_in};
 use crate::chaos::{Broken, Outcome};
-use crate::world::{Faults, Manners, World};
+use crate::chaos::check::id_in;
+use crate::world::{Audience, Faults, Manners, World};
 
 const SECOND: Millis = 1_000;
 const HOUR: Millis = 3_600 * SECOND;
@@ -55,6 +58,12 @@ pub struct Profile {
     pub disks: bool,
     /// At the end, devices meet at relays only.
     pub by_mail: bool,
+}
+
+/// A chat to do something in.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    topic: TopicId,
 }
 
 /// What a command under way was for.
@@ -330,10 +339,10 @@ impl Town {
 
     fn pass_time(&mut self) {
         let millis = match self.below(1000) {
-            0..620 => self.below(60) as u64,
-            620..900 => self.below(2_000) as u64,
-            900..990 => self.below(40_000) as u64,
-            990..998 => self.below(300_000) as u64,
+            0..640 => self.below(60) as u64,
+            640..960 => self.below(2_000) as u64,
+            960..996 => self.below(30_000) as u64,
+            996..998 => self.below(200_000) as u64,
             _ => {
                 let most = match self.below(if self.profile.sleepers { 4 } else { 2 }) {
                     0 => HOUR,
@@ -370,17 +379,42 @@ impl Town {
         self.pending.insert((device, id), what);
     }
 
-    fn chat_of(&mut self, device: usize, group: bool) -> Option<view::Chat> {
-        let mut chats = query::chats(&self.world.snapshot(device)).expect("reads");
-        if group {
-            chats.retain(|c| c.kind == view::ChatKind::Group);
-        }
-        self.pick(&chats)
+    /// A chat that a device shows, one that it is out of now and then.
+    fn chat_of(&mut self, device: usize, group: bool) -> Option<Place> {
+        let s = self.world.snapshot(device);
+        let me = self.people.iter().find(|p| p.devices.contains(&device))?.account;
+        let any = self.coin(50);
+        let places: Vec<Place> = s
+            .scan_typed::<Topic>(&TOPICS, &KeyRange::all(), false, 4_096)
+            .expect("reads")
+            .into_iter()
+            .filter(|(_, row)| match row.kind {
+                TopicKind::Private => false,
+                TopicKind::Direct => !group && !row.hidden,
+                TopicKind::Group => true,
+            })
+            .filter_map(|(key, _)| Some(Place { topic: TopicId(key.try_into().ok()?) }))
+            .filter(|p| any || Audience::of(&s, p.topic).accounts.contains(&me))
+            .collect();
+        self.pick(&places)
     }
 
-    fn message_in(&mut self, device: usize, topic: TopicId) -> Option<view::Message> {
-        let all = query::messages(&self.world.snapshot(device), topic, None, 20).expect("reads");
-        self.pick(&all)
+    /// One of the newest messages of a chat, with its text.
+    fn message_in(&mut self, device: usize, topic: TopicId) -> Option<(MessageId, String)> {
+        let rows = self
+            .world
+            .snapshot(device)
+            .scan(&MESSAGES, &KeyRange::prefix(&topic.0), true, 20)
+            .expect("reads");
+        let (key, value) = self.pick(&rows)?;
+        let row: MessageRow = decode(&MESSAGES, &value).expect("a row");
+        Some((id_in(&key), row.text.unwrap_or_default()))
+    }
+
+    fn member_of(&mut self, device: usize, topic: TopicId) -> Option<AccountId> {
+        let members = Audience::of(&self.world.snapshot(device), topic).accounts;
+        let members: Vec<AccountId> = members.into_iter().collect();
+        self.pick(&members)
     }
 
     fn text(&mut self) -> (u64, String) {
@@ -415,7 +449,7 @@ impl Town {
                 for _ in 0..burst {
                     let (number, text) = self.text();
                     let reply_to = if self.coin(150) {
-                        self.message_in(device, chat.topic).map(|m| m.id)
+                        self.message_in(device, chat.topic).map(|m| m.0)
                     } else {
                         None
                     };
@@ -427,31 +461,29 @@ impl Town {
             }
             560..640 => {
                 let Some(chat) = self.chat_of(device, false) else { return };
-                let Some(m) = self.message_in(device, chat.topic) else { return };
+                let Some((id, _)) = self.message_in(device, chat.topic) else { return };
                 let emoji = self.pick(&["🍵", "👍", "❤"]).unwrap_or("👍").to_owned();
                 let on = self.coin(700);
-                self.tell("act: react", format!("{who} {emoji} {on} on {}", name_of(m.id)));
-                let command = Chat::React { topic: chat.topic, message: m.id, emoji, on };
+                self.tell("act: react", format!("{who} {emoji} {on} on {}", name_of(id)));
+                let command = Chat::React { topic: chat.topic, message: id, emoji, on };
                 self.ask(device, Command::Chat(command), Asked::Plain);
             }
             640..680 => {
                 let Some(chat) = self.chat_of(device, false) else { return };
-                let Some(m) = self.message_in(device, chat.topic) else { return };
-                self.tell("act: recall", format!("{who} {}", name_of(m.id)));
-                let command = Chat::Recall { topic: chat.topic, message: m.id };
+                let Some((id, _)) = self.message_in(device, chat.topic) else { return };
+                self.tell("act: recall", format!("{who} {}", name_of(id)));
+                let command = Chat::Recall { topic: chat.topic, message: id };
                 self.ask(device, Command::Chat(command), Asked::Plain);
             }
             680..700 => {
                 let Some(from) = self.chat_of(device, false) else { return };
                 let Some(to) = self.chat_of(device, false) else { return };
-                let Some(m) = self.message_in(device, from.topic) else { return };
-                if let view::Content::Text(text) = &m.content {
-                    numbers_in(text.as_bytes(), &mut self.forwarded);
-                }
+                let Some((id, text)) = self.message_in(device, from.topic) else { return };
+                numbers_in(text.as_bytes(), &mut self.forwarded);
                 self.next_number += 1;
                 let number = self.next_number;
-                self.tell("act: forward", format!("{who} {} to {}", name_of(m.id), short(to.topic)));
-                let command = Chat::Forward { from: from.topic, message: m.id, to: to.topic };
+                self.tell("act: forward", format!("{who} {} to {}", name_of(id), short(to.topic)));
+                let command = Chat::Forward { from: from.topic, message: id, to: to.topic };
                 self.ask(device, Command::Chat(command), Asked::Say { number, forward: true });
             }
             700..740 => {
@@ -532,9 +564,9 @@ impl Town {
             862..890 => {
                 let Some(chat) = self.chat_of(device, true) else { return };
                 let s = self.world.snapshot(device);
-                let members = query::members(&s, chat.topic).expect("reads");
+                let members = Audience::of(&s, chat.topic).accounts;
                 let mut contacts = query::contacts(&s).expect("reads");
-                contacts.retain(|c| members.iter().all(|m| m.account != c.account));
+                contacts.retain(|c| !members.contains(&c.account));
                 let Some(contact) = self.pick(&contacts) else { return };
                 let account = contact.account;
                 self.tell("act: invite", format!("{who} {} to {}", self.name(account), short(chat.topic)));
@@ -543,9 +575,7 @@ impl Town {
             }
             890..910 => {
                 let Some(chat) = self.chat_of(device, true) else { return };
-                let members = query::members(&self.world.snapshot(device), chat.topic).expect("reads");
-                let Some(member) = self.pick(&members) else { return };
-                let account = member.account;
+                let Some(account) = self.member_of(device, chat.topic) else { return };
                 self.tell("act: remove", format!("{who} {} from {}", self.name(account), short(chat.topic)));
                 let command = Groups::Remove { topic: chat.topic, account };
                 self.ask(device, Command::Groups(command), Asked::Plain);
@@ -557,11 +587,9 @@ impl Town {
             }
             916..940 => {
                 let Some(chat) = self.chat_of(device, true) else { return };
-                let members = query::members(&self.world.snapshot(device), chat.topic).expect("reads");
-                let Some(member) = self.pick(&members) else { return };
+                let Some(account) = self.member_of(device, chat.topic) else { return };
                 let role =
                     self.pick(&[Role::Admin, Role::Admin, Role::Member, Role::Owner]).unwrap_or(Role::Admin);
-                let account = member.account;
                 self.tell("act: role", format!("{who} {} {role:?} in {}", self.name(account), short(chat.topic)));
                 let command = Groups::SetRole { topic: chat.topic, account, role };
                 self.ask(device, Command::Groups(command), Asked::Plain);

@@ -114,8 +114,8 @@ pub(crate) fn base58(bytes: &[u8]) -> Vec<u8> {
 
 /// Looks for many needles in all forms at once.
 pub(crate) struct Search {
-    /// What is looked for, by its first four bytes: pattern, needle, form.
-    patterns: BTreeMap<[u8; 4], Vec<(Vec<u8>, usize, Form)>>,
+    /// What is looked for, by its first four bytes.
+    patterns: BTreeMap<[u8; 4], Vec<(Vec<u8>, Found)>>,
     needles: Vec<Needle>,
 }
 
@@ -129,7 +129,7 @@ impl Search {
             for form in FORMS {
                 for pattern in form.seen(&needle.bytes) {
                     let first = pattern[..4].try_into().expect("four bytes");
-                    patterns.entry(first).or_default().push((pattern, number, form));
+                    patterns.entry(first).or_default().push((pattern, (number, form)));
                 }
             }
         }
@@ -151,9 +151,9 @@ impl Search {
                 continue;
             }
             let first: [u8; 4] = heap[at..at + 4].try_into().expect("four bytes");
-            for (pattern, needle, form) in self.patterns.get(&first).into_iter().flatten() {
+            for (pattern, what) in self.patterns.get(&first).into_iter().flatten() {
                 if heap[at..].starts_with(pattern) {
-                    *found.entry((*needle, *form)).or_insert(0) += 1;
+                    *found.entry(*what).or_insert(0) += 1;
                 }
             }
         }

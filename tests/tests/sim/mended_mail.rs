@@ -90,7 +90,7 @@ fn a_joiner_was_not_there_before() {
     let before = w.say(d[0], group, "before").unwrap();
     w.run(10_000);
     let cy = w.account(d[2]);
-    w.ask(d[0], Command::Groups(Groups::Add { topic: group, account: cy })).unwrap();
+    w.ask(d[0], Command::Groups(Groups::Invite { topic: group, account: cy })).unwrap();
     w.run(30_000);
     let after = w.say(d[0], group, "after").unwrap();
     w.run(30_000);

@@ -1522,3 +1522,6 @@ fn token_of(key: &[u8]) -> Token {
 pub(crate) fn stall(mem: &mut Memory, relay: RelayId, tag: Tag, now: Millis) {
     mem.mail.entry(relay).or_default().hush(tag.0, now);
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use teahouse_protocols::ids::EpochId;
 use super::*;
 use crate::features::chat::field_key;
 use crate::store::backends::SimDisk;
-use crate::store::{KeyRange, Read, ReadExt, Stage, Store};
+use crate::store::{KeyRange, ReadExt, Stage, Store};
 use crate::tables::{FIELDS, Field, RECALLS, REQUESTS, Request, TOPICS, Topic};
 use crate::tx::Memory;
 
