@@ -87,11 +87,7 @@ pub fn encode<T: Wire>(value: &T) -> Vec<u8> {
 pub fn decode<T: Wire>(bytes: &[u8]) -> Result<T, DecodeError> {
     let name = T::NAME;
     if bytes.len() > T::MAX_BYTES {
-        return Err(DecodeError::TooLong {
-            name,
-            len: bytes.len(),
-            max: T::MAX_BYTES,
-        });
+        return Err(DecodeError::TooLong { name, len: bytes.len(), max: T::MAX_BYTES });
     }
     let (value, rest) = postcard::take_from_bytes::<T>(bytes)
         .map_err(|_| DecodeError::malformed(name, "not decodable"))?;
@@ -342,9 +338,7 @@ pub(crate) mod array64 {
             fn visit_seq<A: de::SeqAccess<'de>>(self, mut a: A) -> Result<[u8; 64], A::Error> {
                 let mut out = [0; 64];
                 for (i, b) in out.iter_mut().enumerate() {
-                    *b = a
-                        .next_element()?
-                        .ok_or_else(|| de::Error::invalid_length(i, &self))?;
+                    *b = a.next_element()?.ok_or_else(|| de::Error::invalid_length(i, &self))?;
                 }
                 Ok(out)
             }

@@ -343,10 +343,7 @@ impl Envelope {
         let sealed = &self.bytes[self.signed_len + 68..];
         let plain = Zeroizing::new(seal::aead_open(&secret.change_key(), &context, sealed)?);
         let plain: Plain = codec::decode(&plain).map_err(|_| OpenError)?;
-        Ok(Opened {
-            change: plain.change.into_inner(),
-            body_keys: plain.body_keys.into_inner(),
-        })
+        Ok(Opened { change: plain.change.into_inner(), body_keys: plain.body_keys.into_inner() })
     }
 
     /// The encoded envelope, as received or made.

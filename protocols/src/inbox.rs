@@ -23,7 +23,7 @@ use crate::seal::{self, OpenError, OpeningKey};
 use crate::sign::{self, Domain, Signable, Signed, SignedError, SigningKey};
 
 /// Most bytes of a signed account record on the wire.
-pub const MAX_RECORD: usize = 4 * 1024;
+pub const MAX_RECORD: usize = 6 * 1024;
 /// Most bytes of a signed membership record on the wire.
 pub const MAX_OP: usize = 8 * 1024;
 /// Most bytes of a signed prekey bundle on the wire.

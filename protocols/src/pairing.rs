@@ -51,7 +51,7 @@ use crate::sign::{self, Domain, Signature};
 pub const VERSION: u8 = 1;
 
 /// Most bytes of a grant.
-pub const MAX_GRANT: usize = 1024 * 1024;
+pub const MAX_GRANT: usize = 880 * 1024;
 
 /// What a granted device receives, in a form that the caller defines.
 pub type GrantPayload = Bytes<MAX_GRANT>;

@@ -98,8 +98,7 @@ pub fn hpke_seal(
 /// [`OpenError`].
 pub fn hpke_open(key: &OpeningKey, info: &[&[u8]], sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
     let (enc, ct) = sealed.split_at_checked(32).ok_or(OpenError)?;
-    let enc =
-        <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(enc).map_err(|_| OpenError)?;
+    let enc = <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(enc).map_err(|_| OpenError)?;
     hpke::single_shot_open::<HpkeAead, HkdfSha256, X25519HkdfSha256>(
         &OpModeR::Base,
         &key.private(),
@@ -168,9 +167,7 @@ pub fn aead_open(key: &[u8; 32], context: &[&[u8]], sealed: &[u8]) -> Result<Vec
 /// Never: the cipher fails only beyond 256 GiB.
 #[must_use]
 pub fn seal_once(single_use_key: &[u8; 32], plaintext: &[u8]) -> Vec<u8> {
-    cipher(single_use_key)
-        .encrypt(&XNonce::from([0; 24]), plaintext)
-        .expect("plaintext is bounded")
+    cipher(single_use_key).encrypt(&XNonce::from([0; 24]), plaintext).expect("plaintext is bounded")
 }
 
 /// Opens what [`seal_once`] made.

@@ -12,7 +12,9 @@ mod floors;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use common::people::{befriend, create, met, newest, relay, send, shown, start, stop, until, use_relay};
+use common::people::{
+    befriend, create, met, newest, relay, send, shown, start, stop, until, use_relay,
+};
 use common::{Reach, Report, Samples, count, folder, note, text};
 use floors::live::Floor;
 use futures::StreamExt;

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
-use teahouse_core::command::{Chat, Command, Contacts, Devices, Groups, MessageId, Refusal, Relays, Reply};
+use teahouse_core::command::{
+    Chat, Command, Contacts, Devices, Groups, MessageId, Refusal, Relays, Reply,
+};
 use teahouse_core::relay::{Relay, RelayConfig, RelayInput};
 use teahouse_core::store::backends::{SimDisk, SyncFailure};
 use teahouse_core::store::{KeyRange, ReadExt, Row, Snapshot, Store};
@@ -17,11 +19,11 @@ use teahouse_protocols::codec::{self, Text};
 use teahouse_protocols::envelope::sealed_hash;
 use teahouse_protocols::epoch::EpochHead;
 use teahouse_protocols::ids::{AccountId, DeviceId, Millis, RelayId, Tag, TopicId};
+use teahouse_protocols::link::{Link, RelayInvite};
+use teahouse_protocols::mailbox::{MAX_ITEM, Reply as MailReply, Request as MailRequest};
 use teahouse_protocols::membership::MembershipLog;
 use teahouse_protocols::sign::Signed;
 use teahouse_protocols::sync::Frame;
-use teahouse_protocols::link::{Link, RelayInvite};
-use teahouse_protocols::mailbox::{MAX_ITEM, Reply as MailReply, Request as MailRequest};
 
 /// How hostile the network is. Chances are in thousandths.
 #[derive(Debug, Clone, Copy, Default)]
@@ -380,9 +382,7 @@ impl World {
             version: 1,
             relay: RelayAddr {
                 id: self.relays[relay].id,
-                addrs: vec![Text::try_from("/memory/1").expect("short")]
-                    .try_into()
-                    .expect("one"),
+                addrs: vec![Text::try_from("/memory/1").expect("short")].try_into().expect("one"),
             },
             code: LinkSecret(code),
             greeter: card,
@@ -593,7 +593,11 @@ impl World {
                         let mut audience = Audience::of(before, *topic);
                         audience.extend(&Audience::of(&self.snapshot(device), *topic));
                         let said = Said {
-                            device, command: *id, topic: *topic, message: *message, audience,
+                            device,
+                            command: *id,
+                            topic: *topic,
+                            message: *message,
+                            audience,
                         };
                         self.said.push(said);
                     }
@@ -689,10 +693,7 @@ impl World {
                 }
                 _ => {
                     let result = Err("the relay can't be reached".to_owned());
-                    self.at(
-                        self.now + 50,
-                        Event::MailAnswer { device, life, id: mail.id, result },
-                    );
+                    self.at(self.now + 50, Event::MailAnswer { device, life, id: mail.id, result });
                 }
             }
         }
@@ -982,8 +983,7 @@ impl World {
         let store = Store::on_disk(&r.disk)
             .or_else(|_| Store::on_disk(&r.disk))
             .expect("a crashed disk opens");
-        let machine =
-            Relay::open(store, r.id, relay_config(), &mut r.env).expect("a relay opens");
+        let machine = Relay::open(store, r.id, relay_config(), &mut r.env).expect("a relay opens");
         r.relay = Some(machine);
         self.relay_input(relay, RelayInput::Tick);
     }
@@ -1137,10 +1137,5 @@ fn short_hash(bytes: &[u8]) -> [u8; 16] {
 }
 
 fn relay_config() -> RelayConfig {
-    RelayConfig {
-        name: "town".into(),
-        keep_days: 30,
-        max_bytes: 1 << 30,
-        tag_bytes: 64 << 20,
-    }
+    RelayConfig { name: "town".into(), keep_days: 30, max_bytes: 1 << 30, tag_bytes: 64 << 20 }
 }

@@ -26,8 +26,7 @@ use crate::engine::{accounts, cursors, inbox, pairing, sync, topics};
 use crate::env::Env;
 use crate::features::{chat, contacts, devices, groups};
 use crate::store::{
-    ChangeSet, OpenError, Read, ReadExt, Reader, Stage, StorageError, Store, TableKind,
-    WriteSet,
+    ChangeSet, OpenError, Read, ReadExt, Reader, Stage, StorageError, Store, TableKind, WriteSet,
 };
 use crate::tables::{ME, Me, QUARANTINE};
 use crate::tx::{Effect, Fail, Memory, Tx};
@@ -171,7 +170,9 @@ impl Core {
     /// [`CoreError`].
     pub fn open(mut store: Store, env: &mut Env) -> Result<Self, CoreError> {
         let snapshot = store.snapshot()?;
-        let me = if let Some(me) = snapshot.get_typed::<Me>(&ME, b"")? { me } else {
+        let me = if let Some(me) = snapshot.get_typed::<Me>(&ME, b"")? {
+            me
+        } else {
             let mut seed = [0; 32];
             env.rng.fill_bytes(&mut seed);
             let me = Me {
@@ -279,11 +280,7 @@ impl Core {
         result
     }
 
-    fn step_inner(
-        &mut self,
-        env: &mut Env,
-        batch: Vec<Input>,
-    ) -> Result<Outputs, StorageError> {
+    fn step_inner(&mut self, env: &mut Env, batch: Vec<Input>) -> Result<Outputs, StorageError> {
         self.mem.trim();
         let snapshot = self.store.snapshot()?;
         let works = self.prepare(&snapshot, batch);
@@ -416,11 +413,12 @@ impl Core {
         page: Option<bool>,
     ) -> Result<(), StorageError> {
         // History that is taken over backwards comes in chain order: turn it round.
-        let low = self.lows(stage, topic, &letters)?;
-        if letters.iter().any(|l| low.get(&l.envelope.device).is_some_and(|b| l.envelope.seq < *b)) {
-            let (mut older, newer): (Vec<_>, Vec<_>) = letters.into_iter().partition(|l| {
-                low.get(&l.envelope.device).is_some_and(|b| l.envelope.seq < *b)
-            });
+        let low = lows(stage, topic, &letters)?;
+        if letters.iter().any(|l| low.get(&l.envelope.device).is_some_and(|b| l.envelope.seq < *b))
+        {
+            let (mut older, newer): (Vec<_>, Vec<_>) = letters
+                .into_iter()
+                .partition(|l| low.get(&l.envelope.device).is_some_and(|b| l.envelope.seq < *b));
             older.reverse();
             letters = newer;
             letters.extend(older);
@@ -439,8 +437,8 @@ impl Core {
             match result {
                 Ok(Outcome::Stored(_)) => stored = true,
                 Ok(Outcome::Waits) => gap = true,
-                Ok(Outcome::Duplicate)
-                | Err(Fail::Refusal(_) | Fail::Peer(_) | Fail::Later(_)) => {}
+                Ok(Outcome::Duplicate) | Err(Fail::Refusal(_) | Fail::Peer(_) | Fail::Later(_)) => {
+                }
                 Err(Fail::Storage(e)) => return Err(e),
             }
         }
@@ -456,26 +454,6 @@ impl Core {
                 Ok(())
             }
         })
-    }
-
-    fn lows(
-        &self,
-        stage: &Stage<'_>,
-        topic: TopicId,
-        letters: &[Prepared],
-    ) -> Result<BTreeMap<DeviceId, u64>, StorageError> {
-        let devices: BTreeSet<DeviceId> = letters.iter().map(|l| l.envelope.device).collect();
-        let mut out = BTreeMap::new();
-        for device in devices {
-            let chain: Option<crate::tables::Chain> = stage
-                .get_typed(&crate::tables::CHAINS, &crate::tables::chain_key(topic, device))?;
-            if let Some(chain) = chain
-                && chain.low > 1
-            {
-                out.insert(device, chain.low);
-            }
-        }
-        Ok(out)
     }
 
     fn mail(
@@ -680,6 +658,26 @@ impl Core {
     }
 }
 
+/// Where each chain that letters are about begins here, if not at its beginning.
+fn lows(
+    stage: &Stage<'_>,
+    topic: TopicId,
+    letters: &[Prepared],
+) -> Result<BTreeMap<DeviceId, u64>, StorageError> {
+    let devices: BTreeSet<DeviceId> = letters.iter().map(|l| l.envelope.device).collect();
+    let mut out = BTreeMap::new();
+    for device in devices {
+        let chain: Option<crate::tables::Chain> =
+            stage.get_typed(&crate::tables::CHAINS, &crate::tables::chain_key(topic, device))?;
+        if let Some(chain) = chain
+            && chain.low > 1
+        {
+            out.insert(device, chain.low);
+        }
+    }
+    Ok(out)
+}
+
 const PANICKED: &str = "panicked";
 
 fn is_quarantined(read: &dyn Read, bytes: &[u8]) -> bool {
@@ -777,4 +775,3 @@ fn encode(effects: Vec<Effect>) -> Vec<(DeviceId, Vec<u8>)> {
         .filter(|(_, bytes)| bytes.len() <= MAX_FRAME)
         .collect()
 }
-

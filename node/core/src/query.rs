@@ -38,7 +38,7 @@ pub fn identity(s: &dyn Read) -> Result<view::Identity> {
         Some(account) => accounts::load(s, account)?,
         None => None,
     };
-    let state = log.as_ref().map(|l| l.state());
+    let state = log.as_ref().map(AccountLog::state);
     Ok(view::Identity {
         account: me.account,
         name: state.map(|s| s.name.to_string()).unwrap_or_default(),
@@ -194,12 +194,7 @@ fn message_place(key: &[u8]) -> Result<(Millis, MessageId)> {
     Ok((time, id))
 }
 
-fn content(
-    s: &dyn Read,
-    topic: TopicId,
-    id: MessageId,
-    row: &MessageRow,
-) -> Result<view::Content> {
+fn content(s: &dyn Read, topic: TopicId, id: MessageId, row: &MessageRow) -> Result<view::Content> {
     if row.unknown {
         return Ok(view::Content::Unknown);
     }
@@ -284,11 +279,7 @@ impl<'s> Shown<'s> {
     }
 }
 
-fn reactions(
-    s: &dyn Read,
-    topic: TopicId,
-    id: MessageId,
-) -> Result<Vec<(String, Vec<AccountId>)>> {
+fn reactions(s: &dyn Read, topic: TopicId, id: MessageId) -> Result<Vec<(String, Vec<AccountId>)>> {
     let prefix = Key::new().fixed(&topic.0).fixed(&id.device.0).u64(id.seq).into_bytes();
     let rows: Vec<(Vec<u8>, Chosen<bool>)> =
         s.scan_typed(&REACTIONS, &KeyRange::prefix(&prefix), false, 4_096)?;
@@ -298,8 +289,7 @@ fn reactions(
         let mut reader = KeyReader::new(&REACTIONS, &key[prefix.len()..]);
         let device = DeviceId(reader.fixed()?);
         let emoji = reader.text()?;
-        let account: Option<AccountId> =
-            s.get_typed(&crate::tables::DEVICE_ACCOUNT, &device.0)?;
+        let account: Option<AccountId> = s.get_typed(&crate::tables::DEVICE_ACCOUNT, &device.0)?;
         let Some(account) = account else { continue };
         let slot = newest.entry((emoji, account)).or_insert((0, device, false));
         if (row.lamport, row.device) >= (slot.0, slot.1) {
@@ -378,8 +368,7 @@ pub fn contacts(s: &dyn Read) -> Result<Vec<view::Contact>> {
             known.insert(AccountId(id), (row.value, None));
         }
     }
-    let rows: Vec<(Vec<u8>, Request)> =
-        s.scan_typed(&REQUESTS, &KeyRange::all(), false, 65_536)?;
+    let rows: Vec<(Vec<u8>, Request)> = s.scan_typed(&REQUESTS, &KeyRange::all(), false, 65_536)?;
     for (key, row) in rows {
         if let Ok(id) = <[u8; 32]>::try_from(key) {
             known.entry(AccountId(id)).or_default().1 = Some(row);
@@ -492,8 +481,7 @@ pub fn linking(s: &dyn Read) -> Result<view::Linking> {
         if me(s)?.private.is_some() && !history_on_its_way(s)? {
             return Ok(view::Linking::Idle);
         }
-        let rows: Vec<(Vec<u8>, Chain)> =
-            s.scan_typed(&CHAINS, &KeyRange::all(), false, 65_536)?;
+        let rows: Vec<(Vec<u8>, Chain)> = s.scan_typed(&CHAINS, &KeyRange::all(), false, 65_536)?;
         let envelopes = rows.iter().map(|(_, c)| (c.high + 1).saturating_sub(c.low)).sum();
         let topics = s.count(&TOPICS, &KeyRange::all(), 65_536)? as u32;
         return Ok(view::Linking::Copying { topics, envelopes });
@@ -539,16 +527,14 @@ pub fn relays(s: &dyn Read) -> Result<Vec<view::Relay>> {
 }
 
 fn waiting_at(s: &dyn Read, device: DeviceId, relay: RelayId) -> Result<u64> {
-    let rows: Vec<(Vec<u8>, Deposit)> =
-        s.scan_typed(&DEPOSITS, &KeyRange::all(), false, 65_536)?;
+    let rows: Vec<(Vec<u8>, Deposit)> = s.scan_typed(&DEPOSITS, &KeyRange::all(), false, 65_536)?;
     let mut n = 0;
     for (key, deposit) in rows {
         let (Some(topic), Some(at)) = (key.first_chunk::<32>(), key.last_chunk::<32>()) else {
             continue;
         };
         if *at == relay.0 {
-            let chain: Option<Chain> =
-                s.get_typed(&CHAINS, &chain_key(TopicId(*topic), device))?;
+            let chain: Option<Chain> = s.get_typed(&CHAINS, &chain_key(TopicId(*topic), device))?;
             n += chain.map_or(0, |c| c.high).saturating_sub(deposit.upto);
         }
     }
@@ -557,8 +543,7 @@ fn waiting_at(s: &dyn Read, device: DeviceId, relay: RelayId) -> Result<u64> {
 
 /// What is wrong with any relay that messages are meant for, one's own or a contact's.
 pub fn relay_trouble(s: &dyn Read) -> Result<Vec<(RelayId, String)>> {
-    let rows: Vec<(Vec<u8>, RelayRow)> =
-        s.scan_typed(&RELAYS, &KeyRange::all(), false, 65_536)?;
+    let rows: Vec<(Vec<u8>, RelayRow)> = s.scan_typed(&RELAYS, &KeyRange::all(), false, 65_536)?;
     Ok(rows
         .into_iter()
         .filter(|(_, r)| !r.trouble.is_empty())
@@ -653,8 +638,7 @@ fn waiting_in(
 
 /// Things a person should know, newest first.
 pub fn alarms(s: &dyn Read) -> Result<Vec<view::Alarm>> {
-    let rows: Vec<(Vec<u8>, AlarmRow)> =
-        s.scan_typed(&ALARMS, &KeyRange::all(), true, 256)?;
+    let rows: Vec<(Vec<u8>, AlarmRow)> = s.scan_typed(&ALARMS, &KeyRange::all(), true, 256)?;
     Ok(rows.into_iter().map(|(_, r)| view::Alarm { time: r.time, text: r.text }).collect())
 }
 
@@ -664,10 +648,7 @@ pub fn safety_number(s: &dyn Read, account: AccountId) -> Result<Option<String>>
     let (Some(own), Some(their)) = (accounts::load(s, me)?, accounts::load(s, account)?) else {
         return Ok(None);
     };
-    let number = SafetyNumber::new(
-        (&me, &own.state().root),
-        (&account, &their.state().root),
-    );
+    let number = SafetyNumber::new((&me, &own.state().root), (&account, &their.state().root));
     Ok(Some(number.to_string()))
 }
 

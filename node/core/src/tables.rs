@@ -5,14 +5,12 @@
 //! caches over the logs, written only by `Feature::apply`; `rebuild` clears and replays them.
 
 use serde::{Deserialize, Serialize};
-use teahouse_protocols::ids::{
-    AccountId, DeviceId, EnvelopeId, EpochId, Millis, RelayId, TopicId,
-};
+use teahouse_protocols::ids::{AccountId, DeviceId, EnvelopeId, EpochId, Millis, RelayId, TopicId};
 use teahouse_protocols::membership::TopicKind;
 
 use crate::command::MessageId;
-use crate::store::Table;
 use crate::store::Key;
+use crate::store::Table;
 
 macro_rules! tables {
     ($($(#[$doc:meta])* $kind:ident $name:ident = $s:literal;)*) => {
@@ -236,11 +234,7 @@ impl LogRow {
             4 => Status::Sealed,
             _ => return None,
         };
-        Some(Self {
-            received: u64::from_le_bytes(*received),
-            status,
-            envelope: envelope.to_vec(),
-        })
+        Some(Self { received: u64::from_le_bytes(*received), status, envelope: envelope.to_vec() })
     }
 }
 

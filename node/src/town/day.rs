@@ -38,7 +38,10 @@ pub fn play(mut out: impl Write, program: &Path) -> Result<()> {
     match &result {
         Ok(()) => {
             let (n, s) = (day.steps, started.elapsed().as_secs_f64());
-            writeln!(out, "\nThe day is over: {n} steps in {s:.1} s, each checked at another node.")?;
+            writeln!(
+                out,
+                "\nThe day is over: {n} steps in {s:.1} s, each checked at another node."
+            )?;
             writeln!(out, "{}", closing(program))?;
         }
         Err(e) => writeln!(out, "FAILED  {e:#}")?,
@@ -204,10 +207,11 @@ impl<W: Write> Day<'_, W> {
 
     fn chat(&mut self, dir: &Path, program: &Path) -> Result<()> {
         let relay = RelayProcess::start(program, &dir.join("relay"), &super::loopback())?;
-        let invited: crate::api::Invited = relay
-            .client()?
-            .context("the relay does not answer")?
-            .post("/v1/relay/invite", &crate::api::RelayInviteRequest { uses: 10, days: 1, greeter: None })?;
+        let invited: crate::api::Invited =
+            relay.client()?.context("the relay does not answer")?.post(
+                "/v1/relay/invite",
+                &crate::api::RelayInviteRequest { uses: 10, days: 1, greeter: None },
+            )?;
         self.done("a community's relay runs in a process of its own, and invites")?;
 
         let mei = Person::new(dir, "Mei")?;
@@ -273,7 +277,8 @@ impl<W: Write> Day<'_, W> {
         let relay_data = relay.kill()?;
         let id = bob.say(group, "Saturday it is. I bring the boat.")?;
         wait("Bob's message at Mei without any relay", || {
-            Ok(mei.shows(group, "Saturday it is. I bring the boat.")? || bob.state_of(group, id)? == "queued")
+            Ok(mei.shows(group, "Saturday it is. I bring the boat.")?
+                || bob.state_of(group, id)? == "queued")
         })?;
         self.done("Lin's device is off, the relay is killed; Bob writes, and it is kept")?;
 
@@ -330,10 +335,7 @@ impl<W: Write> Day<'_, W> {
         })?;
         mei.say(bob_mei, "Not for a lost tablet.")?;
         wait("Mei's message at Bob", || bob.shows(bob_mei, "Not for a lost tablet."))?;
-        ensure!(
-            !tablet.shows(bob_mei, "Not for a lost tablet.")?,
-            "a revoked device reads on"
-        );
+        ensure!(!tablet.shows(bob_mei, "Not for a lost tablet.")?, "a revoked device reads on");
         self.done("the tablet is lost: revoked, and it opens nothing later")?;
 
         let before = mei.messages(bob_mei)?;
@@ -351,9 +353,7 @@ impl<W: Write> Day<'_, W> {
     /// A contact card's QR code, drawn; returns the text it holds.
     fn qr_card(&mut self, person: &Person) -> Result<String> {
         let card = Contacts::Card { uses: 1, welcome_to: None };
-        let Reply::Card { link } = person.ask(Command::Contacts(card))? else {
-            bail!("no card")
-        };
+        let Reply::Card { link } = person.ask(Command::Contacts(card))? else { bail!("no card") };
         let text = Link::parse(&link).context("one's own card")?.to_qr_text();
         qrcode::QrCode::new(text.as_bytes()).context("the card does not fit a QR code")?;
         Ok(text)

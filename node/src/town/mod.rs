@@ -91,18 +91,12 @@ impl Town {
         for (node, greeting) in [(&bob, "Morning, Mei!"), (&visitor, "Hello, may I look around?")] {
             command(
                 node.handle(),
-                Command::Contacts(Contacts::Add {
-                    link: link.clone(),
-                    greeting: greeting.into(),
-                }),
+                Command::Contacts(Contacts::Add { link: link.clone(), greeting: greeting.into() }),
             )?;
             wait("the group", || in_group(node.handle(), group))?;
         }
         say(bob.handle(), group, "Two cups for me, please.")?;
-        let talkers = vec![
-            talk(keeper.handle().clone(), MEI)?,
-            talk(bob.handle().clone(), BOB)?,
-        ];
+        let talkers = vec![talk(keeper.handle().clone(), MEI)?, talk(bob.handle().clone(), BOB)?];
         Ok(Self { talkers, visitor, people: vec![keeper, bob], relay: Some(relay), _dir: dir })
     }
 
@@ -159,7 +153,10 @@ fn talk(handle: Handle, lines: &'static [&'static str]) -> Result<Talker> {
 type MessageKey = (TopicId, teahouse_core::command::MessageId);
 
 /// The newest message of each direct chat, where another wrote it and it has no answer yet.
-fn unanswered(handle: &Handle, answered: &BTreeSet<MessageKey>) -> Result<Vec<(TopicId, MessageKey)>> {
+fn unanswered(
+    handle: &Handle,
+    answered: &BTreeSet<MessageKey>,
+) -> Result<Vec<(TopicId, MessageKey)>> {
     let chats = handle.query(|s| query::chats(s))?;
     let mut out = Vec::new();
     for chat in chats.iter().filter(|c| c.kind == view::ChatKind::Direct) {

@@ -7,13 +7,13 @@ use teahouse_core::query;
 use teahouse_core::store::{KeyRange, ReadExt, Snapshot, Table, decode};
 use teahouse_core::tables::{
     ACKS, ALL, AckRow, CHAINS, CONTACTS, Chain, Chosen, DRAFTS, EPOCHS, Epoch, FIELDS, FORKS,
-    Field, Fork, LOG, LogRow, MESSAGES, MESSAGE_INDEX, MessageRow, NICKNAMES, OPS, QUARANTINE,
+    Field, Fork, LOG, LogRow, MESSAGE_INDEX, MESSAGES, MessageRow, NICKNAMES, OPS, QUARANTINE,
     REACTIONS, READ_MARKS, RECALLS, SECRETS, Status, TOPICS, Topic,
 };
 use teahouse_core::view::{self, Content};
+use teahouse_crdt::Document;
 use teahouse_crdt::chat::{ChatView, MessageRef};
 use teahouse_crdt::segment::{Actor, SegmentRef, inspect};
-use teahouse_crdt::Document;
 use teahouse_protocols::envelope::{Envelope, sealed_hash};
 use teahouse_protocols::epoch::EpochSecret;
 use teahouse_protocols::ids::{DeviceId, EpochId, Tag, TopicId};
@@ -51,8 +51,7 @@ fn recalls(s: &Snapshot, topic: TopicId, id: MessageId) -> usize {
 /// A message's row.
 fn shown(s: &Snapshot, topic: TopicId, id: MessageId) -> Option<MessageRow> {
     let tail = key(&[&id.device.0, &id.seq.to_be_bytes()]);
-    let time: u64 =
-        s.get_typed(&MESSAGE_INDEX, &key(&[&topic.0, &tail])).expect("reads")?;
+    let time: u64 = s.get_typed(&MESSAGE_INDEX, &key(&[&topic.0, &tail])).expect("reads")?;
     s.get_typed(&MESSAGES, &key(&[&topic.0, &time.to_be_bytes(), &tail])).expect("reads")
 }
 
@@ -108,7 +107,10 @@ impl Town {
                 ));
             };
             if row.status == Status::Accepted && shown(&s, m.topic, m.id).is_none() && !m.hostile {
-                return Err(format!("message {} of device {device} counts but is not shown", m.number));
+                return Err(format!(
+                    "message {} of device {device} counts but is not shown",
+                    m.number
+                ));
             }
         }
         if self.is_villain(device) {
@@ -126,16 +128,15 @@ impl Town {
             }
         }
         for (key, row) in typed::<AckRow>(&s, &ACKS, &KeyRange::all()) {
-            let by = DeviceId(key[32..64].try_into().expect("32 bytes"));
+            let by = DeviceId(key[64..96].try_into().expect("32 bytes"));
             let Some(by) = self.world.devices.iter().position(|d| d.id == by) else { continue };
-            let author = DeviceId(key[64..96].try_into().expect("32 bytes"));
+            let author = DeviceId(key[32..64].try_into().expect("32 bytes"));
             let author = self.world.devices.iter().position(|d| d.id == author);
             if !self.up(by) || self.is_villain(by) || author.is_none_or(|a| self.is_villain(a)) {
                 continue;
             }
             let theirs = self.world.snapshot(by);
-            let chain_key = [&key[..32], &key[64..96]].concat();
-            let chain: Option<Chain> = theirs.get_typed(&CHAINS, &chain_key).expect("reads");
+            let chain: Option<Chain> = theirs.get_typed(&CHAINS, &key[..64]).expect("reads");
             if chain.is_none_or(|c| c.high < row.seq) {
                 return Err(format!(
                     "device {device} believes that device {by} holds {} of a chain of device {}, which holds {:?}",
@@ -201,7 +202,9 @@ impl Town {
                 s.scan(&RELAY_ITEMS, &KeyRange::all(), false, 1 << 20)
                     .expect("reads")
                     .into_iter()
-                    .map(|(k, bytes)| (Tag(k[..32].try_into().expect("a tag")), sealed_hash(&bytes).0))
+                    .map(|(k, bytes)| {
+                        (Tag(k[..32].try_into().expect("a tag")), sealed_hash(&bytes).0)
+                    })
                     .collect()
             }));
         }
@@ -325,7 +328,8 @@ impl Town {
         for (i, relay) in self.world.relays.iter().enumerate() {
             let Some(machine) = &relay.relay else { continue };
             let s = machine.reader().snapshot().expect("reads");
-            for (_, bytes) in s.scan(&RELAY_ITEMS, &KeyRange::all(), false, 1 << 20).expect("reads") {
+            for (_, bytes) in s.scan(&RELAY_ITEMS, &KeyRange::all(), false, 1 << 20).expect("reads")
+            {
                 let mut numbers = BTreeSet::new();
                 numbers_in(&bytes, &mut numbers);
                 if !numbers.is_empty() {
@@ -440,7 +444,10 @@ impl Town {
                     && query::digest(&s, topic).expect("reads")
                         != query::digest(&self.world.snapshot(*other), topic).expect("reads")
                 {
-                    return Err(format!("devices {other} and {device}: digests of {} differ", short(topic)));
+                    return Err(format!(
+                        "devices {other} and {device}: digests of {} differ",
+                        short(topic)
+                    ));
                 }
             } else {
                 first = Some((*device, replica));
@@ -507,7 +514,9 @@ impl Town {
             if (delivered as usize) < owed && live.contains(&m.device) {
                 return Err(format!(
                     "device {} says that message {} ({}) is delivered to {delivered}; {owed} have it",
-                    m.device, m.number, name_of(m.id)
+                    m.device,
+                    m.number,
+                    name_of(m.id)
                 ));
             }
         }
@@ -617,11 +626,7 @@ impl Replica {
 
     fn differs(&self, other: &Self) -> Option<String> {
         if self.ops != other.ops {
-            return Some(format!(
-                "membership records: {} and {}",
-                self.ops.len(),
-                other.ops.len()
-            ));
+            return Some(format!("membership records: {} and {}", self.ops.len(), other.ops.len()));
         }
         if self.chains != other.chains {
             let devices: BTreeSet<&DeviceId> =
@@ -781,7 +786,10 @@ fn documents(s: &Snapshot, topic: TopicId) -> Check {
         let mut document = Document::new(SegmentRef { topic: topic.0, number });
         let applied = document.apply(changes).map_err(|e| e.to_string())?;
         if applied.applied != n {
-            return Err(format!("the document of segment {number} takes {} of {n} changes", applied.applied));
+            return Err(format!(
+                "the document of segment {number} takes {} of {n} changes",
+                applied.applied
+            ));
         }
         chat.add_document(&document, |actor| devices.get(&actor).map(|d| d.0));
     }

@@ -2,14 +2,18 @@
 
 use rand_core::Rng;
 use teahouse_core::store::{KeyRange, ReadExt, Snapshot};
-use teahouse_core::tables::{CHAINS, Chain, DEVICE_ACCOUNT, EPOCHS, Epoch, LOG, LogRow, OPS, TOPICS, Topic};
+use teahouse_core::tables::{
+    CHAINS, Chain, DEVICE_ACCOUNT, EPOCHS, Epoch, LOG, LogRow, OPS, TOPICS, Topic,
+};
 use teahouse_protocols::codec::{self, Bytes, List};
 use teahouse_protocols::cursor::{Ack, Cursor};
 use teahouse_protocols::envelope::{Draft, Envelope, SealedBody, seal_body};
 use teahouse_protocols::epoch::EpochSecret;
 use teahouse_protocols::ids::{AccountId, DeviceId, EnvelopeId, EpochId, OpId, TopicId};
 use teahouse_protocols::inbox::Letter;
-use teahouse_protocols::membership::{History, MemberOp, MembershipLog, MembershipRecord, Role, TopicKind};
+use teahouse_protocols::membership::{
+    History, MemberOp, MembershipLog, MembershipRecord, Role, TopicKind,
+};
 use teahouse_protocols::sign::{Signed, SigningKey};
 use teahouse_protocols::sync::{Frame, Held, Run};
 
@@ -87,7 +91,13 @@ impl Town {
         }
     }
 
-    fn envelope(&mut self, pen: &Pen, at: Branch, change: &[u8], bodies: &[SealedBody]) -> Envelope {
+    fn envelope(
+        &mut self,
+        pen: &Pen,
+        at: Branch,
+        change: &[u8],
+        bodies: &[SealedBody],
+    ) -> Envelope {
         let (epoch, secret) = match &pen.old {
             Some((epoch, secret)) if self.coin(300) => (*epoch, secret.clone()),
             _ => (pen.epoch, pen.secret.clone()),
@@ -239,7 +249,14 @@ impl Town {
             }
             _ => {}
         }
-        let what = ["truncated", "bit-flipped", "of an unknown version", "wrongly signed", "oversized", "replayed"][how];
+        let what = [
+            "truncated",
+            "bit-flipped",
+            "of an unknown version",
+            "wrongly signed",
+            "oversized",
+            "replayed",
+        ][how];
         self.tell(&format!("hostile: a letter {what}"), victim);
         let Ok(envelope) = Bytes::try_from(bytes) else { return };
         let letter = Letter { envelope, bodies: List::default() };
@@ -257,7 +274,8 @@ impl Town {
         self.tell("hostile: a lying cursor", victim);
         let other = self.world.devices[victim].id;
         let own = self.coin(500);
-        let acks = vec![Ack { device: other, seq: 1 + self.below(1_000) as u64, id: EnvelopeId([7; 32]) }];
+        let acks =
+            vec![Ack { device: other, seq: 1 + self.below(1_000) as u64, id: EnvelopeId([7; 32]) }];
         let cursor = Cursor {
             version: 1,
             topic: pen.topic,
@@ -285,7 +303,8 @@ impl Town {
             s.get_typed::<AccountId>(&DEVICE_ACCOUNT, &device.0).ok().flatten() == Some(*account)
         };
         let eval = pen.log.evaluate(&oracle);
-        let others: Vec<AccountId> = self.people.iter().filter(|p| !p.villain).map(|p| p.account).collect();
+        let others: Vec<AccountId> =
+            self.people.iter().filter(|p| !p.villain).map(|p| p.account).collect();
         let Some(account) = self.pick(&others) else { return };
         let op = match self.below(4) {
             0 => MemberOp::Remove { account, cuts: List::default() },
@@ -308,9 +327,8 @@ impl Town {
     fn beg(&mut self, pen: &Pen, victim: usize) {
         self.tell("hostile: asks for everything", victim);
         let s: Snapshot = self.world.snapshot(victim);
-        let chains: Vec<(Vec<u8>, Chain)> = s
-            .scan_typed(&CHAINS, &KeyRange::prefix(&pen.topic.0), false, 256)
-            .expect("reads");
+        let chains: Vec<(Vec<u8>, Chain)> =
+            s.scan_typed(&CHAINS, &KeyRange::prefix(&pen.topic.0), false, 256).expect("reads");
         let epochs: Vec<EpochId> = s
             .scan_typed::<Epoch>(&EPOCHS, &KeyRange::all(), true, 64)
             .expect("reads")
@@ -318,10 +336,8 @@ impl Town {
             .filter_map(|(k, _)| Some(EpochId(k.try_into().ok()?)))
             .collect();
         let devices = chains.iter().filter_map(|(k, c)| Some((DeviceId(*k.last_chunk()?), *c)));
-        let runs: Vec<Run> = devices
-            .clone()
-            .map(|(device, c)| Run { device, from: 1, to: c.high.max(1) })
-            .collect();
+        let runs: Vec<Run> =
+            devices.clone().map(|(device, c)| Run { device, from: 1, to: c.high.max(1) }).collect();
         let held: Vec<Held> = devices
             .map(|(device, _)| Held { device, low: 1, high: 1, head: EnvelopeId([1; 32]) })
             .collect();

@@ -15,9 +15,9 @@ use teahouse_core::{Input, query, view};
 use teahouse_protocols::ids::{AccountId, Millis, TopicId};
 use teahouse_protocols::membership::{Role, TopicKind};
 
+use crate::chaos::check::id_in;
 use crate::chaos::truth::{Branch, MARK, Mailroom, Message, numbers_in};
 use crate::chaos::{Broken, Outcome};
-use crate::chaos::check::id_in;
 use crate::world::{Audience, Faults, Manners, World};
 
 const SECOND: Millis = 1_000;
@@ -244,7 +244,8 @@ impl Town {
 
     pub(crate) fn tell(&mut self, what: &str, detail: impl std::fmt::Display) {
         *self.counts.entry(what.to_owned()).or_default() += 1;
-        let line = format!("{:>5} {:>10} {what}: {detail}", self.event, self.world.now % 10_000_000_000);
+        let line =
+            format!("{:>5} {:>10} {what}: {detail}", self.event, self.world.now % 10_000_000_000);
         if self.verbose {
             println!("{line}");
         }
@@ -453,9 +454,13 @@ impl Town {
                     } else {
                         None
                     };
-                    let mentions = if self.coin(50) { vec![self.people[0].account] } else { vec![] };
+                    let mentions =
+                        if self.coin(50) { vec![self.people[0].account] } else { vec![] };
                     let command = Chat::Send { topic: chat.topic, text, reply_to, mentions };
-                    self.tell("act: send", format!("{who} to {} number {number}", short(chat.topic)));
+                    self.tell(
+                        "act: send",
+                        format!("{who} to {} number {number}", short(chat.topic)),
+                    );
                     self.ask(device, Command::Chat(command), Asked::Say { number, forward: false });
                 }
             }
@@ -525,7 +530,11 @@ impl Town {
                     self.ask(device, Command::Contacts(Contacts::Accept { account }), Asked::Plain);
                 } else {
                     self.tell("act: decline", format!("{who} {}", self.name(account)));
-                    self.ask(device, Command::Contacts(Contacts::Decline { account }), Asked::Plain);
+                    self.ask(
+                        device,
+                        Command::Contacts(Contacts::Decline { account }),
+                        Asked::Plain,
+                    );
                 }
             }
             835..850 => {
@@ -557,8 +566,7 @@ impl Town {
                     .collect();
                 let title = format!("group {}", self.event);
                 self.tell("act: create group", format!("{who} with {}", friends.len()));
-                let command =
-                    Groups::Create { title, members: friends, share_history: true };
+                let command = Groups::Create { title, members: friends, share_history: true };
                 self.ask(device, Command::Groups(command), Asked::Plain);
             }
             862..890 => {
@@ -569,28 +577,46 @@ impl Town {
                 contacts.retain(|c| !members.contains(&c.account));
                 let Some(contact) = self.pick(&contacts) else { return };
                 let account = contact.account;
-                self.tell("act: invite", format!("{who} {} to {}", self.name(account), short(chat.topic)));
+                self.tell(
+                    "act: invite",
+                    format!("{who} {} to {}", self.name(account), short(chat.topic)),
+                );
                 let command = Groups::Invite { topic: chat.topic, account };
-                self.ask(device, Command::Groups(command), Asked::Invite { topic: chat.topic, account });
+                self.ask(
+                    device,
+                    Command::Groups(command),
+                    Asked::Invite { topic: chat.topic, account },
+                );
             }
             890..910 => {
                 let Some(chat) = self.chat_of(device, true) else { return };
                 let Some(account) = self.member_of(device, chat.topic) else { return };
-                self.tell("act: remove", format!("{who} {} from {}", self.name(account), short(chat.topic)));
+                self.tell(
+                    "act: remove",
+                    format!("{who} {} from {}", self.name(account), short(chat.topic)),
+                );
                 let command = Groups::Remove { topic: chat.topic, account };
                 self.ask(device, Command::Groups(command), Asked::Plain);
             }
             910..916 => {
                 let Some(chat) = self.chat_of(device, true) else { return };
                 self.tell("act: leave", format!("{who} {}", short(chat.topic)));
-                self.ask(device, Command::Groups(Groups::Leave { topic: chat.topic }), Asked::Plain);
+                self.ask(
+                    device,
+                    Command::Groups(Groups::Leave { topic: chat.topic }),
+                    Asked::Plain,
+                );
             }
             916..940 => {
                 let Some(chat) = self.chat_of(device, true) else { return };
                 let Some(account) = self.member_of(device, chat.topic) else { return };
-                let role =
-                    self.pick(&[Role::Admin, Role::Admin, Role::Member, Role::Owner]).unwrap_or(Role::Admin);
-                self.tell("act: role", format!("{who} {} {role:?} in {}", self.name(account), short(chat.topic)));
+                let role = self
+                    .pick(&[Role::Admin, Role::Admin, Role::Member, Role::Owner])
+                    .unwrap_or(Role::Admin);
+                self.tell(
+                    "act: role",
+                    format!("{who} {} {role:?} in {}", self.name(account), short(chat.topic)),
+                );
                 let command = Groups::SetRole { topic: chat.topic, account, role };
                 self.ask(device, Command::Groups(command), Asked::Plain);
             }
@@ -764,8 +790,7 @@ impl Town {
             }
             770..830 => {
                 if self.profile.disks {
-                    let then =
-                        if self.coin(500) { SyncFailure::Keep } else { SyncFailure::Drop };
+                    let then = if self.coin(500) { SyncFailure::Keep } else { SyncFailure::Drop };
                     let nth = 1 + self.below(4) as u64;
                     self.tell("fault: a sync fails", device);
                     self.world.fail_sync(device, nth, then);
@@ -801,7 +826,8 @@ impl Town {
             }
             945..975 => {
                 if self.profile.skew {
-                    let unit = self.pick(&[60 * SECOND, HOUR, DAY, 30 * DAY, 400 * DAY]).unwrap_or(HOUR);
+                    let unit =
+                        self.pick(&[60 * SECOND, HOUR, DAY, 30 * DAY, 400 * DAY]).unwrap_or(HOUR);
                     let skew = i64::try_from(self.rng.next_u64() % (3 * unit)).unwrap_or(0);
                     let skew = if self.coin(500) { -skew } else { skew };
                     self.tell("fault: clock off", format!("{device} by {} min", skew / 60_000));
@@ -876,8 +902,7 @@ impl Town {
             let former = (0..self.world.devices.len())
                 .filter(|d| said.audience.out.contains(&self.world.devices[*d].id))
                 .collect();
-            let hostile =
-                self.people.iter().any(|p| p.villain && p.devices.contains(&said.device));
+            let hostile = self.people.iter().any(|p| p.villain && p.devices.contains(&said.device));
             self.said_at.insert(number, self.event);
             self.messages.push(Message {
                 number,
@@ -889,9 +914,9 @@ impl Town {
                 hostile,
                 forward,
             });
-            self.world.suspects.extend(
-                self.messages.last().map(|m| m.former.clone()).unwrap_or_default(),
-            );
+            self.world
+                .suspects
+                .extend(self.messages.last().map(|m| m.former.clone()).unwrap_or_default());
         }
         for deposit in std::mem::take(&mut self.world.deposited) {
             self.mailroom.note(&self.world, &deposit);

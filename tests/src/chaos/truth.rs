@@ -68,10 +68,11 @@ impl Mailroom {
             }
             let messages = self.messages(world, deposit, bytes);
             for (topic, device, seq) in &messages {
-                self.places
-                    .entry((deposit.relay, *topic, *device, *seq))
-                    .or_default()
-                    .push((deposit.tag, hash, now));
+                self.places.entry((deposit.relay, *topic, *device, *seq)).or_default().push((
+                    deposit.tag,
+                    hash,
+                    now,
+                ));
             }
             self.items.insert(key, (now, messages));
         }
@@ -83,9 +84,8 @@ impl Mailroom {
         deposit: &Deposited,
         bytes: &[u8],
     ) -> Vec<(TopicId, DeviceId, u64)> {
-        let place = |bytes: &[u8]| {
-            Envelope::from_bytes(bytes).ok().map(|e| (e.topic, e.device, e.seq))
-        };
+        let place =
+            |bytes: &[u8]| Envelope::from_bytes(bytes).ok().map(|e| (e.topic, e.device, e.seq));
         if !self.tags.contains_key(&deposit.tag) && world.devices[deposit.device].core.is_some() {
             let clock = world.now.saturating_add_signed(world.devices[deposit.device].skew);
             self.learn_tags(&world.snapshot(deposit.device), clock);

@@ -16,7 +16,14 @@ use teahouse_protocols::ids::TopicId;
 
 use crate::process::{Home, Node, befriend, invite, use_relay, within};
 
-const KILLS: u32 = 50;
+/// Kills while all three are about, then while Bob stays away. With his own, and one of Ann
+/// and of the relay at the end, they are fifty.
+const TOGETHER: u32 = 33;
+const APART: u32 = 14;
+
+const RELAY: usize = 0;
+const ANN: usize = 1;
+const BOB: usize = 2;
 
 /// Between two messages of one sender: some 30 a second.
 const PACE: Duration = Duration::from_millis(30);
@@ -131,9 +138,37 @@ fn below(rng: &mut ChaCha20Rng, n: u64) -> u64 {
     rng.next_u64() % n
 }
 
+/// The processes, and how often each was killed.
+struct Town {
+    nodes: [Node; 3],
+    killed: [u32; 3],
+}
+
+impl Town {
+    fn kill(&mut self, who: usize) {
+        let node = &mut self.nodes[who];
+        if let Some(status) = node.ended() {
+            panic!("it ended by itself before it was killed: {status}; see {:?}", node.log);
+        }
+        node.kill();
+        self.killed[who] += 1;
+    }
+
+    /// Some time later kills one of the first `n`, and starts it again.
+    fn kill_one_of(&mut self, n: usize, rng: &mut ChaCha20Rng) {
+        // Sometimes while the victim of last time is still starting.
+        thread::sleep(Duration::from_millis(below(rng, 1200)));
+        let victim = below(rng, n as u64) as usize;
+        self.kill(victim);
+        let down = if below(rng, 4) == 0 { 500 + below(rng, 1500) } else { below(rng, 200) };
+        thread::sleep(Duration::from_millis(down));
+        self.nodes[victim].start();
+    }
+}
+
 /// Ann and Bob write to each other all the time; they and their relay are killed fifty times
-/// in all, in the middle of whatever they do, starting included. Where somebody stays away
-/// for a while, the relay has to keep what the other writes.
+/// in all, in the middle of whatever they do, starting included. In the end Bob stays away
+/// and later gets from the relay alone what it said that it has.
 ///
 /// `TEAHOUSE_NET_SEED` repeats the choices of a run (not its timing).
 #[test]
@@ -147,54 +182,67 @@ fn killed_fifty_times() {
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
 
     let home = Home::new();
-    let mut nodes = [
+    let nodes = [
         Node::relay(&home, "relay").lossy(),
         Node::device(&home, "ann").lossy().with_account("Ann"),
         Node::device(&home, "bob").lossy().with_account("Bob"),
     ];
-    for node in &mut nodes {
+    let mut town = Town { nodes, killed: [0; 3] };
+    for node in &mut town.nodes {
         node.up();
     }
-    let link = invite(&nodes[0]);
-    use_relay(&nodes[1], &link);
-    use_relay(&nodes[2], &link);
-    let topic = befriend(&nodes[1], "Ann", &nodes[2], "hello");
+    let [relay, ann, bob] = &town.nodes;
+    let link = invite(relay);
+    use_relay(ann, &link);
+    use_relay(bob, &link);
+    let topic = befriend(ann, "Ann", bob, "hello");
+    let (ann_dir, bob_dir) = (ann.dir.clone(), bob.dir.clone());
 
     let began = Instant::now();
     let stop = AtomicBool::new(false);
-    let mut killed = [0_u32; 3];
     let (ann_sent, bob_sent) = thread::scope(|scope| {
-        let (ann_dir, bob_dir) = (nodes[1].dir.clone(), nodes[2].dir.clone());
         let stop = &stop;
         let ann = scope.spawn(move || drive(&ann_dir, topic, "from Ann", stop));
         let bob = scope.spawn(move || drive(&bob_dir, topic, "from Bob", stop));
         // A panic below must not leave the drivers running.
         let _stop = StopOnDrop(stop);
-        for _ in 0..KILLS {
-            // Sometimes while the victim of last time is still starting.
-            thread::sleep(Duration::from_millis(below(&mut rng, 1200)));
-            let victim = below(&mut rng, 3) as usize;
-            let down = Duration::from_millis(match below(&mut rng, 4) {
-                0 => 500 + below(&mut rng, 1500),
-                _ => below(&mut rng, 200),
-            });
-            let node = &mut nodes[victim];
-            if let Some(status) = node.ended() {
-                panic!("ended by itself before it was killed: {status}; see {:?}", node.log);
-            }
-            node.kill();
-            killed[victim] += 1;
-            thread::sleep(down);
-            node.start();
+        for _ in 0..TOGETHER {
+            town.kill_one_of(3, &mut rng);
+        }
+        town.kill(BOB);
+        for _ in 0..APART {
+            town.kill_one_of(2, &mut rng);
         }
         stop.store(true, Ordering::Relaxed);
         (ann.join().expect("Ann's driver"), bob.join().expect("Bob's driver"))
     });
     let (under_load, calm) = (began.elapsed(), Instant::now());
-    for node in &mut nodes {
-        node.answers();
-    }
-    let [_, ann, bob] = &nodes;
+
+    // What the relay said that it has, Bob gets from it, without Ann.
+    town.nodes[RELAY].answers();
+    town.nodes[ANN].answers();
+    let relayed = within(QUIET, "the relay has all that Bob does not have", || {
+        let mut own = history(&town.nodes[ANN].client(), topic);
+        own.retain(|m| m.mine);
+        let states = own.iter().map(|m| m.delivery.unwrap_or_else(|| panic!("{m:?}")));
+        let stored = states.clone().all(|d| d.relayed > 0 || d.delivered > 0);
+        stored.then(|| states.filter(|d| d.delivered == 0).count())
+    });
+    town.kill(ANN);
+    town.kill(RELAY);
+    town.nodes[RELAY].up();
+    town.nodes[BOB].up();
+    within(QUIET, "Bob gets from the relay what it has", || {
+        let there: BTreeSet<MessageId> = history(&town.nodes[BOB].client(), topic)
+            .into_iter()
+            .filter(|m| matches!(m.content, view::Content::Text(_)))
+            .map(|m| m.id)
+            .collect();
+        ann_sent.acked.keys().all(|id| there.contains(id)).then_some(())
+    });
+
+    town.nodes[ANN].up();
+    let [_, ann, bob] = &town.nodes;
     let settled = |what: &str| {
         within(QUIET, what, || {
             let left = missing("Ann", ann, topic, &ann_sent, &bob_sent)
@@ -207,11 +255,11 @@ fn killed_fifty_times() {
     let quiet = calm.elapsed();
 
     // Nothing of it was only in memory, or only in what is derived.
-    for node in &mut nodes {
+    for node in &mut town.nodes {
         node.stop();
         node.up();
     }
-    let [relay, ann, bob] = &nodes;
+    let [relay, ann, bob] = &town.nodes;
     for node in [ann, bob] {
         node.json(&["rebuild"]);
     }
@@ -223,17 +271,18 @@ fn killed_fifty_times() {
     let acked = ann_sent.acked.len() + bob_sent.acked.len();
     let unsure = ann_sent.unsure.len() + bob_sent.unsure.len();
     let there = history(&ann.client(), topic).len();
+    let [relay_killed, ann_killed, bob_killed] = town.killed;
+    let kills = relay_killed + ann_killed + bob_killed;
     println!(
-        "{} kills (relay {}, Ann {}, Bob {}) in {:.0} s; {acked} messages acknowledged, {unsure} \
-         unsure, {there} there; all arrived {:.1} s after the last; the relay holds {} items",
-        killed.iter().sum::<u32>(),
-        killed[0],
-        killed[1],
-        killed[2],
+        "{kills} kills (relay {relay_killed}, Ann {ann_killed}, Bob {bob_killed}) in {:.0} s; \
+         {acked} messages acknowledged, {unsure} unsure, {there} there; {relayed} came by the \
+         relay alone; all settled {:.1} s after the load; the relay holds {} items",
         under_load.as_secs_f64(),
         quiet.as_secs_f64(),
         status["relay"]["mailbox"]["items"],
     );
+    assert_eq!(kills, 50);
+    assert!(relayed >= 50, "too little for the relay to prove anything: {relayed}");
     assert!(acked >= 300, "too little load to prove anything: {acked}");
     assert!(there >= acked);
 }

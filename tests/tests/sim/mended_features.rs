@@ -1,5 +1,4 @@
-//! What a review found in contacts, devices and queries: each story failed before it was
-//! mended.
+//! What a review found in contacts, devices and queries, as people would meet it.
 
 use std::collections::BTreeMap;
 

@@ -115,10 +115,8 @@ fn a_second_device_joins_and_is_revoked() {
     };
     w.ask(a2, Command::Devices(Devices::LinkJoin { code, device_name: "tablet".into() })).unwrap();
     w.run(2_000);
-    let (x, y) = (
-        query::linking(&w.snapshot(a)).unwrap(),
-        query::linking(&w.snapshot(a2)).unwrap(),
-    );
+    let (x, y) =
+        (query::linking(&w.snapshot(a)).unwrap(), query::linking(&w.snapshot(a2)).unwrap());
     assert_eq!(x, y);
     assert!(matches!(x, view::Linking::Compare { .. }), "{x:?}");
     w.ask(a, Command::Devices(Devices::LinkConfirm)).unwrap();
@@ -162,8 +160,7 @@ fn both_ask_at_once() {
     w.set_online(a, true);
     w.set_online(b, true);
     w.run(120_000);
-    let chats: Vec<_> =
-        [a, b].iter().map(|d| query::chats(&w.snapshot(*d)).unwrap()).collect();
+    let chats: Vec<_> = [a, b].iter().map(|d| query::chats(&w.snapshot(*d)).unwrap()).collect();
     assert_eq!(chats[0].len(), 1, "{:#?}", chats[0]);
     assert_eq!(chats[1].len(), 1);
     assert_eq!(chats[0][0].topic, chats[1][0].topic);

@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rand_core::Rng;
-use teahouse_protocols::account::{
-    AccountLog, AccountOp, AccountRecord, RelayAddr, Signer,
-};
+use teahouse_protocols::account::{AccountLog, AccountOp, AccountRecord, RelayAddr, Signer};
 use teahouse_protocols::codec;
 use teahouse_protocols::ids::{AccountId, DeviceId, Millis, RecordId, Tag, TopicId};
 use teahouse_protocols::inbox::{AccountPack, prekey_id};
@@ -29,7 +27,10 @@ const PREKEY_FRESH: Millis = 7 * 24 * 3600 * 1000;
 const MAX_RECORDS: usize = 4_096;
 
 /// An account's log, if it is known.
-pub(crate) fn log(tx: &mut Tx<'_>, account: AccountId) -> Result<Option<Arc<AccountLog>>, StorageError> {
+pub(crate) fn log(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+) -> Result<Option<Arc<AccountLog>>, StorageError> {
     if let Some(log) = tx.mem.accounts.get(&account) {
         return Ok(Some(log.clone()));
     }
@@ -223,10 +224,7 @@ pub(crate) fn bundle_of(
 }
 
 /// The account that a device belongs, or belonged, to.
-pub(crate) fn account_of(
-    tx: &Tx<'_>,
-    device: DeviceId,
-) -> Result<Option<AccountId>, StorageError> {
+pub(crate) fn account_of(tx: &Tx<'_>, device: DeviceId) -> Result<Option<AccountId>, StorageError> {
     tx.typed(&DEVICE_ACCOUNT, &device.0)
 }
 
@@ -335,10 +333,7 @@ pub(crate) fn announce(tx: &mut Tx<'_>) -> Result<(), Fail> {
 /// Every topic here.
 pub(crate) fn topic_ids(tx: &Tx<'_>) -> Result<Vec<TopicId>, StorageError> {
     let rows: Vec<(Vec<u8>, Topic)> = tx.scan_typed(&TOPICS, &KeyRange::all(), false, 65_536)?;
-    Ok(rows
-        .into_iter()
-        .filter_map(|(k, _)| Some(TopicId(k.try_into().ok()?)))
-        .collect())
+    Ok(rows.into_iter().filter_map(|(k, _)| Some(TopicId(k.try_into().ok()?))).collect())
 }
 
 /// Makes a fresh prekey with a fresh inbox tag, and a bundle that names them.
@@ -401,7 +396,8 @@ pub(crate) fn own_prekeys(tx: &Tx<'_>) -> Result<Vec<OwnPrekey>, StorageError> {
 
 /// Finds the prekey that an inbox message names.
 pub(crate) fn own_prekey(tx: &Tx<'_>, id: [u8; 8]) -> Result<Option<OpeningKey>, StorageError> {
-    let row: Option<OwnPrekey> = tx.typed(&OWN_PREKEYS, Key::new().fixed(&id).into_bytes().as_slice())?;
+    let row: Option<OwnPrekey> =
+        tx.typed(&OWN_PREKEYS, Key::new().fixed(&id).into_bytes().as_slice())?;
     Ok(row.map(|r| OpeningKey::from_bytes(r.secret)))
 }
 
@@ -427,12 +423,11 @@ pub(crate) fn create(
     let long = |_| Refusal::Invalid { why: "a name has at most 64 bytes".into() };
     let consent = teahouse_protocols::account::device_consent(&account, &me.key);
     let root_signer = Signer::Root(root.verifying_key().to_bytes());
-    let refused = |e: teahouse_protocols::account::AccountError| Refusal::NotAllowed {
-        why: e.to_string(),
-    };
+    let refused =
+        |e: teahouse_protocols::account::AccountError| Refusal::NotAllowed { why: e.to_string() };
     log.append(
         &root,
-        root_signer.clone(),
+        root_signer,
         AccountOp::AddDevice {
             device: me.device,
             name: device_name.try_into().map_err(long)?,
@@ -448,11 +443,7 @@ pub(crate) fn create(
     )
     .map_err(refused)?;
     for record in log.records() {
-        tx.put_raw(
-            &ACCOUNT_RECORDS,
-            &pair_key(&account.0, &record.id()),
-            record.bytes().to_vec(),
-        )?;
+        tx.put_raw(&ACCOUNT_RECORDS, &pair_key(&account.0, &record.id()), record.bytes().to_vec())?;
     }
     tx.edit_me(|me| me.account = Some(account))?;
     install(tx, account, log)?;

@@ -11,9 +11,7 @@ use teahouse_protocols::sync::Frame;
 
 use crate::engine::{accounts, letters, topics};
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
-use crate::tables::{
-    ACKS, AckRow, CHAINS, DEPOSITS, Deposit, OWN_CURSORS, OwnCursor, chain_key,
-};
+use crate::tables::{ACKS, AckRow, CHAINS, DEPOSITS, Deposit, OWN_CURSORS, OwnCursor, chain_key};
 use crate::tx::{Effect, Fail, TopicState, Tx, capped};
 use crate::view::Delivery;
 

@@ -26,11 +26,7 @@ const KEPT: Millis = accounts::PREKEY_KEPT;
 
 /// Seals items to a device: handed over at once if it is connected, left at its relays if
 /// not, and kept until one of them has it.
-pub(crate) fn send(
-    tx: &mut Tx<'_>,
-    device: DeviceId,
-    items: Vec<InboxItem>,
-) -> Result<(), Fail> {
+pub(crate) fn send(tx: &mut Tx<'_>, device: DeviceId, items: Vec<InboxItem>) -> Result<(), Fail> {
     send_run(tx, device, items, None)
 }
 
@@ -48,13 +44,8 @@ pub(crate) fn send_run(
     }
     // Without a prekey nothing can be sealed; sync tells the device when it connects.
     let Some(bundle) = accounts::bundle_of(tx, device)? else { return Ok(()) };
-    let message = InboxMessage {
-        version: 1,
-        account,
-        from: me.device,
-        to: device,
-        items: capped(items),
-    };
+    let message =
+        InboxMessage { version: 1, account, from: me.device, to: device, items: capped(items) };
     let Ok(sealed) = seal_message(message, &me.key, &bundle.prekey, tx.rng) else {
         return Ok(());
     };
@@ -259,12 +250,7 @@ fn take(
 const MAX_PARKED: usize = 128;
 const MAX_PARKED_ALL: usize = 2_048;
 
-fn park(
-    tx: &mut Tx<'_>,
-    topic: TopicId,
-    from: DeviceId,
-    item: &InboxItem,
-) -> Result<(), Fail> {
+fn park(tx: &mut Tx<'_>, topic: TopicId, from: DeviceId, item: &InboxItem) -> Result<(), Fail> {
     let parked = Parked { received: tx.now, from, item: item.clone() };
     let bytes = postcard::to_stdvec(item).map_err(Fail::peer)?;
     let key = pair_key(&topic.0, blake3::hash(&bytes).as_bytes());

@@ -32,8 +32,8 @@ use crate::engine::{accounts, topics};
 use crate::features::{self, Applied, FEATURES};
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
 use crate::tables::{
-    BODIES, CHAINS, Chain, EPOCHS, Epoch, FORKS, Fork, LOG, LogRow, MISSING_BODIES,
-    SEGMENTS, Segment, Status, TIPS, UNOPENED, WAITING, Waiting, WaitingOn, body_key, chain_key, log_key,
+    BODIES, CHAINS, Chain, EPOCHS, Epoch, FORKS, Fork, LOG, LogRow, MISSING_BODIES, SEGMENTS,
+    Segment, Status, TIPS, UNOPENED, WAITING, Waiting, WaitingOn, body_key, chain_key, log_key,
     pair_key,
 };
 use crate::tx::{Effect, Fail, TopicState, Tx, capped};
@@ -45,8 +45,7 @@ const LONE_BODY_LOOKS: usize = 512;
 /// Most envelopes of a device that no known account names.
 const MAX_UNKNOWN: usize = 64;
 /// A chain of which nothing is held.
-const FRESH: Chain =
-    Chain { low: 1, high: 0, head: EnvelopeId([0; 32]), segment: 0, loose: false };
+const FRESH: Chain = Chain { low: 1, high: 0, head: EnvelopeId([0; 32]), segment: 0, loose: false };
 
 /// An envelope from outside, as far as it can be checked without an order.
 pub(crate) struct Prepared {
@@ -107,8 +106,7 @@ pub(crate) fn prepare(
     letter: Letter,
 ) -> Result<Prepared, String> {
     let envelope = Envelope::from_bytes(&letter.envelope).map_err(|e| e.to_string())?;
-    let sealed: Vec<Vec<u8>> =
-        letter.bodies.into_iter().map(codec::Bytes::into_inner).collect();
+    let sealed: Vec<Vec<u8>> = letter.bodies.into_iter().map(codec::Bytes::into_inner).collect();
     // An exact copy of what is held needs no signature check.
     let held = read
         .get(&LOG, &log_key(envelope.topic, envelope.device, envelope.seq))
@@ -121,12 +119,7 @@ pub(crate) fn prepare(
     Ok(Prepared { envelope, sealed, content })
 }
 
-fn open(
-    read: &dyn Read,
-    secrets: &Secrets,
-    envelope: &Envelope,
-    sealed: &[Vec<u8>],
-) -> Content {
+fn open(read: &dyn Read, secrets: &Secrets, envelope: &Envelope, sealed: &[Vec<u8>]) -> Content {
     let Some(header) = &envelope.header else { return Content::Newer };
     let (topic, secret) = match secrets.get(&header.epoch) {
         Some((topic, secret)) => (*topic, secret.clone()),
@@ -465,8 +458,7 @@ fn judge(
     }
     let now = state.now();
     // The common case: written under the membership that holds now, by an uncut device.
-    if heads == now.heads && now.members.contains_key(&account) && !now.cuts.contains_key(&device)
-    {
+    if heads == now.heads && now.members.contains_key(&account) && !now.cuts.contains_key(&device) {
         return Ok(Verdict::Accepted);
     }
     let oracle = topics::oracle(&tx.stage);
@@ -474,23 +466,14 @@ fn judge(
 }
 
 /// Whether a device is known to have told two stories at or before `seq`.
-fn forked(
-    tx: &Tx<'_>,
-    topic: TopicId,
-    device: DeviceId,
-    seq: u64,
-) -> Result<bool, StorageError> {
+fn forked(tx: &Tx<'_>, topic: TopicId, device: DeviceId, seq: u64) -> Result<bool, StorageError> {
     let fork: Option<Fork> = tx.typed(&FORKS, &chain_key(topic, device))?;
     Ok(fork.is_some_and(|f| seq >= f.seq))
 }
 
 /// Whether this account may have the key of an envelope: its grant covers all history, or
 /// it was a member when the envelope was written.
-fn entitled(
-    tx: &mut Tx<'_>,
-    state: &TopicState,
-    header: &Header,
-) -> Result<bool, StorageError> {
+fn entitled(tx: &mut Tx<'_>, state: &TopicState, header: &Header) -> Result<bool, StorageError> {
     let Some(account) = tx.me()?.account else { return Ok(false) };
     let granted = state.now().members.get(&account).is_some_and(|m| m.history == History::All);
     Ok(granted
@@ -508,11 +491,7 @@ fn unopened_key(envelope: &Envelope, epoch: EpochId) -> Vec<u8> {
 }
 
 /// Opens what was stored under an epoch whose key has just come.
-pub(crate) fn open_stored(
-    tx: &mut Tx<'_>,
-    topic: TopicId,
-    epoch: EpochId,
-) -> Result<(), Fail> {
+pub(crate) fn open_stored(tx: &mut Tx<'_>, topic: TopicId, epoch: EpochId) -> Result<(), Fail> {
     let prefix = pair_key(&topic.0, &epoch.0);
     let rows = tx.scan(&UNOPENED, &KeyRange::prefix(&prefix), false, MAX_WAITING)?;
     let Some(state) = topics::state(tx, topic)? else { return Ok(()) };
@@ -635,11 +614,7 @@ pub(crate) fn release(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), Fail> {
 }
 
 /// Whether something held waits for an epoch's key.
-pub(crate) fn waits_for(
-    tx: &Tx<'_>,
-    topic: TopicId,
-    epoch: EpochId,
-) -> Result<bool, StorageError> {
+pub(crate) fn waits_for(tx: &Tx<'_>, topic: TopicId, epoch: EpochId) -> Result<bool, StorageError> {
     if tx.first(&UNOPENED, &pair_key(&topic.0, &epoch.0))?.is_some() {
         return Ok(true);
     }
@@ -667,9 +642,7 @@ fn fork(tx: &mut Tx<'_>, other: &Envelope) -> Result<(), Fail> {
     tx.put(&FORKS, &key, &Fork { seq: other.seq, other: other.bytes().to_vec() })?;
     let account = accounts::account_of(tx, other.device)?;
     let name = match account {
-        Some(a) => {
-            accounts::log(tx, a)?.map(|l| l.state().name.to_string()).unwrap_or_default()
-        }
+        Some(a) => accounts::log(tx, a)?.map(|l| l.state().name.to_string()).unwrap_or_default(),
         None => String::new(),
     };
     tx.alarm(format!(
@@ -787,17 +760,12 @@ fn reapply(tx: &mut Tx<'_>, state: &TopicState, row: &LogRow) -> Result<(), Fail
 }
 
 /// Takes sealed bodies that are missing here; others are ignored.
-pub(crate) fn take_bodies(
-    tx: &mut Tx<'_>,
-    topic: TopicId,
-    bodies: &[Vec<u8>],
-) -> Result<(), Fail> {
+pub(crate) fn take_bodies(tx: &mut Tx<'_>, topic: TopicId, bodies: &[Vec<u8>]) -> Result<(), Fail> {
     if bodies.is_empty() {
         return Ok(());
     }
     // Missing bodies are rare: a scan serves.
-    let missing =
-        tx.scan(&MISSING_BODIES, &KeyRange::prefix(&topic.0), false, MAX_WAITING)?;
+    let missing = tx.scan(&MISSING_BODIES, &KeyRange::prefix(&topic.0), false, MAX_WAITING)?;
     for (key, hash) in missing {
         let Some(body) = bodies.iter().find(|b| sealed_hash(b).0 == hash.as_slice()) else {
             continue;
@@ -827,11 +795,7 @@ pub(crate) fn take_bodies(
 }
 
 /// Takes a body that came alone: its envelope may be here without it, or wait.
-pub(crate) fn take_lone_body(
-    tx: &mut Tx<'_>,
-    topic: TopicId,
-    body: Vec<u8>,
-) -> Result<(), Fail> {
+pub(crate) fn take_lone_body(tx: &mut Tx<'_>, topic: TopicId, body: Vec<u8>) -> Result<(), Fail> {
     let bodies = [body];
     take_bodies(tx, topic, &bodies)?;
     let [body] = bodies;
@@ -880,9 +844,7 @@ pub(crate) fn log_row(
     seq: u64,
 ) -> Result<Option<LogRow>, StorageError> {
     let Some(bytes) = read.get(&LOG, &log_key(topic, device, seq))? else { return Ok(None) };
-    LogRow::from_bytes(&bytes)
-        .map(Some)
-        .ok_or_else(|| StorageError::corrupt(LOG.name, "row"))
+    LogRow::from_bytes(&bytes).map(Some).ok_or_else(|| StorageError::corrupt(LOG.name, "row"))
 }
 
 /// A stored envelope with its bodies, as it travels.
@@ -969,10 +931,8 @@ pub(crate) fn append(
         let key = body_key(topic, me.device, seq, i as u8);
         tx.put_raw(&BODIES, &key, body.sealed.clone())?;
     }
-    let header = envelope
-        .header
-        .clone()
-        .ok_or_else(|| Fail::peer("own envelope without a header"))?;
+    let header =
+        envelope.header.clone().ok_or_else(|| Fail::peer("own envelope without a header"))?;
     let plain: Vec<Option<Vec<u8>>> = bodies.iter().map(|b| Some(b.to_vec())).collect();
     apply(tx, &state, account, &envelope, &header, now, &plain, &entries)?;
     push(tx, topic, &envelope, sealed.into_iter().map(|b| b.sealed).collect())?;

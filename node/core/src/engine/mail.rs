@@ -8,17 +8,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
+use rayon::prelude::*;
 use teahouse_protocols::account::RelayAddr;
 use teahouse_protocols::codec;
 use teahouse_protocols::cursor::{Ack, MAX_ACKS};
-use rayon::prelude::*;
 use teahouse_protocols::envelope::{Envelope, sealed_hash};
 use teahouse_protocols::epoch::{EpochSecret, week_of};
 use teahouse_protocols::ids::{DeviceId, EpochId, Millis, RelayId, SealedHash, Tag, TopicId};
 use teahouse_protocols::inbox::{InboxItem, Letter};
 use teahouse_protocols::mailbox::{
-    self, Item, MAX_ITEM, MAX_READS, Read as TagRead, Refusal, Reply, Request, Right, TagKind, Token,
-    TopicMail,
+    self, Item, MAX_ITEM, MAX_READS, Read as TagRead, Refusal, Reply, Request, Right, TagKind,
+    Token, TopicMail,
 };
 use teahouse_protocols::sign::SigningKey;
 
@@ -27,7 +27,8 @@ use crate::features;
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
 use crate::tables::{
     CHAINS, Chain, DEPOSITS, Deposit, EPOCHS, Epoch, MAX_RUNS, OUTBOX, OWN_CURSORS, OWN_PREKEYS,
-    OutItem, OwnCursor, OwnPrekey, RELAYS, RelayRow, TAGS, TOKENS, TagRow, TagSource, chain_key, pair_key,
+    OutItem, OwnCursor, OwnPrekey, RELAYS, RelayRow, TAGS, TOKENS, TagRow, TagSource, chain_key,
+    pair_key,
 };
 use crate::tx::{Fail, Memory, Tx, capped};
 
@@ -272,8 +273,7 @@ impl Pump<'_, '_> {
         let row: RelayRow = self.tx.typed(&RELAYS, &relay.id.0)?.unwrap_or_default();
         let tokens =
             self.tx.scan(&TOKENS, &KeyRange::prefix(&relay.id.0), false, FEW_TOKENS + 1)?;
-        let getting = self
-            .inflight(relay.id, |p| matches!(p, Pending::Admit | Pending::Refill(_)));
+        let getting = self.inflight(relay.id, |p| matches!(p, Pending::Admit | Pending::Refill(_)));
         if tokens.is_empty() {
             if let Some(code) = row.code
                 && !getting
@@ -314,11 +314,7 @@ impl Pump<'_, '_> {
             let Some(token) = self.take_token(relay.id)? else { break };
             let kind = kind_of(self.tx, source)?;
             let proof = mailbox::open_proof(&key, relay.id, &kind);
-            self.send(
-                relay,
-                &Request::Open { tag, kind, token, proof },
-                Pending::Open(tag, token),
-            );
+            self.send(relay, &Request::Open { tag, kind, token, proof }, Pending::Open(tag, token));
         }
         Ok(())
     }
@@ -350,8 +346,7 @@ impl Pump<'_, '_> {
                 // Whatever was left until a week after its own was fetched, or is gone.
                 TagSource::Topic(_, w) => {
                     let fetched = row.read >= Millis::from(w + 2) * WEEK;
-                    wanted.contains_key(&row.source)
-                        || !fetched && w + WEEKS + 2 >= week
+                    wanted.contains_key(&row.source) || !fetched && w + WEEKS + 2 >= week
                 }
                 // These have one tag at a time.
                 source => {
@@ -517,8 +512,7 @@ impl Pump<'_, '_> {
         if !members.contains(&account) {
             return Ok(false);
         }
-        let chain: Option<Chain> =
-            self.tx.typed(&CHAINS, &chain_key(topic, me.device))?;
+        let chain: Option<Chain> = self.tx.typed(&CHAINS, &chain_key(topic, me.device))?;
         let high = chain.map_or(0, |c| c.high);
         let mut again = false;
         // Everybody's relays, with the devices that fetch there.
@@ -527,8 +521,7 @@ impl Pump<'_, '_> {
         let mut all_live = true;
         for member in members {
             let devices = accounts::devices_of(self.tx, member)?;
-            let others: Vec<DeviceId> =
-                devices.into_iter().filter(|d| *d != me.device).collect();
+            let others: Vec<DeviceId> = devices.into_iter().filter(|d| *d != me.device).collect();
             if member != account && others.is_empty() {
                 floor = 0;
                 all_live = false;
@@ -605,8 +598,7 @@ impl Pump<'_, '_> {
             };
             let Ok(envelope) = Envelope::from_bytes(&letter.envelope) else { break };
             let Some(header) = &envelope.header else { break };
-            let size =
-                letter.envelope.len() + letter.bodies.iter().map(|b| b.len()).sum::<usize>();
+            let size = letter.envelope.len() + letter.bodies.iter().map(|b| b.len()).sum::<usize>();
             if epoch.is_some_and(|e| e != header.epoch)
                 || !items.is_empty() && bytes + size > DEPOSIT_BYTES
                 || items.len() + 1 + letter.bodies.len() > 256
@@ -655,27 +647,21 @@ impl Pump<'_, '_> {
             .filter(|(d, seq)| mailed.get(d).copied().unwrap_or(0) < *seq)
             .copied()
             .collect();
-        let absent: Vec<DeviceId> = news
-            .iter()
-            .map(|(d, _)| *d)
-            .filter(|d| !self.tx.mem.peers.contains_key(d))
-            .collect();
+        let absent: Vec<DeviceId> =
+            news.iter().map(|(d, _)| *d).filter(|d| !self.tx.mem.peers.contains_key(d)).collect();
         if absent.is_empty() {
             return Ok(false);
         }
         let now = self.tx.now;
         // One relay at a time, and none that is in trouble while there is another.
-        let reaches = |(_, devices): &&(RelayAddr, Vec<DeviceId>)| {
-            absent.iter().any(|d| devices.contains(d))
-        };
+        let reaches =
+            |(_, devices): &&(RelayAddr, Vec<DeviceId>)| absent.iter().any(|d| devices.contains(d));
         let mut troubled = |relay: RelayId| {
             let session = self.session(relay);
             session.retry_at.max(session.quiet(&topic.0, now).unwrap_or(0)) > now
         };
-        let Some((relay, devices)) = targets
-            .values()
-            .filter(reaches)
-            .min_by_key(|(relay, _)| troubled(relay.id))
+        let Some((relay, devices)) =
+            targets.values().filter(reaches).min_by_key(|(relay, _)| troubled(relay.id))
         else {
             return Ok(false);
         };
@@ -690,11 +676,7 @@ impl Pump<'_, '_> {
             .filter(|(d, _)| self.tx.mem.peers.contains_key(d) || devices.contains(d))
             .take(MAX_ACKS)
             .collect();
-        let due = *self
-            .session(relay.id)
-            .cursor_due
-            .entry(topic)
-            .or_insert(now + CURSOR_PATIENCE);
+        let due = *self.session(relay.id).cursor_due.entry(topic).or_insert(now + CURSOR_PATIENCE);
         if due > now {
             self.wake_at(due);
             return Ok(true);
@@ -727,10 +709,8 @@ impl Pump<'_, '_> {
         let key = secret.tag_key(week_of(now));
         let tag = Tag(key.verifying_key().to_bytes());
         let sealed = mailbox::seal_topic_mail(&TopicMail::Cursor(bytes), &secret, tag);
-        let items = vec![Item {
-            bytes: codec::Bytes::try_from(sealed).map_err(Fail::peer)?,
-            delete: None,
-        }];
+        let items =
+            vec![Item { bytes: codec::Bytes::try_from(sealed).map_err(Fail::peer)?, delete: None }];
         let right = Right::Member(mailbox::write_proof(&key, relay.id, &items));
         self.session(relay.id).cursor_due.remove(&topic);
         self.send(
@@ -920,17 +900,16 @@ fn tag_key(tx: &mut Tx<'_>, source: TagSource) -> Result<Option<SigningKey>, Fai
 fn kind_of(tx: &mut Tx<'_>, source: TagSource) -> Result<TagKind, Fail> {
     Ok(match source {
         TagSource::Inbox(_) => TagKind::Inbox,
-        TagSource::Card => TagKind::Card {
-            secrets: capped(features::contacts::card_secret_hashes(tx)?),
-        },
+        TagSource::Card => {
+            TagKind::Card { secrets: capped(features::contacts::card_secret_hashes(tx)?) }
+        }
         TagSource::Topic(..) => TagKind::Topic,
     })
 }
 
 /// The card's secrets changed: its tag is opened anew with the new ones.
 pub(crate) fn reopen_card(tx: &mut Tx<'_>) -> Result<(), Fail> {
-    let rows: Vec<(Vec<u8>, TagRow)> =
-        tx.scan_typed(&TAGS, &KeyRange::all(), false, 65_536)?;
+    let rows: Vec<(Vec<u8>, TagRow)> = tx.scan_typed(&TAGS, &KeyRange::all(), false, 65_536)?;
     for (key, mut row) in rows {
         if row.source == TagSource::Card {
             row.open = false;
@@ -947,11 +926,8 @@ pub(crate) fn reply(
     id: u64,
     result: Result<&[u8], &str>,
 ) -> Result<Vec<Fetched>, Fail> {
-    let Some((relay, pending)) = tx
-        .mem
-        .mail
-        .iter_mut()
-        .find_map(|(relay, s)| s.inflight.remove(&id).map(|p| (*relay, p)))
+    let Some((relay, pending)) =
+        tx.mem.mail.iter_mut().find_map(|(relay, s)| s.inflight.remove(&id).map(|p| (*relay, p)))
     else {
         return Ok(Vec::new());
     };
@@ -978,9 +954,7 @@ pub(crate) fn reply(
     };
     // A relay that answers again is noted once a minute, not for every answer.
     let refused = matches!(reply, Reply::Refused(_));
-    if !refused && !row.trouble.is_empty()
-        || row.last_answer.is_none_or(|t| t + 60_000 < tx.now)
-    {
+    if !refused && !row.trouble.is_empty() || row.last_answer.is_none_or(|t| t + 60_000 < tx.now) {
         row.last_answer = Some(tx.now);
         if !refused {
             row.trouble.clear();
@@ -1145,10 +1119,10 @@ fn refuse(
         (Pending::Admit, Refusal::BadCode) => {
             row.code = None;
         }
-        (Pending::Run { topic, upto, .. }, Refusal::Closed) => {
-            if closed(tx, relay, *topic, *upto)? {
-                return Ok(());
-            }
+        (Pending::Run { topic, upto, .. }, Refusal::Closed)
+            if closed(tx, relay, *topic, *upto)? =>
+        {
+            return Ok(());
         }
         // The cursor's author has no open tag there: it will be told when it connects.
         (Pending::Cursor { topic, acks }, Refusal::Closed) => {
@@ -1213,8 +1187,7 @@ fn closed(tx: &mut Tx<'_>, relay: RelayId, topic: TopicId, upto: u64) -> Result<
     for device in topics::devices(tx, topic)? {
         let account = accounts::account_of(tx, device)?;
         let Some(account) = account else { continue };
-        let fetches_there =
-            accounts::relays_of(tx, account)?.iter().any(|r| r.id == relay);
+        let fetches_there = accounts::relays_of(tx, account)?.iter().any(|r| r.id == relay);
         if device == me.device || !fetches_there || accounts::bundle_of(tx, device)?.is_none() {
             continue;
         }
@@ -1413,9 +1386,8 @@ fn open_outer(
     secrets: &letters::Secrets,
     f: &Fetched,
 ) -> Result<Outer, String> {
-    let row: Option<TagRow> = read
-        .get_typed(&TAGS, &pair_key(&f.relay.0, &f.tag.0))
-        .map_err(|e| e.to_string())?;
+    let row: Option<TagRow> =
+        read.get_typed(&TAGS, &pair_key(&f.relay.0, &f.tag.0)).map_err(|e| e.to_string())?;
     let row = row.ok_or("an item under a tag that is not ours")?;
     let epoch = match row.source {
         TagSource::Inbox(_) => return Ok(Outer::Inbox),

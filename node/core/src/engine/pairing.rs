@@ -129,15 +129,13 @@ pub(crate) fn receive(tx: &mut Tx<'_>, from: DeviceId, bytes: &[u8]) -> Result<(
             }
             match machine.receive(&from, &frame) {
                 Ok(OldStep::Send(reply)) => {
-                    tx.mem.pairing =
-                        Pairing::Old { machine, made, name, partner: Some(from) };
+                    tx.mem.pairing = Pairing::Old { machine, made, name, partner: Some(from) };
                     let frame = pair_frame(&reply)?;
                     tx.send(from, frame);
                     Ok(())
                 }
                 Ok(OldStep::Compare(sas)) => {
-                    tx.mem.pairing =
-                        Pairing::Old { machine, made, name, partner: Some(from) };
+                    tx.mem.pairing = Pairing::Old { machine, made, name, partner: Some(from) };
                     Ok(show(tx, Linking::Compare { digits: sas.to_string() })?)
                 }
                 // A stranger's frame burns nothing.
@@ -153,20 +151,14 @@ pub(crate) fn receive(tx: &mut Tx<'_>, from: DeviceId, bytes: &[u8]) -> Result<(
                 Ok(NewStep::Compare { send, sas, account }) => {
                     // The new device's person compares too; the old one's yes decides.
                     let _ = machine.confirm(true);
-                    tx.mem.pairing = Pairing::New {
-                        machine,
-                        code,
-                        hello,
-                        account: Some(account),
-                        device_name,
-                    };
+                    tx.mem.pairing =
+                        Pairing::New { machine, code, hello, account: Some(account), device_name };
                     let frame = pair_frame(&send)?;
                     tx.send(from, frame);
                     Ok(show(tx, Linking::Compare { digits: sas.to_string() })?)
                 }
                 Ok(NewStep::Waiting) => {
-                    tx.mem.pairing =
-                        Pairing::New { machine, code, hello, account, device_name };
+                    tx.mem.pairing = Pairing::New { machine, code, hello, account, device_name };
                     Ok(())
                 }
                 Ok(NewStep::Granted(payload)) => {
@@ -176,8 +168,7 @@ pub(crate) fn receive(tx: &mut Tx<'_>, from: DeviceId, bytes: &[u8]) -> Result<(
                     granted(tx, account, &payload)
                 }
                 Err(teahouse_protocols::pairing::PairError::OtherDevice) => {
-                    tx.mem.pairing =
-                        Pairing::New { machine, code, hello, account, device_name };
+                    tx.mem.pairing = Pairing::New { machine, code, hello, account, device_name };
                     Err(Fail::peer("pairing frame from another device"))
                 }
                 Err(e) => failed(tx, &e.to_string()),
@@ -199,10 +190,8 @@ pub(crate) fn confirm(tx: &mut Tx<'_>) -> Result<Reply, Fail> {
         AccountOp::AddDevice { device: confirmed.device, name, consent: confirmed.consent },
     )?;
     let account = tx.account()?;
-    let grant = Grant {
-        pack: accounts::pack(tx, account, &[])?,
-        tokens: mail::share_tokens(tx, 32)?,
-    };
+    let grant =
+        Grant { pack: accounts::pack(tx, account, &[])?, tokens: mail::share_tokens(tx, 32)? };
     let payload = postcard::to_stdvec(&grant).map_err(Fail::peer)?;
     let payload = codec::Bytes::try_from(payload).map_err(Fail::peer)?;
     let frame = machine.grant(payload).map_err(Fail::peer)?;

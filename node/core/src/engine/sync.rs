@@ -337,8 +337,7 @@ fn runs(tx: &mut Tx<'_>, peer: DeviceId, topic: TopicId) -> Result<Vec<Run>, Fai
     else {
         return Ok(Vec::new());
     };
-    let ours: BTreeMap<DeviceId, Chain> =
-        topics::chains(&tx.stage, topic)?.into_iter().collect();
+    let ours: BTreeMap<DeviceId, Chain> = topics::chains(&tx.stage, topic)?.into_iter().collect();
     let me = tx.me()?;
     let backwards = match (topics::state(tx, topic)?, me.account) {
         (Some(state), Some(account)) => {
@@ -372,8 +371,7 @@ fn runs(tx: &mut Tx<'_>, peer: DeviceId, topic: TopicId) -> Result<Vec<Run>, Fai
         }
     }
     // Envelopes whose bodies have not come.
-    let missing =
-        tx.scan(&MISSING_BODIES, &KeyRange::prefix(&topic.0), false, MISSING_AT_ONCE)?;
+    let missing = tx.scan(&MISSING_BODIES, &KeyRange::prefix(&topic.0), false, MISSING_AT_ONCE)?;
     for (key, _) in missing {
         let mut reader = crate::store::KeyReader::new(&MISSING_BODIES, &key[32..]);
         let (device, seq) = (DeviceId(reader.fixed()?), reader.u64()?);

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use rand_core::Rng;
 use teahouse_protocols::codec;
-use teahouse_protocols::epoch::{EpochHead, EpochSecret, GroupKeys, PairwiseHpke, Parcel, epoch_id};
+use teahouse_protocols::epoch::{
+    EpochHead, EpochSecret, GroupKeys, PairwiseHpke, Parcel, epoch_id,
+};
 use teahouse_protocols::ids::{AccountId, DeviceId, EnvelopeId, EpochId, OpId, TopicId};
 use teahouse_protocols::inbox::{InboxItem, Welcome};
 use teahouse_protocols::membership::{
@@ -55,10 +57,7 @@ pub(crate) fn state(
 }
 
 /// Reads a topic's membership from the tables.
-pub(crate) fn load(
-    read: &dyn Read,
-    topic: TopicId,
-) -> Result<Option<TopicState>, StorageError> {
+pub(crate) fn load(read: &dyn Read, topic: TopicId) -> Result<Option<TopicState>, StorageError> {
     let rows = read.scan(&OPS, &KeyRange::prefix(&topic.0), false, MAX_OPS)?;
     if rows.is_empty() {
         return Ok(None);
@@ -102,10 +101,7 @@ pub(crate) fn is_member(
 }
 
 /// Active devices of all members, this one too.
-pub(crate) fn devices(
-    tx: &mut Tx<'_>,
-    topic: TopicId,
-) -> Result<BTreeSet<DeviceId>, StorageError> {
+pub(crate) fn devices(tx: &mut Tx<'_>, topic: TopicId) -> Result<BTreeSet<DeviceId>, StorageError> {
     let mut all = BTreeSet::new();
     for member in members(tx, topic)? {
         all.extend(accounts::devices_of(tx, member)?);
@@ -161,9 +157,8 @@ pub(crate) fn operate(tx: &mut Tx<'_>, topic: TopicId, op: MemberOp) -> Result<(
     }
     for device in audience {
         let mut items = vec![item.clone()];
-        items.extend(
-            parcels.iter().filter(|p| p.to == device.0).map(|p| InboxItem::Key(p.clone())),
-        );
+        items
+            .extend(parcels.iter().filter(|p| p.to == device.0).map(|p| InboxItem::Key(p.clone())));
         inbox::send(tx, device, items)?;
     }
     Ok(())
@@ -298,10 +293,7 @@ pub(crate) fn epochs(
     limit: usize,
 ) -> Result<Vec<EpochId>, StorageError> {
     let rows = read.scan(&TOPIC_EPOCHS, &KeyRange::prefix(&topic.0), true, limit)?;
-    Ok(rows
-        .into_iter()
-        .filter_map(|(k, _)| Some(EpochId(*k.last_chunk::<32>()?)))
-        .collect())
+    Ok(rows.into_iter().filter_map(|(k, _)| Some(EpochId(*k.last_chunk::<32>()?))).collect())
 }
 
 /// The signed head of a known epoch.
@@ -328,12 +320,8 @@ pub(crate) fn add_epoch(
     if row.epochs >= MAX_EPOCHS_KEPT && !own {
         return Err(Fail::peer("too many epochs"));
     }
-    let stored = Epoch {
-        topic,
-        head: head.bytes().to_vec(),
-        secret: *secret.to_bytes(),
-        received: tx.now,
-    };
+    let stored =
+        Epoch { topic, head: head.bytes().to_vec(), secret: *secret.to_bytes(), received: tx.now };
     tx.put(&EPOCHS, &id.0, &stored)?;
     row.epochs += 1;
     let key = Key::new().fixed(&topic.0).u64(row.epochs).fixed(&id.0).into_bytes();
@@ -383,7 +371,7 @@ pub(crate) fn take_parcel(
                 return Err(Fail::peer("key by a device that is no member's"));
             }
             // Of who is no longer a member, only keys that something held waits for.
-            let current = is_member(tx, topic, author)? && !state.now().cuts.contains_key(&author);
+            let current = is_member(tx, topic, author)? && !cut_devices(&state).contains(&author);
             if !current && !letters::waits_for(tx, topic, epoch_id(&head))? {
                 return Err(Fail::peer("a key that nothing waits for, by a former member"));
             }
@@ -400,7 +388,7 @@ pub(crate) fn epoch_for_sending(
 ) -> Result<(EpochId, Arc<EpochSecret>), Fail> {
     let needed = reachable(tx, topic)?;
     let current = devices(tx, topic)?;
-    let cut: BTreeSet<DeviceId> = require(tx, topic)?.now().cuts.keys().copied().collect();
+    let cut = cut_devices(&*require(tx, topic)?);
     for epoch in epochs(&tx.stage, topic, 8)? {
         let Some(head) = head(tx, epoch)? else { continue };
         let recipients = &head.get().recipients;
@@ -424,6 +412,21 @@ pub(crate) fn epoch_for_sending(
     Ok((epoch, secret))
 }
 
+/// Devices that were cut off for good. (A removal cuts, too; but who is added again writes
+/// on.)
+fn cut_devices(state: &TopicState) -> BTreeSet<DeviceId> {
+    let for_good = |op: &OpId| {
+        state.log.get(op).is_some_and(|r| matches!(r.get().op, MemberOp::CutDevice { .. }))
+    };
+    state
+        .now()
+        .cuts
+        .iter()
+        .filter(|(_, cuts)| cuts.iter().any(|c| for_good(&c.op)))
+        .map(|(device, _)| *device)
+        .collect()
+}
+
 /// Devices of members to which a key can be sealed: active, with a known prekey. This one
 /// too.
 fn reachable(tx: &mut Tx<'_>, topic: TopicId) -> Result<BTreeSet<DeviceId>, StorageError> {
@@ -441,8 +444,7 @@ pub(crate) fn rekey(tx: &mut Tx<'_>, topic: TopicId) -> Result<Vec<Parcel>, Fail
     let me = tx.me()?;
     let mut recipients: Vec<DeviceId> = reachable(tx, topic)?.into_iter().collect();
     if cfg!(sim_bug = "rekey_includes_removed") {
-        let former: Vec<AccountId> =
-            require(tx, topic)?.now().former.iter().copied().collect();
+        let former: Vec<AccountId> = require(tx, topic)?.now().former.iter().copied().collect();
         for account in former {
             recipients.extend(accounts::devices_of(tx, account)?);
         }
@@ -457,9 +459,7 @@ pub(crate) fn rekey(tx: &mut Tx<'_>, topic: TopicId) -> Result<Vec<Parcel>, Fail
         }
         if let Some(bundle) = accounts::bundle_of(tx, device)? {
             // A device whose prekey can't be sealed to is skipped: it asks later.
-            if let Ok(p) =
-                PairwiseHpke.parcel(&head, &secret, device.0, &bundle.prekey, tx.rng)
-            {
+            if let Ok(p) = PairwiseHpke.parcel(&head, &secret, device.0, &bundle.prekey, tx.rng) {
                 parcels.push(p);
             }
         }
@@ -612,10 +612,7 @@ pub(crate) fn chains(
 ) -> Result<Vec<(DeviceId, Chain)>, StorageError> {
     let rows: Vec<(Vec<u8>, Chain)> =
         read.scan_typed(&CHAINS, &KeyRange::prefix(&topic.0), false, 4_096)?;
-    Ok(rows
-        .into_iter()
-        .filter_map(|(k, c)| Some((DeviceId(*k.last_chunk::<32>()?), c)))
-        .collect())
+    Ok(rows.into_iter().filter_map(|(k, c)| Some((DeviceId(*k.last_chunk::<32>()?), c))).collect())
 }
 
 /// Takes a welcome in: the topic's records, accounts, keys, and where its chains begin.
@@ -668,8 +665,7 @@ pub(crate) fn take_welcome(
         for record in log.records() {
             tx.put_raw(&OPS, &pair_key(&topic.0, &record.id()), record.bytes().to_vec())?;
         }
-        let row =
-            Topic { kind, created: tx.now, peer, proposed, hidden: false, epochs: 0 };
+        let row = Topic { kind, created: tx.now, peer, proposed, hidden: false, epochs: 0 };
         tx.put(&TOPICS, &topic.0, &row)?;
         for (device, seq, id) in welcome.base.iter().filter(|_| based) {
             base(tx, topic, *device, *seq, *id)?;
@@ -678,9 +674,8 @@ pub(crate) fn take_welcome(
         tx.out.push(Effect::Peers);
     } else {
         let state = require(tx, topic)?;
-        let known = |a: &AccountId| {
-            state.now().members.contains_key(a) || state.now().former.contains(a)
-        };
+        let known =
+            |a: &AccountId| state.now().members.contains_key(a) || state.now().former.contains(a);
         for pack in &welcome.accounts {
             accounts::learn(tx, pack, &known)?;
         }
@@ -719,8 +714,7 @@ fn base(
         return Ok(());
     }
     if !tx.contains(&CHAINS, &key)? {
-        let chain =
-            Chain { low: seq + 1, high: seq, head: id, segment: 0, loose: true };
+        let chain = Chain { low: seq + 1, high: seq, head: id, segment: 0, loose: true };
         tx.put(&CHAINS, &key, &chain)?;
     }
     Ok(())

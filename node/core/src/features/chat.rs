@@ -16,8 +16,8 @@ use crate::engine::{accounts, letters, topics};
 use crate::features::{Applied, Feature, choose, contacts, next_lamport};
 use crate::store::{Key, KeyRange, ReadExt, StorageError};
 use crate::tables::{
-    BODIES, Chosen, EXPIRIES, FIELDS, Field, LAMPORT, MESSAGE_INDEX, MESSAGES, MISSING_BODIES, MessageRow,
-    REACTIONS, RECALLS, TOPICS, body_key, log_key, message_key,
+    BODIES, Chosen, EXPIRIES, FIELDS, Field, LAMPORT, MESSAGE_INDEX, MESSAGES, MISSING_BODIES,
+    MessageRow, REACTIONS, RECALLS, TOPICS, body_key, log_key, message_key,
 };
 use crate::tx::{Fail, Tx};
 
@@ -57,10 +57,7 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Chat) -> Result<Reply, Fail> {
             if known.is_some_and(|k| k.value >= upto_time) {
                 return Ok(Reply::Done);
             }
-            contacts::write(
-                tx,
-                PrivateEntry::ReadMark { topic: topic.0, upto_time, lamport },
-            )
+            contacts::write(tx, PrivateEntry::ReadMark { topic: topic.0, upto_time, lamport })
         }
         Chat::Timer { topic, seconds } => {
             let lamport = next_lamport(tx, topic)?;
@@ -84,7 +81,9 @@ fn send(
     forwarded: bool,
 ) -> Result<Reply, Fail> {
     if text.is_empty() || text.len() > MAX_BODY_PLAIN {
-        return Err(Refusal::Invalid { why: "a message has 1 byte to 64 KiB of text".into() }.into());
+        return Err(
+            Refusal::Invalid { why: "a message has 1 byte to 64 KiB of text".into() }.into()
+        );
     }
     chat_kind(tx, topic)?;
     let row = topics::row(tx, topic)?;
@@ -124,20 +123,15 @@ fn recall(tx: &mut Tx<'_>, topic: TopicId, message: MessageId) -> Result<Reply, 
         .into());
     }
     if !mine && role < Some(Role::Admin) {
-        return Err(Refusal::NotAllowed {
-            why: "only an admin can hide what others wrote".into(),
-        }
-        .into());
+        return Err(
+            Refusal::NotAllowed { why: "only an admin can hide what others wrote".into() }.into()
+        );
     }
     write(tx, topic, ChatEntry::Recall { target: target(message) })
 }
 
 /// Writes one entry without a body.
-pub(crate) fn write(
-    tx: &mut Tx<'_>,
-    topic: TopicId,
-    entry: ChatEntry,
-) -> Result<Reply, Fail> {
+pub(crate) fn write(tx: &mut Tx<'_>, topic: TopicId, entry: ChatEntry) -> Result<Reply, Fail> {
     chat_kind(tx, topic)?;
     letters::append(tx, topic, &[], |seq, _| Ok(vec![entry.to_entry(seq).map_err(invalid)?]))?;
     Ok(Reply::Done)
@@ -181,7 +175,11 @@ fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), Sto
             // One device may recall twice, in different roles and any order.
             let known = tx.typed::<bool>(&RECALLS, &key)?.unwrap_or(false);
             tx.put(&RECALLS, &key, &(by_office || known))?;
-            settle_recall(tx, change.topic, MessageId { device: DeviceId(target.device), seq: target.seq })
+            settle_recall(
+                tx,
+                change.topic,
+                MessageId { device: DeviceId(target.device), seq: target.seq },
+            )
         }
         ChatEntry::Timer { seconds, lamport } => {
             let key = field_key(change.topic, Field::Timer);
@@ -195,8 +193,7 @@ fn message(tx: &mut Tx<'_>, change: &Applied<'_>, m: &Message) -> Result<(), Sto
     let Some(index) = change.header.bodies.iter().position(|h| h.0 == m.body) else {
         return Ok(());
     };
-    let expires =
-        m.expires_after.map(|s| change.time.saturating_add(u64::from(s) * 1000));
+    let expires = m.expires_after.map(|s| change.time.saturating_add(u64::from(s) * 1000));
     let expired = expires.is_some_and(|e| e <= tx.now);
     let text = change
         .bodies
@@ -262,21 +259,13 @@ fn unknown(tx: &mut Tx<'_>, change: &Applied<'_>) -> Result<(), StorageError> {
     put_row(tx, change, &row)
 }
 
-fn put_row(
-    tx: &mut Tx<'_>,
-    change: &Applied<'_>,
-    row: &MessageRow,
-) -> Result<(), StorageError> {
+fn put_row(tx: &mut Tx<'_>, change: &Applied<'_>, row: &MessageRow) -> Result<(), StorageError> {
     tx.put(&MESSAGES, &message_key(change.topic, change.time, change.id()), row)?;
     tx.put(&MESSAGE_INDEX, &log_key(change.topic, change.device, change.seq), &change.time)
 }
 
 /// Erases a message's text once an authorised recall and the message are both here.
-fn settle_recall(
-    tx: &mut Tx<'_>,
-    topic: TopicId,
-    id: MessageId,
-) -> Result<(), StorageError> {
+fn settle_recall(tx: &mut Tx<'_>, topic: TopicId, id: MessageId) -> Result<(), StorageError> {
     let Some((time, mut row)) = find(tx, topic, id)? else { return Ok(()) };
     if row.text.is_none() && row.expired || recalled(tx, topic, id, row.account)?.is_none() {
         return Ok(());
@@ -301,8 +290,7 @@ pub(crate) fn recalled(
     let mut hidden = None;
     for (key, by_office) in rows {
         let Some(device) = key.last_chunk::<32>() else { continue };
-        let account: Option<AccountId> =
-            read.get_typed(&crate::tables::DEVICE_ACCOUNT, device)?;
+        let account: Option<AccountId> = read.get_typed(&crate::tables::DEVICE_ACCOUNT, device)?;
         if account == Some(author) {
             return Ok(Some(true));
         }
@@ -313,12 +301,7 @@ pub(crate) fn recalled(
     Ok(hidden)
 }
 
-fn erase(
-    tx: &mut Tx<'_>,
-    topic: TopicId,
-    id: MessageId,
-    body: u8,
-) -> Result<(), StorageError> {
+fn erase(tx: &mut Tx<'_>, topic: TopicId, id: MessageId, body: u8) -> Result<(), StorageError> {
     let key = body_key(topic, id.device, id.seq, body);
     // What is erased is not missing.
     tx.del(&MISSING_BODIES, &key)?;
@@ -371,9 +354,9 @@ fn require_message(
 
 fn text_of(tx: &Tx<'_>, topic: TopicId, id: MessageId) -> Result<String, Fail> {
     let (_, row) = require_message(tx, topic, id)?;
-    Ok(row.text.ok_or_else(|| Refusal::NotAllowed {
-        why: "this message has no text to send on".into(),
-    })?)
+    Ok(row
+        .text
+        .ok_or_else(|| Refusal::NotAllowed { why: "this message has no text to send on".into() })?)
 }
 
 fn last_time(tx: &Tx<'_>, topic: TopicId) -> Result<Millis, StorageError> {

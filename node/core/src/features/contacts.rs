@@ -95,7 +95,9 @@ pub(crate) fn relays(tx: &mut Tx<'_>, c: Relays) -> Result<Reply, Fail> {
     match c {
         Relays::Use { link } => {
             let Link::RelayInvite(invite) = parse(&link)? else {
-                return Err(Refusal::Invalid { why: "this is no relay's invite link".into() }.into());
+                return Err(
+                    Refusal::Invalid { why: "this is no relay's invite link".into() }.into()
+                );
             };
             let relay = invite.relay.id;
             use_relay(tx, invite.relay, invite.code.0)?;
@@ -234,8 +236,7 @@ fn ask(
     let topic = match known.filter(|r| !r.incoming) {
         Some(request) => request.topic,
         None => {
-            let topic =
-                topics::create(tx, TopicKind::Direct, History::All, Some(them))?;
+            let topic = topics::create(tx, TopicKind::Direct, History::All, Some(them))?;
             topics::operate(
                 tx,
                 topic,
@@ -249,9 +250,8 @@ fn ask(
     };
     let (epoch, secret) = topics::epoch_for_sending(tx, topic)?;
     let head = topics::head(tx, epoch)?.ok_or_else(|| Fail::peer("no epoch"))?;
-    let parcel = PairwiseHpke
-        .parcel(&head, &secret, them.0, &card.inbox_key, tx.rng)
-        .map_err(Fail::peer)?;
+    let parcel =
+        PairwiseHpke.parcel(&head, &secret, them.0, &card.inbox_key, tx.rng).map_err(Fail::peer)?;
     let welcome = topics::welcome_with(tx, topic, vec![parcel], History::All)?;
     let own_name = crate::features::chat::own_name(tx, account)?;
     let text = |s: &str| s.try_into().map_err(Fail::peer);
@@ -267,15 +267,7 @@ fn ask(
         welcome,
     };
     let sealed = seal_request(request, &me.key, &card.inbox_key, tx.rng).map_err(Fail::peer)?;
-    inbox::queue(
-        tx,
-        None,
-        card.tag,
-        Some(card.secret.0),
-        sealed,
-        card.relays.to_vec(),
-        None,
-    )?;
+    inbox::queue(tx, None, card.tag, Some(card.secret.0), sealed, card.relays.to_vec(), None)?;
     let row = Request {
         incoming: false,
         name: card.name.to_string(),
@@ -303,8 +295,7 @@ pub(crate) fn request(tx: &mut Tx<'_>, sealed: &[u8]) -> Result<(), Fail> {
         return Err(Fail::peer("a request by a blocked account"));
     }
     let name = card_name(&request.secret);
-    let card: Option<CardUse> =
-        secret(tx, &name)?.and_then(|b| postcard::from_bytes(&b).ok());
+    let card: Option<CardUse> = secret(tx, &name)?.and_then(|b| postcard::from_bytes(&b).ok());
     let known: Option<Request> = tx.typed(&REQUESTS, &them.0)?;
     if known.as_ref().is_some_and(|r| r.incoming && r.topic == request.welcome.topic) {
         return Ok(());
@@ -451,11 +442,7 @@ fn hide(tx: &mut Tx<'_>, topic: TopicId, hidden: bool) -> Result<(), StorageErro
 
 /// Says yes to a request. `mine` is the direct chat that was there before or that we
 /// proposed ourselves. Returns the one that stays.
-fn accept(
-    tx: &mut Tx<'_>,
-    them: AccountId,
-    mine: Option<TopicId>,
-) -> Result<TopicId, Fail> {
+fn accept(tx: &mut Tx<'_>, them: AccountId, mine: Option<TopicId>) -> Result<TopicId, Fail> {
     let request = require_request(tx, them)?;
     let topic = request.topic;
     hide(tx, topic, false)?;

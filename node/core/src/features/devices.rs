@@ -19,7 +19,9 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Devices) -> Result<Reply, Fail> {
         Devices::Create { name, device_name } => {
             let name = name.trim();
             if name.is_empty() {
-                return Err(Refusal::Invalid { why: "a name has at least one letter".into() }.into());
+                return Err(
+                    Refusal::Invalid { why: "a name has at least one letter".into() }.into()
+                );
             }
             let (account, entropy) = accounts::create(tx, name, device_name.trim())?;
             let private = topics::create(tx, TopicKind::Private, History::All, None)?;
@@ -55,17 +57,13 @@ fn revoke(tx: &mut Tx<'_>, device: DeviceId) -> Result<Reply, Fail> {
         return Err(Refusal::NotFound { what: "device".into() }.into());
     }
     if device == me.device && own.len() == 1 {
-        return Err(Refusal::NotAllowed {
-            why: "this is the account's only device".into(),
-        }
-        .into());
+        return Err(Refusal::NotAllowed { why: "this is the account's only device".into() }.into());
     }
     // Telling others may fail where the record itself stands.
     match accounts::append(tx, AccountOp::RevokeDevice { device }) {
-        Ok(()) => {}
         Err(Fail::Storage(e)) => return Err(e.into()),
         Err(other) if accounts::is_active(tx, device)? => return Err(other),
-        Err(_) => {}
+        Ok(()) | Err(_) => {}
     }
     let mut topics = accounts::topic_ids(tx)?;
     topics.sort_by_key(|t| Some(*t) != me.private);

@@ -73,10 +73,9 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Groups) -> Result<Reply, Fail> {
         Groups::Notice { topic, text } => {
             require_group(tx, topic)?;
             if topics::my_role(tx, topic)? < Some(Role::Admin) {
-                return Err(Refusal::NotAllowed {
-                    why: "only an admin sets the notice".into(),
-                }
-                .into());
+                return Err(
+                    Refusal::NotAllowed { why: "only an admin sets the notice".into() }.into()
+                );
             }
             let lamport = next_lamport(tx, topic)?;
             write(tx, topic, ChatEntry::Notice { text, lamport })
@@ -93,11 +92,7 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Groups) -> Result<Reply, Fail> {
 pub(crate) fn invite(tx: &mut Tx<'_>, topic: TopicId, account: AccountId) -> Result<(), Fail> {
     let state = require_group(tx, topic)?;
     let grant = state.now().history;
-    topics::operate(
-        tx,
-        topic,
-        MemberOp::Add { account, role: Role::Member, history: grant },
-    )?;
+    topics::operate(tx, topic, MemberOp::Add { account, role: Role::Member, history: grant })?;
     // The joiner's first epoch: under "from joining" nothing older is ever given to it.
     let parcels = topics::rekey(tx, topic)?;
     let joiner = accounts::devices_of(tx, account)?;
@@ -122,10 +117,7 @@ fn own_account(tx: &mut Tx<'_>) -> Result<InboxItem, Fail> {
 }
 
 /// One's own account first, so that the recipient knows who speaks.
-pub(crate) fn own_pack_then(
-    tx: &mut Tx<'_>,
-    item: InboxItem,
-) -> Result<Vec<InboxItem>, Fail> {
+pub(crate) fn own_pack_then(tx: &mut Tx<'_>, item: InboxItem) -> Result<Vec<InboxItem>, Fail> {
     Ok(vec![own_account(tx)?, item])
 }
 

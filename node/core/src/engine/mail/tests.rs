@@ -64,10 +64,9 @@ fn remembered_trouble_is_bounded() {
 /// The short form reads what the whole form writes.
 #[test]
 fn the_short_form_of_an_outbox_row() {
-    for (secret, run) in [
-        (None, Some((TopicId([4; 32]), RelayId([5; 32]), 77))),
-        (Some([6; 16]), None),
-    ] {
+    for (secret, run) in
+        [(None, Some((TopicId([4; 32]), RelayId([5; 32]), 77))), (Some([6; 16]), None)]
+    {
         let item = OutItem {
             device: secret.is_none().then_some(DeviceId([1; 32])),
             tag: tag(2),
