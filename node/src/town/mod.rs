@@ -25,7 +25,7 @@ use crate::roles::relay::{RelayNode, RelayOptions};
 use crate::runtime::{NetworkConfig, Node, NodeConfig};
 
 /// How long any step of the town may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A town with a visitor in it. Gone, with all its data, when dropped.
 pub struct Town {

@@ -291,7 +291,21 @@ impl Town {
                     numbers_in(&value, &mut held);
                 }
             }
+            // An operation that comes late can undo a removal for everybody.
+            let id = self.world.devices[*device].id;
+            let mut back = BTreeSet::new();
+            for other in (0..self.world.devices.len()).filter(|d| self.up(*d)) {
+                let t = self.world.snapshot(other);
+                for (topic, _) in topics_of(&t) {
+                    if Audience::of(&t, topic).devices.contains(&id) && other != *device {
+                        back.insert(topic);
+                    }
+                }
+            }
             for m in self.messages.iter().filter(|m| m.former.contains(device) && !m.hostile) {
+                if back.contains(&m.topic) {
+                    continue;
+                }
                 let again = self.invited.get(&(m.topic, person.account));
                 let said = self.said_at.get(&m.number);
                 if again >= said && again.is_some() && !person.revoked.contains(device) {
@@ -413,8 +427,18 @@ impl Town {
                 if let Some((other, theirs)) = &topics
                     && *theirs != mine
                 {
-                    let differ: Vec<String> =
-                        theirs.symmetric_difference(&mine).map(|t| short(*t)).collect();
+                    let differ: Vec<String> = theirs
+                        .symmetric_difference(&mine)
+                        .map(|t| {
+                            let row = |d: usize| {
+                                self.world.snapshot(d).get_typed::<Topic>(&TOPICS, &t.0).expect("reads")
+                            };
+                            let shown = |d: usize| {
+                                row(d).map(|r| (r.kind, r.proposed, r.hidden, r.created % 10_000_000_000, self.name(r.peer.unwrap_or(person.account))))
+                            };
+                            format!("{}: {:?} and {:?}", short(*t), shown(*other), shown(*device))
+                        })
+                        .collect();
                     return Err(format!(
                         "{}'s devices {other} and {device} are not in the same chats: {differ:?}",
                         person.name
