@@ -525,7 +525,7 @@ pub(crate) fn pairing() -> Suite {
     let confirmed = old.confirm(true).unwrap();
     assert_eq!(confirmed.consent, device_consent(&account, &key(2)));
     new.confirm(true).unwrap();
-    let payload: Bytes<{ 1024 * 1024 }> = bytes(b"what the caller grants");
+    let payload: Bytes<{ 880 * 1024 }> = bytes(b"what the caller grants");
     let grant = old.grant(payload.clone()).unwrap();
     let granted = new.receive(&device(1), &grant, &key(2)).unwrap();
     assert_eq!(granted, NewStep::Granted(payload));
@@ -558,7 +558,7 @@ pub(crate) fn pairing() -> Suite {
     version[1] = 2;
     suite.refuse::<PairFrame>("version 2", &version);
     suite.refuse::<PairFrame>("an unknown frame", &[5]);
-    let long = postcard::to_stdvec(&(3_u8, 1024 * 1024 + 1_u32)).unwrap();
+    let long = postcard::to_stdvec(&(3_u8, 880 * 1024 + 1_u32)).unwrap();
     suite.refuse::<PairFrame>("a grant beyond the bound claimed", &long);
     let mut loose = encode(&grant);
     let at = loose.iter().position(|b| *b == 22).unwrap();

@@ -15,9 +15,10 @@ use teahouse_crdt::Document;
 use teahouse_crdt::chat::{ChatView, MessageRef};
 use teahouse_crdt::segment::{Actor, SegmentRef, inspect};
 use teahouse_protocols::envelope::{Envelope, sealed_hash};
-use teahouse_protocols::epoch::EpochSecret;
+use teahouse_protocols::epoch::{EpochHead, EpochSecret};
 use teahouse_protocols::ids::{DeviceId, EpochId, Tag, TopicId};
 use teahouse_protocols::membership::TopicKind;
+use teahouse_protocols::sign::Signed;
 
 use crate::chaos::plan::{Check, Town, name_of, short};
 use crate::chaos::truth::{EXPIRED, Message, numbers_in};
@@ -313,8 +314,8 @@ impl Town {
                 }
                 if held.contains(&m.number) && !self.forwarded.contains(&m.number) {
                     return Err(format!(
-                        "device {device} of {} reads message {}, sent by device {} after it knew it to be out",
-                        person.name, m.number, m.device
+                        "device {device} of {} reads message {}, sent by device {} after it knew it to be out ({})",
+                        person.name, m.number, m.device, self.key_of(m, *device)
                     ));
                 }
                 if !self.up(m.device) {
@@ -333,6 +334,38 @@ impl Town {
             }
         }
         Ok(())
+    }
+
+    /// For a report: whom the key of a message was for.
+    fn key_of(&self, m: &Message, device: usize) -> String {
+        if !self.up(m.device) {
+            return "its author is down".into();
+        }
+        let s = self.world.snapshot(m.device);
+        let Some(header) = log_row(&s, m.topic, m.id)
+            .and_then(|row| Envelope::from_bytes(&row.envelope).ok())
+            .and_then(|e| e.header)
+        else {
+            return "no header".into();
+        };
+        let epoch: Option<Epoch> = s.get_typed(&EPOCHS, &header.epoch.0).expect("reads");
+        let head = epoch.and_then(|e| Signed::<EpochHead>::from_bytes(&e.head).ok());
+        let id = self.world.devices[device].id;
+        let x = self.world.snapshot(device);
+        let state = (0..self.world.devices.len())
+            .filter(|d| self.up(*d))
+            .map(|d| {
+                let a = Audience::of(&self.world.snapshot(d), m.topic);
+                let names: Vec<String> = a.accounts.iter().map(|a| self.name(*a)).collect();
+                format!("{d}: {}", names.join(" "))
+            })
+            .collect::<Vec<_>>();
+        format!(
+            "named in its epoch: {:?}; it has the epoch: {}; said at event {:?}; members {state:?}",
+            head.map(|h| h.get().recipients.contains(&id)),
+            x.contains(&EPOCHS, &header.epoch.0).expect("reads"),
+            self.said_at.get(&m.number)
+        )
     }
 
     /// A relay's disk shows neither text nor people.

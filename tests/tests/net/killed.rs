@@ -148,7 +148,7 @@ impl Town {
     fn kill(&mut self, who: usize) {
         let node = &mut self.nodes[who];
         if let Some(status) = node.ended() {
-            panic!("it ended by itself before it was killed: {status}; see {:?}", node.log);
+            panic!("it ended by itself before it was killed: {status}; see {}", node.log.display());
         }
         node.kill();
         self.killed[who] += 1;

@@ -495,6 +495,9 @@ pub(crate) fn accepted(
         if let Some(older) = before.topic {
             settle_mutual(tx, them, older, topic)?;
         }
+    } else if before.topic == Some(topic) {
+        // Another device of ours heard it first, and the private topic told us.
+        hide(tx, topic, false)?;
     }
     crate::engine::sync::hello_all(tx)
 }

@@ -38,6 +38,8 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Groups) -> Result<Reply, Fail> {
                 invite(tx, topic, member)?;
             }
             write(tx, topic, ChatEntry::Title { text: title, lamport })?;
+            // One's own other devices are in, too.
+            topics::welcome_own(tx, topic)?;
             Ok(Reply::Topic { topic })
         }
         Groups::Invite { topic, account } => {
