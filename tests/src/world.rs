@@ -441,6 +441,7 @@ impl World {
     }
 
     /// Handles the next event; false when there is none.
+    #[allow(clippy::should_implement_trait, reason = "it steps a world, it is no iterator")]
     pub fn next(&mut self) -> bool {
         let Some(((time, _), event)) = self.queue.pop_first() else { return false };
         self.now = self.now.max(time);

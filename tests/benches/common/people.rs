@@ -18,7 +18,7 @@ const LOOPBACK: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
 
 /// How long anything may take.
 fn patience() -> Duration {
-    if super::quick() { Duration::from_secs(60) } else { Duration::from_mins(15) }
+    if super::quick() { Duration::from_mins(1) } else { Duration::from_mins(15) }
 }
 
 /// Starts a node that listens for QUIC on loopback.

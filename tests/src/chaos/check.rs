@@ -60,6 +60,9 @@ trait Raw {
     fn get_typed_raw(&self, t: &'static Table, key: &[u8]) -> Option<Vec<u8>>;
 }
 
+/// What a relay's disk holds: tags and hashes of items.
+type OnDisk = BTreeSet<(Tag, [u8; 32])>;
+
 impl Raw for Snapshot {
     fn get_typed_raw(&self, t: &'static Table, key: &[u8]) -> Option<Vec<u8>> {
         teahouse_core::store::Read::get(self, t, key).expect("reads")
@@ -196,7 +199,11 @@ impl Town {
 
     /// No status claims more than is so.
     fn check_claims(&mut self) -> Check {
-        let mut on_disk: Vec<Option<BTreeSet<(Tag, [u8; 32])>>> = Vec::new();
+        for deposit in std::mem::take(&mut self.mailroom.unresolved) {
+            self.mailroom.note(&self.world, &deposit);
+        }
+        let unknown: BTreeSet<usize> = self.mailroom.unresolved.iter().map(|d| d.relay).collect();
+        let mut on_disk: Vec<Option<OnDisk>> = Vec::new();
         for relay in &self.world.relays {
             on_disk.push(relay.relay.as_ref().map(|r| {
                 let s = r.reader().snapshot().expect("reads");
@@ -227,14 +234,19 @@ impl Town {
                     let now = self.world.now;
                     let relayed = (0..on_disk.len())
                         .filter(|relay| {
-                            self.mailroom.places.get(&place(*relay)).into_iter().flatten().any(
-                                |(tag, hash, at)| {
-                                    at + EXPIRED < now
-                                        || on_disk[*relay]
-                                            .as_ref()
-                                            .is_none_or(|d| d.contains(&(*tag, hash.0)))
-                                },
-                            )
+                            unknown.contains(relay)
+                                || self
+                                    .mailroom
+                                    .places
+                                    .get(&place(*relay))
+                                    .into_iter()
+                                    .flatten()
+                                    .any(|(tag, hash, at)| {
+                                        at + EXPIRED < now
+                                            || on_disk[*relay]
+                                                .as_ref()
+                                                .is_none_or(|d| d.contains(&(*tag, hash.0)))
+                                    })
                         })
                         .count();
                     if claim.relayed as usize > relayed {
@@ -315,7 +327,10 @@ impl Town {
                 if held.contains(&m.number) && !self.forwarded.contains(&m.number) {
                     return Err(format!(
                         "device {device} of {} reads message {}, sent by device {} after it knew it to be out ({})",
-                        person.name, m.number, m.device, self.key_of(m, *device)
+                        person.name,
+                        m.number,
+                        m.device,
+                        self.key_of(m, *device)
                     ));
                 }
                 if !self.up(m.device) {
@@ -361,7 +376,15 @@ impl Town {
             })
             .collect::<Vec<_>>();
         format!(
-            "named in its epoch: {:?}; it has the epoch: {}; said at event {:?}; members {state:?}",
+            "epoch by device {:?}, received there at {:?}; named in its epoch: {:?}; it has the epoch: {}; said at event {:?}; members {state:?}",
+            head.as_ref().and_then(|h| self
+                .world
+                .devices
+                .iter()
+                .position(|d| d.id == h.get().author)),
+            x.get_typed::<Epoch>(&EPOCHS, &header.epoch.0)
+                .expect("reads")
+                .map(|e| e.received % 10_000_000_000),
             head.map(|h| h.get().recipients.contains(&id)),
             x.contains(&EPOCHS, &header.epoch.0).expect("reads"),
             self.said_at.get(&m.number)
@@ -464,10 +487,21 @@ impl Town {
                         .symmetric_difference(&mine)
                         .map(|t| {
                             let row = |d: usize| {
-                                self.world.snapshot(d).get_typed::<Topic>(&TOPICS, &t.0).expect("reads")
+                                self.world
+                                    .snapshot(d)
+                                    .get_typed::<Topic>(&TOPICS, &t.0)
+                                    .expect("reads")
                             };
                             let shown = |d: usize| {
-                                row(d).map(|r| (r.kind, r.proposed, r.hidden, r.created % 10_000_000_000, self.name(r.peer.unwrap_or(person.account))))
+                                row(d).map(|r| {
+                                    (
+                                        r.kind,
+                                        r.proposed,
+                                        r.hidden,
+                                        r.created % 10_000_000_000,
+                                        self.name(r.peer.unwrap_or(person.account)),
+                                    )
+                                })
                             };
                             format!("{}: {:?} and {:?}", short(*t), shown(*other), shown(*device))
                         })
@@ -770,8 +804,13 @@ impl Views {
         if self.chats.len() != other.chats.len() {
             return Some("the chat list's length".into());
         }
-        if self.contacts != other.contacts {
-            return Some("contacts".into());
+        for (a, b) in self.contacts.iter().zip(&other.contacts) {
+            if a != b {
+                return Some(format!("contacts: {a:?} became {b:?}"));
+            }
+        }
+        if self.contacts.len() != other.contacts.len() {
+            return Some("the number of contacts".into());
         }
         for (topic, messages) in &self.messages {
             let theirs = &other.messages[topic];

@@ -7,9 +7,9 @@
 //! - [`check`] holds the invariants.
 //! - [`report`] runs many seeds and prints tables.
 //!
-//! An *event* is one thing that the plan draws: an action of a person, a fault, or time that
-//! passes; each leads to many steps of cores and relays. Everything follows from the seed:
-//! a failing one replays exactly (`--seed S` with the same `--events`).
+//! An *event* is one thing that the plan draws (an action of a person, a fault, time that
+//! passes) or one step of a device's core. Everything follows from the seed: a failing one
+//! replays exactly (`--seed S` with the same `--events`).
 
 pub mod check;
 pub mod hostile;

@@ -45,6 +45,7 @@ pub struct Person {
 
 /// What a seed's town is like.
 #[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "independent switches")]
 pub struct Profile {
     /// One person turns hostile half-way.
     pub villain: bool,
@@ -117,6 +118,7 @@ pub struct Town {
     warped: Millis,
     log: VecDeque<String>,
     events: u64,
+    steps_before: u64,
     verbose: bool,
 }
 
@@ -165,6 +167,7 @@ impl Town {
             warped: 0,
             log: VecDeque::new(),
             events,
+            steps_before: 0,
             verbose,
         }
     }
@@ -207,7 +210,8 @@ impl Town {
         self.world.watch = true;
         self.world.marker = MARK.as_bytes().to_vec();
         self.check_all()?;
-        while self.event < self.events {
+        self.steps_before = self.steps();
+        while self.progress() < self.events {
             self.event += 1;
             self.happen();
             self.come_back();
@@ -216,12 +220,21 @@ impl Town {
                 let device = self.below(self.world.devices.len());
                 self.check_device(device)?;
             }
-            if self.event.is_multiple_of(250) {
+            if self.event.is_multiple_of(100) {
                 self.check_all()?;
             }
         }
         self.heal()?;
         self.finale()
+    }
+
+    fn steps(&self) -> u64 {
+        self.world.counts.get("steps").copied().unwrap_or(0)
+    }
+
+    /// Events so far: what the plan drew, and the steps of cores that came of it.
+    fn progress(&self) -> u64 {
+        self.event + self.steps() - self.steps_before
     }
 
     // Dice.
@@ -839,7 +852,7 @@ impl Town {
                 self.tell("fault: loss changes", lose);
                 self.world.faults.lose = lose;
                 self.world.faults.lose_mail = lose.min(60);
-                if self.profile.villain && self.event > self.events / 3 && !self.turned {
+                if self.profile.villain && self.progress() > self.events / 4 && !self.turned {
                     self.turned = true;
                     self.tell("fault: somebody turns hostile", "");
                 }
@@ -940,12 +953,12 @@ impl Town {
     fn answered(&mut self, device: usize, asked: Asked, reply: Result<Reply, Refusal>) -> Check {
         match (asked, reply) {
             (_, Err(Refusal::Internal)) => return Err(format!("a command panicked on {device}")),
-            (Asked::Card { other }, Ok(Reply::Card { link })) => {
-                if self.world.devices[other].core.is_some() {
-                    self.tell("act: ask for contact", other);
-                    let command = Contacts::Add { link, greeting: "hello".into() };
-                    self.ask(other, Command::Contacts(command), Asked::Plain);
-                }
+            (Asked::Card { other }, Ok(Reply::Card { link }))
+                if self.world.devices[other].core.is_some() =>
+            {
+                self.tell("act: ask for contact", other);
+                let command = Contacts::Add { link, greeting: "hello".into() };
+                self.ask(other, Command::Contacts(command), Asked::Plain);
             }
             (Asked::LinkStart { new }, Ok(Reply::Code { link })) => {
                 let command = Devices::LinkJoin { code: link, device_name: "second".into() };
@@ -954,7 +967,6 @@ impl Town {
             (Asked::Invite { topic, account }, Ok(_)) => {
                 self.invited.insert((topic, account), self.event);
             }
-            (Asked::Plain | Asked::Say { .. }, Ok(_)) => {}
             (_, Err(refusal)) => {
                 let kind = match refusal {
                     Refusal::NotFound { .. } => "not found",

@@ -40,13 +40,20 @@ pub struct Message {
     pub forward: bool,
 }
 
+/// A message's place.
+pub type MessageAt = (TopicId, DeviceId, u64);
+/// An item's place, and when it was acknowledged.
+pub type ItemAt = (Tag, SealedHash, Millis);
+
 /// What lies at a relay: the messages in each item.
 #[derive(Debug, Default)]
 pub struct Mailroom {
     /// (relay, tag, hash of the bytes) → messages in it, and when it was acknowledged.
-    pub items: BTreeMap<(usize, Tag, SealedHash), (Millis, Vec<(TopicId, DeviceId, u64)>)>,
+    pub items: BTreeMap<(usize, Tag, SealedHash), (Millis, Vec<MessageAt>)>,
     /// (relay, message) → (tag, hash, when) of the items that hold it.
-    pub places: BTreeMap<(usize, TopicId, DeviceId, u64), Vec<(Tag, SealedHash, Millis)>>,
+    pub places: BTreeMap<(usize, TopicId, DeviceId, u64), Vec<ItemAt>>,
+    /// Deposits of devices that were down before their keys could be looked at.
+    pub unresolved: Vec<Deposited>,
     tags: BTreeMap<Tag, (EpochId, [u8; 32])>,
     known: BTreeSet<(EpochId, u32)>,
     prekeys: BTreeMap<[u8; 8], (DeviceId, [u8; 32])>,
@@ -56,6 +63,14 @@ impl Mailroom {
     /// Notes an acknowledged deposit.
     pub fn note(&mut self, world: &World, deposit: &Deposited) {
         let now = world.now;
+        if world.devices.iter().any(|d| d.core.is_none()) && !self.tags.contains_key(&deposit.tag) {
+            let down = world.devices[deposit.device].core.is_none();
+            let prekey = deposit.items.first().and_then(|b| message_prekey(b));
+            if down || prekey.is_none_or(|id| !self.prekeys.contains_key(&id)) {
+                self.unresolved.push(deposit.clone());
+                return;
+            }
+        }
         for bytes in &deposit.items {
             let hash = sealed_hash(bytes);
             let key = (deposit.relay, deposit.tag, hash);

@@ -1,5 +1,8 @@
 //! Scenarios over the simulated world: what people do, step by step.
 
+#![allow(clippy::unwrap_used, clippy::many_single_char_names, reason = "stories, not services")]
+
+mod chaos;
 mod mended_features;
 mod mended_mail;
 mod story;

@@ -15,7 +15,7 @@ use teahouse_protocols::epoch::{
 use teahouse_protocols::ids::{AccountId, DeviceId, EnvelopeId, EpochId, OpId, TopicId};
 use teahouse_protocols::inbox::{InboxItem, Welcome};
 use teahouse_protocols::membership::{
-    Cut, History, MemberOp, Membership, MembershipLog, MembershipRecord, Role, TopicKind,
+    Cut, History, MemberOp, MembershipLog, MembershipRecord, Role, TopicKind,
 };
 use teahouse_protocols::seal::OpeningKey;
 use teahouse_protocols::sign::Signed;
@@ -388,7 +388,8 @@ pub(crate) fn epoch_for_sending(
 ) -> Result<(EpochId, Arc<EpochSecret>), Fail> {
     let needed = reachable(tx, topic)?;
     let current = devices(tx, topic)?;
-    let cut = cut_devices(&*require(tx, topic)?);
+    let state = require(tx, topic)?;
+    let cut = cut_devices(&state);
     for epoch in epochs(&tx.stage, topic, 8)? {
         let Some(head) = head(tx, epoch)? else { continue };
         let recipients = &head.get().recipients;
@@ -398,7 +399,18 @@ pub(crate) fn epoch_for_sending(
         let clean = recipients.iter().all(|d| current.contains(d))
             && current.contains(&author)
             && !cut.contains(&author);
-        let adequate = covers && (clean || cfg!(sim_bug = "stale_epoch"));
+        // Whoever joined was given what was older, too: an epoch from before a removal is
+        // the removed one's, even if it was never named in it. The same goes for devices.
+        let later = state
+            .eval
+            .at(&head.get().heads)
+            .is_some_and(|then| state.now().former.is_subset(&then.former));
+        if !clean && !cfg!(sim_bug = "stale_epoch") && !cfg!(sim_bug = "granted_epoch") {
+            break;
+        }
+        let adequate = covers
+            && (clean && (later || cfg!(sim_bug = "granted_epoch"))
+                || cfg!(sim_bug = "stale_epoch"));
         if adequate && let Some((_, secret)) = secret(tx, epoch)? {
             return Ok((epoch, secret));
         }

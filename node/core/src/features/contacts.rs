@@ -656,7 +656,9 @@ fn answered(tx: &mut Tx<'_>, them: AccountId) -> Result<(), StorageError> {
         tx.put(&TOPICS, &topic.0, &row)?;
     }
     let request: Option<Request> = tx.typed(&REQUESTS, &them.0)?;
-    if request.is_some_and(|r| r.topic == topic) {
+    // A yes answers what was asked before it: told again by a replay, it must not answer
+    // what was asked since.
+    if request.is_some_and(|r| r.topic == topic && r.time <= c.time) {
         tx.del(&REQUESTS, &them.0)?;
     }
     Ok(())
