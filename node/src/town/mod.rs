@@ -66,7 +66,7 @@ impl Town {
             listen: Some(loopback()),
             settings: config::RelayFile { name: "The town".into(), ..config::RelayFile::default() },
         })?;
-        let keeper = person(dir.path(), "Mei, who keeps the teahouse")?;
+        let keeper = person(dir.path(), "Mei")?;
         let bob = person(dir.path(), "Bob")?;
         let visitor = person(dir.path(), "Visitor")?;
         let invite = invite(&relay, None)?;
