@@ -97,6 +97,8 @@ pub(crate) struct Memory {
     pub(crate) acks_due: BTreeSet<TopicId>,
     /// Topics whose own chain or cursor relays may lack.
     pub(crate) mail_topics: BTreeSet<TopicId>,
+    /// The card's secrets changed while its tag was being opened with the old ones.
+    pub(crate) card_dirty: bool,
     /// Whether every topic needs a look.
     pub(crate) mail_all: bool,
     /// Whether tags, tokens or the outbox need a look.

@@ -914,6 +914,8 @@ pub(crate) fn reopen_card(tx: &mut Tx<'_>) -> Result<(), Fail> {
         if row.source == TagSource::Card {
             row.open = false;
             tx.put(&TAGS, &key, &row)?;
+            let opening = |p: &Pending| matches!(p, Pending::Open(tag, _) if key.last_chunk::<32>() == Some(&tag.0));
+            tx.mem.card_dirty |= tx.mem.mail.values().any(|s| s.inflight.values().any(opening));
         }
     }
     tx.mem.mail_due = true;
@@ -1001,7 +1003,10 @@ fn answered(
             let key = pair_key(&relay.0, &tag.0);
             let mut opened = None;
             if let Some(mut row) = tx.typed::<TagRow>(&TAGS, &key)? {
-                row.open = true;
+                // Opened with secrets that have changed since: once more, with the new ones.
+                let stale = row.source == TagSource::Card && std::mem::take(&mut tx.mem.card_dirty);
+                row.open = !stale;
+                tx.mem.mail_due |= stale;
                 tx.put(&TAGS, &key, &row)?;
                 if let TagSource::Topic(epoch, _) = row.source {
                     opened = topics::secret(tx, epoch)?.map(|(topic, _)| topic);

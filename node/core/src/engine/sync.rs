@@ -35,6 +35,8 @@ pub(crate) struct Peer {
     frontiers: BTreeMap<TopicId, Vec<Held>>,
     /// Topics with a page under way, and since when.
     wants: BTreeMap<TopicId, Millis>,
+    /// What it was last asked for.
+    last_runs: BTreeMap<TopicId, Vec<Run>>,
     /// Keys that it was asked for.
     asked: BTreeSet<EpochId>,
     /// Topics of which it may be told news, and when.
@@ -394,6 +396,7 @@ pub(crate) fn want(tx: &mut Tx<'_>, peer: DeviceId, topic: TopicId) -> Result<()
     }
     if let Some(p) = tx.mem.peers.get_mut(&peer) {
         p.wants.insert(topic, now);
+        p.last_runs.insert(topic, runs.clone());
     }
     tx.send(peer, Frame::Want(topic, capped(runs)));
     Ok(())
@@ -441,8 +444,14 @@ pub(crate) fn page_end(
     if let Some(peer) = tx.mem.peers.get_mut(&from) {
         peer.wants.remove(&topic);
     }
-    // Without progress the same page would come for ever.
-    if stored { want(tx, from, topic) } else { Ok(()) }
+    // Without progress the same page would come for ever. What waited for a key may have
+    // been stored meanwhile: that is progress, too.
+    let last = tx.mem.peers.get_mut(&from).and_then(|p| p.last_runs.remove(&topic));
+    if stored || last.is_some_and(|last| runs(tx, from, topic).is_ok_and(|now| now != last)) {
+        want(tx, from, topic)
+    } else {
+        Ok(())
+    }
 }
 
 /// An envelope came whose predecessors are missing: the peer that sent it has them.
