@@ -6,7 +6,7 @@ use teahouse_core::command::MessageId;
 use teahouse_core::query;
 use teahouse_core::store::{KeyRange, ReadExt, Snapshot, Table, decode};
 use teahouse_core::tables::{
-    ACKS, ALL, AckRow, CHAINS, CONTACTS, Chain, Chosen, DRAFTS, EPOCHS, Epoch, FIELDS, FORKS,
+    ACKS, ALL, AckRow, CHAINS, CONTACTS, Chain, Chosen, DEVICE_ACCOUNT, DRAFTS, EPOCHS, Epoch, FIELDS, FORKS,
     Field, Fork, LOG, LogRow, MESSAGE_INDEX, MESSAGES, MessageRow, NICKNAMES, OPS, QUARANTINE,
     REACTIONS, READ_MARKS, RECALLS, SECRETS, Status, TOPICS, Topic,
 };
@@ -16,8 +16,8 @@ use teahouse_crdt::chat::{ChatView, MessageRef};
 use teahouse_crdt::segment::{Actor, SegmentRef, inspect};
 use teahouse_protocols::envelope::{Envelope, sealed_hash};
 use teahouse_protocols::epoch::{EpochHead, EpochSecret};
-use teahouse_protocols::ids::{DeviceId, EpochId, Tag, TopicId};
-use teahouse_protocols::membership::TopicKind;
+use teahouse_protocols::ids::{AccountId, DeviceId, EpochId, OpId, Tag, TopicId};
+use teahouse_protocols::membership::{MemberOp, MembershipLog, TopicKind};
 use teahouse_protocols::sign::Signed;
 
 use crate::chaos::plan::{Check, Town, name_of, short};
@@ -319,9 +319,7 @@ impl Town {
                 if back.contains(&m.topic) {
                     continue;
                 }
-                let again = self.invited.get(&(m.topic, person.account));
-                let said = self.said_at.get(&m.number);
-                if again >= said && again.is_some() && !person.revoked.contains(device) {
+                if !person.revoked.contains(device) && self.added_since(m, person.account) {
                     continue;
                 }
                 if held.contains(&m.number) && !self.forwarded.contains(&m.number) {
@@ -349,6 +347,41 @@ impl Town {
             }
         }
         Ok(())
+    }
+
+    /// Whether somebody was added to a topic by an operation that a message's author had not
+    /// seen: then others had the right to pass the message on.
+    fn added_since(&self, m: &Message, account: AccountId) -> bool {
+        let up = (0..self.world.devices.len()).filter(|d| self.up(*d));
+        let Some(heads) = up
+            .clone()
+            .filter_map(|d| log_row(&self.world.snapshot(d), m.topic, m.id))
+            .find_map(|row| Envelope::from_bytes(&row.envelope).ok()?.header)
+            .map(|h| h.heads.to_vec())
+        else {
+            return false;
+        };
+        let heads: Vec<[u8; 32]> = heads.iter().map(|h| h.0).collect();
+        // What a villain added without right has no effect on anybody. What somebody else
+        // added may have lost its effect since.
+        let villain = |a: AccountId| self.people.iter().any(|p| p.villain && p.account == a);
+        up.into_iter().any(|d| {
+            let s = self.world.snapshot(d);
+            let rows = s.scan(&OPS, &KeyRange::prefix(&m.topic.0), false, 4_096).expect("reads");
+            let records = rows.iter().map(|(_, b)| Signed::from_bytes(b).expect("signed"));
+            let Ok(log) = MembershipLog::from_records(m.topic, records) else { return false };
+            let Some(past) = log.dag().closure(&heads) else { return false };
+            let eval = log.evaluate(&|account, device| {
+                s.get_typed::<AccountId>(&DEVICE_ACCOUNT, &device.0).ok().flatten()
+                    == Some(*account)
+            });
+            log.records().any(|r| {
+                let by = r.get().account;
+                matches!(&r.get().op, MemberOp::Add { account: a, .. } if *a == account)
+                    && !past.contains(&r.id())
+                    && (!villain(by) || !eval.membership().void.contains_key(&OpId(r.id())))
+            })
+        })
     }
 
     /// For a report: whom the key of a message was for.

@@ -73,7 +73,6 @@ enum Asked {
     Say { number: u64, forward: bool },
     Card { other: usize },
     LinkStart { new: usize },
-    Invite { topic: TopicId, account: AccountId },
     Plain,
 }
 
@@ -93,8 +92,6 @@ pub struct Town {
     pub(crate) people: Vec<Person>,
     pub(crate) messages: Vec<Message>,
     pub(crate) mailroom: Mailroom,
-    /// When somebody was last invited into a topic, by event.
-    pub(crate) invited: BTreeMap<(TopicId, AccountId), u64>,
     /// At which event each message was acknowledged, by number.
     pub(crate) said_at: BTreeMap<u64, u64>,
     /// Groups whose joiners don't get what was before.
@@ -148,7 +145,6 @@ impl Town {
             people: Vec::new(),
             messages: Vec::new(),
             mailroom: Mailroom::default(),
-            invited: BTreeMap::new(),
             said_at: BTreeMap::new(),
             from_joining: BTreeSet::new(),
             forwarded: BTreeSet::new(),
@@ -595,11 +591,7 @@ impl Town {
                     format!("{who} {} to {}", self.name(account), short(chat.topic)),
                 );
                 let command = Groups::Invite { topic: chat.topic, account };
-                self.ask(
-                    device,
-                    Command::Groups(command),
-                    Asked::Invite { topic: chat.topic, account },
-                );
+                self.ask(device, Command::Groups(command), Asked::Plain);
             }
             890..910 => {
                 let Some(chat) = self.chat_of(device, true) else { return };
@@ -963,9 +955,6 @@ impl Town {
             (Asked::LinkStart { new }, Ok(Reply::Code { link })) => {
                 let command = Devices::LinkJoin { code: link, device_name: "second".into() };
                 self.ask(new, Command::Devices(command), Asked::Plain);
-            }
-            (Asked::Invite { topic, account }, Ok(_)) => {
-                self.invited.insert((topic, account), self.event);
             }
             (_, Err(refusal)) => {
                 let kind = match refusal {

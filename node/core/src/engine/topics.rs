@@ -401,10 +401,7 @@ pub(crate) fn epoch_for_sending(
             && !cut.contains(&author);
         // Whoever joined was given what was older, too: an epoch from before a removal is
         // the removed one's, even if it was never named in it. The same goes for devices.
-        let later = state
-            .eval
-            .at(&head.get().heads)
-            .is_some_and(|then| state.now().former.is_subset(&then.former));
+        let later = saw_all_removals(&state, &head.get().heads);
         if !clean && !cfg!(sim_bug = "stale_epoch") && !cfg!(sim_bug = "granted_epoch") {
             break;
         }
@@ -422,6 +419,21 @@ pub(crate) fn epoch_for_sending(
     let epoch = *newest.first().ok_or_else(|| Fail::peer("no epoch after a rekey"))?;
     let (_, secret) = secret(tx, epoch)?.ok_or_else(|| Fail::peer("no epoch after a rekey"))?;
     Ok((epoch, secret))
+}
+
+/// Whether whoever stood at `heads` had seen every removal with effect: of those who are in
+/// again, too, for between two removals they were given what was older.
+fn saw_all_removals(state: &TopicState, heads: &[OpId]) -> bool {
+    if heads == state.now().heads {
+        return true;
+    }
+    let heads: Vec<[u8; 32]> = heads.iter().map(|h| h.0).collect();
+    let Some(past) = state.log.dag().closure(&heads) else { return false };
+    state.log.records().all(|r| {
+        !matches!(r.get().op, MemberOp::Remove { .. } | MemberOp::Leave { .. })
+            || past.contains(&r.id())
+            || state.now().void.contains_key(&OpId(r.id()))
+    })
 }
 
 /// Devices that were cut off for good. (A removal cuts, too; but who is added again writes
@@ -501,7 +513,32 @@ pub(crate) fn may_have(
     let Some(then) = state.eval.at(&head.heads) else {
         return Ok(cfg!(sim_bug = "keys_to_the_unnamed") && member.history == History::All);
     };
+    // The same goes where an operation that would take it out is here, by a device that its
+    // account's log, as it is known here, does not name yet.
+    if may_be_out(tx, &state, account)? {
+        return Ok(false);
+    }
     Ok(member.history == History::All || then.members.contains_key(&account))
+}
+
+/// Whether a member may be out by an operation that is void here only because its author's
+/// device is not known to be its account's: news of that account may be on the way.
+fn may_be_out(
+    tx: &Tx<'_>,
+    state: &TopicState,
+    account: AccountId,
+) -> Result<bool, StorageError> {
+    for record in state.log.records().map(Signed::get) {
+        let against = match &record.op {
+            MemberOp::Remove { account: gone, .. } => *gone == account,
+            MemberOp::Leave { .. } => record.account == account,
+            _ => false,
+        };
+        if against && accounts::account_of(tx, record.device)?.is_none() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Seals an epoch to one device.

@@ -233,6 +233,17 @@ fn ask(
         prekeys: teahouse_protocols::codec::List::default(),
     };
     accounts::learn(tx, &pack, &|a| *a == them)?;
+    let log = accounts::log(tx, them)?.ok_or_else(|| Fail::peer("account vanished"))?;
+    if log.state().devices.get(&card.device).is_some_and(|d| d.revoked.is_some()) {
+        return Err(Refusal::NotAllowed {
+            why: "this card was made by a device that its owner has removed; ask for a new one"
+                .into(),
+        }
+        .into());
+    }
+    // A removed device knows the keys on older cards: the newest known are asked.
+    let (inbox_key, tag) =
+        log.state().card.map_or((card.inbox_key, card.tag), |keys| (keys.inbox_key, keys.tag));
     let topic = match known.filter(|r| !r.incoming) {
         Some(request) => request.topic,
         None => {
@@ -251,7 +262,7 @@ fn ask(
     let (epoch, secret) = topics::epoch_for_sending(tx, topic)?;
     let head = topics::head(tx, epoch)?.ok_or_else(|| Fail::peer("no epoch"))?;
     let parcel =
-        PairwiseHpke.parcel(&head, &secret, them.0, &card.inbox_key, tx.rng).map_err(Fail::peer)?;
+        PairwiseHpke.parcel(&head, &secret, them.0, &inbox_key, tx.rng).map_err(Fail::peer)?;
     let welcome = topics::welcome_with(tx, topic, vec![parcel], History::All)?;
     let own_name = crate::features::chat::own_name(tx, account)?;
     let text = |s: &str| s.try_into().map_err(Fail::peer);
@@ -266,8 +277,8 @@ fn ask(
         pack: accounts::pack(tx, account, &[])?,
         welcome,
     };
-    let sealed = seal_request(request, &me.key, &card.inbox_key, tx.rng).map_err(Fail::peer)?;
-    inbox::queue(tx, None, card.tag, Some(card.secret.0), sealed, card.relays.to_vec(), None)?;
+    let sealed = seal_request(request, &me.key, &inbox_key, tx.rng).map_err(Fail::peer)?;
+    inbox::queue(tx, None, tag, Some(card.secret.0), sealed, card.relays.to_vec(), None)?;
     let row = Request {
         incoming: false,
         name: card.name.to_string(),
