@@ -32,6 +32,8 @@ pub struct Held {
     pub high: u64,
     /// The envelope at `high`.
     pub head: EnvelopeId,
+    /// The lowest number for which two envelopes of this device are known; 0 if none is.
+    pub fork: u64,
 }
 
 /// A run of one chain that is asked for: `from ..= to`; backwards where `from` is above

@@ -227,7 +227,7 @@ fn the_longest_values_fit() {
         accounts: times((AccountId([1; 32]), digest)),
         topics: times((TopicId([1; 32]), digest)),
     });
-    let held = Held { device: me(), low: 1, high: u64::MAX, head: EnvelopeId([1; 32]) };
+    let held = Held { device: me(), low: 1, high: u64::MAX, head: EnvelopeId([1; 32]), fork: 1 };
     fits(&Frame::Frontier {
         topic: TopicId([1; 32]),
         ops: distinct(),

@@ -324,9 +324,10 @@ pub(crate) fn contact_request() -> impl Strategy<Value = ContactRequest> {
 }
 
 pub(crate) fn frame() -> impl Strategy<Value = Frame> {
-    let held = (ids(), 1_u64.., number(), ids()).prop_map(|(device, low, length, head)| {
+    let held = (ids(), 1_u64.., number(), ids(), number());
+    let held = held.prop_map(|(device, low, length, head, fork)| {
         let high = (low - 1).saturating_add(length);
-        Held { device, low, high, head }
+        Held { device, low, high, head, fork }
     });
     let run = (ids(), 1_u64.., number()).prop_map(|(device, from, to)| {
         let to = to.max(1);

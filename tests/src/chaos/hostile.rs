@@ -339,7 +339,7 @@ impl Town {
         let runs: Vec<Run> =
             devices.clone().map(|(device, c)| Run { device, from: 1, to: c.high.max(1) }).collect();
         let held: Vec<Held> = devices
-            .map(|(device, _)| Held { device, low: 1, high: 1, head: EnvelopeId([1; 32]) })
+            .map(|(device, _)| Held { device, low: 1, high: 1, head: EnvelopeId([1; 32]), fork: 0 })
             .collect();
         let frame = match self.below(4) {
             0 => Frame::Want(pen.topic, runs.try_into().unwrap_or_default()),

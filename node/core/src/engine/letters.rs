@@ -28,11 +28,11 @@ use teahouse_protocols::membership::{History, Reason, Role, Verdict};
 use teahouse_protocols::sync::Frame;
 
 use crate::command::{MessageId, Refusal};
-use crate::engine::{accounts, topics};
+use crate::engine::{accounts, forks, topics};
 use crate::features::{self, Applied, FEATURES};
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
 use crate::tables::{
-    BODIES, CHAINS, Chain, EPOCHS, Epoch, FORKS, Fork, LOG, LogRow, MISSING_BODIES, SEGMENTS,
+    BODIES, CHAINS, Chain, EPOCHS, Epoch, LOG, LogRow, MISSING_BODIES, SEGMENTS,
     Segment, Status, TIPS, UNOPENED, WAITING, Waiting, WaitingOn, body_key, chain_key, log_key,
     pair_key,
 };
@@ -216,7 +216,7 @@ fn accept_one(tx: &mut Tx<'_>, prepared: Prepared, received: Millis) -> Result<O
             take_bodies(tx, topic, &sealed)?;
             return Ok(Outcome::Duplicate);
         }
-        fork(tx, &envelope)?;
+        forks::note(tx, &envelope)?;
         return Ok(Outcome::Duplicate);
     }
     if envelope.seq > chain.high + 1 {
@@ -246,7 +246,7 @@ fn accept_one(tx: &mut Tx<'_>, prepared: Prepared, received: Millis) -> Result<O
         }
         // Who was no member when writing is not even stored.
         Verdict::Void(why @ (Reason::NotAMember | Reason::NotADevice))
-            if !cfg!(sim_bug = "outsiders_stored") && !forked(tx, topic, device, envelope.seq)? =>
+            if !cfg!(sim_bug = "outsiders_stored") && !forks::covers(tx, topic, device, envelope.seq)? =>
         {
             return Err(Fail::peer(why));
         }
@@ -453,7 +453,7 @@ fn judge(
     heads: &[OpId],
 ) -> Result<Verdict, StorageError> {
     let (device, seq) = (envelope.device, envelope.seq);
-    if forked(tx, envelope.topic, device, seq)? && !cfg!(sim_bug = "forks_ignored") {
+    if forks::covers(tx, envelope.topic, device, seq)? && !cfg!(sim_bug = "forks_ignored") {
         return Ok(Verdict::Void(Reason::NotADevice));
     }
     let now = state.now();
@@ -463,12 +463,6 @@ fn judge(
     }
     let oracle = topics::oracle(&tx.stage);
     Ok(state.eval.judge(&oracle, account, device, seq, envelope.id(), heads))
-}
-
-/// Whether a device is known to have told two stories at or before `seq`.
-fn forked(tx: &Tx<'_>, topic: TopicId, device: DeviceId, seq: u64) -> Result<bool, StorageError> {
-    let fork: Option<Fork> = tx.typed(&FORKS, &chain_key(topic, device))?;
-    Ok(fork.is_some_and(|f| seq >= f.seq))
 }
 
 /// Whether this account may have the key of an envelope: its grant covers all history, or
@@ -629,27 +623,6 @@ pub(crate) fn waits_for(tx: &Tx<'_>, topic: TopicId, epoch: EpochId) -> Result<b
 
 fn chain_device(chain_key: &[u8]) -> Option<DeviceId> {
     chain_key.last_chunk::<32>().map(|d| DeviceId(*d))
-}
-
-/// Two envelopes for one place: both kept, the person told, and the device's state cut
-/// there on every replica that learns of it.
-fn fork(tx: &mut Tx<'_>, other: &Envelope) -> Result<(), Fail> {
-    let key = chain_key(other.topic, other.device);
-    let known: Option<Fork> = tx.typed(&FORKS, &key)?;
-    if known.is_some_and(|f| f.seq <= other.seq) {
-        return Ok(());
-    }
-    tx.put(&FORKS, &key, &Fork { seq: other.seq, other: other.bytes().to_vec() })?;
-    let account = accounts::account_of(tx, other.device)?;
-    let name = match account {
-        Some(a) => accounts::log(tx, a)?.map(|l| l.state().name.to_string()).unwrap_or_default(),
-        None => String::new(),
-    };
-    tx.alarm(format!(
-        "A device of {} told different people different things. What it wrote from there on is not shown.",
-        if name.is_empty() { "a member" } else { &name }
-    ))?;
-    rejudge(tx, other.topic)
 }
 
 /// Judges every stored envelope of a topic again, and replays the rows if anything changed.

@@ -3,6 +3,7 @@
 //! - [`accounts`]: account logs, devices, prekeys. Who is who.
 //! - [`topics`]: membership and epochs. Who is in, and which key opens what.
 //! - [`letters`]: envelopes in and out: append, accept, wait, replay.
+//! - [`forks`]: devices that told two stories, and the proofs of it.
 //! - [`sync`]: frames with connected devices.
 //! - [`cursors`]: acknowledgements, and what they prove.
 //! - [`inbox`]: what is sealed to one device.
@@ -11,6 +12,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod cursors;
+pub(crate) mod forks;
 pub(crate) mod inbox;
 pub(crate) mod letters;
 pub(crate) mod mail;

@@ -14,7 +14,7 @@ use teahouse_protocols::membership::{History, MemberOp};
 use teahouse_protocols::sign::Signed;
 use teahouse_protocols::sync::{Frame, Held, PAGE_BYTES, PAGE_LETTERS, Run};
 
-use crate::engine::{accounts, cursors, inbox, letters, pairing, topics};
+use crate::engine::{accounts, cursors, forks, inbox, letters, pairing, topics};
 use crate::store::{KeyRange, ReadExt, StorageError};
 use crate::tables::{Chain, MISSING_BODIES};
 use crate::tx::{Effect, Fail, Tx, capped};
@@ -113,10 +113,17 @@ fn hello(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
 /// What two devices compare of a topic: the frontier and the membership heads.
 fn digest(tx: &mut Tx<'_>, topic: TopicId) -> Result<[u8; 16], StorageError> {
     let mut h = blake3::Hasher::new_derive_key("teahouse/v1/topic digest");
+    let forks = forks::of(tx, topic)?;
     for (device, chain) in topics::chains(&tx.stage, topic)? {
         h.update(&device.0);
-        h.update(&chain.high.to_le_bytes());
-        h.update(&chain.head.0);
+        // Of who told two stories, each may hold another: they agree on where these part.
+        if let Some(fork) = forks.get(&device) {
+            h.update(b"fork");
+            h.update(&fork.seq.to_le_bytes());
+        } else {
+            h.update(&chain.high.to_le_bytes());
+            h.update(&chain.head.0);
+        }
     }
     if let Some(state) = topics::state(tx, topic)? {
         for head in state.log.heads() {
@@ -129,10 +136,14 @@ fn digest(tx: &mut Tx<'_>, topic: TopicId) -> Result<[u8; 16], StorageError> {
 }
 
 fn frontier(tx: &mut Tx<'_>, topic: TopicId, ask: bool) -> Result<Frame, StorageError> {
+    let forks = forks::of(tx, topic)?;
     let chains: Vec<Held> = topics::chains(&tx.stage, topic)?
         .into_iter()
         .filter(|(_, c)| c.high >= c.low)
-        .map(|(device, c)| Held { device, low: c.low, high: c.high, head: c.head })
+        .map(|(device, c)| {
+            let fork = forks.get(&device).map_or(0, |f| f.seq);
+            Held { device, low: c.low, high: c.high, head: c.head, fork }
+        })
         .collect();
     let ops = topics::state(tx, topic)?.map(|s| s.log.heads()).unwrap_or_default();
     Ok(Frame::Frontier { topic, ops: capped(ops), chains: capped(chains), ask })
@@ -223,6 +234,9 @@ fn known_peer(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(), Fail>
             if ask {
                 let frame = frontier(tx, topic, false)?;
                 tx.send(from, frame);
+            }
+            for proof in forks::proofs(tx, topic, &chains)? {
+                tx.send(from, proof);
             }
             if let Some(peer) = tx.mem.peers.get_mut(&from) {
                 peer.frontiers.insert(topic, chains.to_vec());
@@ -348,23 +362,23 @@ fn runs(tx: &mut Tx<'_>, peer: DeviceId, topic: TopicId) -> Result<Vec<Run>, Fai
         }
         _ => false,
     };
+    let forks = forks::of(tx, topic)?;
     let mut runs = Vec::new();
     for held in theirs {
         let chain = ours.get(&held.device);
         let (low, high) = chain.map_or((1, 0), |c| (c.low, c.high));
-        if held.high > high {
+        let fork = forks.get(&held.device);
+        if let Some(chain) = chain
+            && held.device != me.device
+        {
+            runs.extend(forks::suspect(tx, topic, chain, &held, fork)?);
+        }
+        // What comes after a fork counts for nothing.
+        if held.high > high && fork.is_none() {
             // A chain that is not held at all and begins late there begins late here too.
             let from = (high + 1).max(if chain.is_none() { held.low } else { 1 });
             let to = held.high.min(from.saturating_add(RUN - 1));
             runs.push(Run { device: held.device, from, to });
-        } else if held.high == high
-            && high > 0
-            && chain.is_some_and(|c| c.head != held.head)
-            && held.device != me.device
-        {
-            // One number, two heads: the device told two stories. Find where they part.
-            let from = high.saturating_sub(255).max(1);
-            runs.push(Run { device: held.device, from, to: high });
         }
         if backwards && low > held.low && held.device != me.device {
             // From the newest backwards: each is proved by its successor.
@@ -407,6 +421,7 @@ fn page(tx: &mut Tx<'_>, to: DeviceId, topic: TopicId, runs: &[Run]) -> Result<(
     if !topics::is_member(tx, topic, to)? {
         return removed(tx, to, topic);
     }
+    let forks = forks::of(tx, topic)?;
     let mut letters = Vec::new();
     let mut bytes = 0;
     let mut more = false;
@@ -415,7 +430,7 @@ fn page(tx: &mut Tx<'_>, to: DeviceId, topic: TopicId, runs: &[Run]) -> Result<(
         let length = run.from.abs_diff(run.to).saturating_add(1);
         for step in 0..length {
             let seq = if backwards { run.from - step } else { run.from + step };
-            if letters.len() >= PAGE_LETTERS || bytes >= PAGE_BYTES {
+            if letters.len() + 1 >= PAGE_LETTERS || bytes >= PAGE_BYTES {
                 more = true;
                 break 'runs;
             }
@@ -424,6 +439,13 @@ fn page(tx: &mut Tx<'_>, to: DeviceId, topic: TopicId, runs: &[Run]) -> Result<(
             };
             bytes += size(&letter);
             letters.push(letter);
+            // Where a device told two stories, both are told.
+            if let Some(other) =
+                forks.get(&run.device).filter(|f| f.seq == seq).and_then(forks::other)
+            {
+                bytes += size(&other);
+                letters.push(other);
+            }
         }
     }
     tx.send(to, Frame::Page { topic, letters: capped(letters), more });
@@ -517,8 +539,11 @@ pub(crate) fn tend(tx: &mut Tx<'_>) -> Result<Option<Millis>, Fail> {
 }
 
 fn lags(tx: &mut Tx<'_>, topic: TopicId, device: DeviceId) -> Result<bool, StorageError> {
+    let forks = forks::of(tx, topic)?;
     for (author, chain) in topics::chains(&tx.stage, topic)? {
-        if author != device && cursors::acked(&tx.stage, topic, device, author)? < chain.high {
+        if author != device
+            && !forks.contains_key(&author)
+            && cursors::acked(&tx.stage, topic, device, author)? < chain.high {
             return Ok(true);
         }
     }
