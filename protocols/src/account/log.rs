@@ -340,6 +340,33 @@ impl AccountLog {
         chain.iter().map(|id| self.records.get(id)).collect()
     }
 
+    /// The records that show, on their own, that a device is out, parents first: those that
+    /// ended it or, concurrently with a grant that it rests on, the grant's key. Empty for
+    /// others; nothing that came after is among them.
+    #[must_use]
+    pub fn end_of(&self, device: &DeviceId) -> Vec<&Signed<AccountRecord>> {
+        if self.is_active(device) || !self.state.devices.contains_key(device) {
+            return Vec::new();
+        }
+        let mut keys = BTreeSet::from([Signer::Device(*device)]);
+        let mut ends = BTreeSet::new();
+        let ended = |key: Signer| self.records().filter(move |r| r.get().ends() == Some(key));
+        ends.extend(ended(Signer::Device(*device)).map(Signed::id));
+        let all: Vec<_> = self.records().collect();
+        // A key's own grant is in the past of whatever it grants.
+        for grant in all.into_iter().rev() {
+            if grant.get().grants().is_some_and(|key| keys.contains(&key)) {
+                let by = grant.get().signer;
+                keys.insert(by);
+                let beside = ended(by).filter(|r| self.dag.concurrent(&grant.id(), &r.id()));
+                ends.extend(beside.map(Signed::id));
+            }
+        }
+        let ends: Vec<[u8; 32]> = ends.into_iter().collect();
+        let Some(past) = self.dag.closure(&ends) else { return Vec::new() };
+        past.iter().filter_map(|id| self.records.get(&RecordId(*id))).collect()
+    }
+
     /// Admits one record, or lets it wait (false).
     fn take(&mut self, id: RecordId, record: Signed<AccountRecord>) -> Result<bool, AccountError> {
         if self.records.contains_key(&id) || self.pending.contains_key(&id) {

@@ -456,7 +456,7 @@ impl Town {
     fn live_devices(&self) -> Result<Vec<usize>, String> {
         let mut live = Vec::new();
         for person in self.people.iter().filter(|p| !p.villain) {
-            let mut views: Vec<BTreeSet<DeviceId>> = Vec::new();
+            let mut views: Vec<(usize, BTreeSet<DeviceId>)> = Vec::new();
             for device in &person.devices {
                 if !self.up(*device) {
                     return Err(format!("device {device} is down"));
@@ -465,18 +465,26 @@ impl Town {
                 if query::identity(&s).expect("reads").revoked {
                     continue;
                 }
-                views.push(
-                    query::devices(&s)
-                        .expect("reads")
-                        .into_iter()
-                        .filter(|d| !d.revoked)
-                        .map(|d| d.device)
-                        .collect(),
-                );
+                let theirs = query::devices(&s).expect("reads").into_iter().filter(|d| !d.revoked);
+                views.push((*device, theirs.map(|d| d.device).collect()));
                 live.push(*device);
             }
-            if views.windows(2).any(|w| w[0] != w[1]) {
-                return Err(format!("{}'s devices disagree about who they are", person.name));
+            if views.windows(2).any(|w| w[0].1 != w[1].1) {
+                let said: Vec<String> = views
+                    .iter()
+                    .map(|(by, all)| {
+                        let named = |d: &usize| all.contains(&self.world.devices[*d].id);
+                        let all: Vec<usize> =
+                            (0..self.world.devices.len()).filter(named).collect();
+                        format!("{by} says {all:?}")
+                    })
+                    .collect();
+                return Err(format!(
+                    "{}'s devices disagree about who they are: {} (asked to be revoked: {:?})",
+                    person.name,
+                    said.join(", "),
+                    person.revoked
+                ));
             }
         }
         Ok(live)

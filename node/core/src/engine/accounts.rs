@@ -7,7 +7,7 @@ use rand_core::Rng;
 use teahouse_protocols::account::{AccountLog, AccountOp, AccountRecord, RelayAddr, Signer};
 use teahouse_protocols::codec;
 use teahouse_protocols::ids::{AccountId, DeviceId, Millis, RecordId, Tag, TopicId};
-use teahouse_protocols::inbox::{AccountPack, prekey_id};
+use teahouse_protocols::inbox::{AccountPack, InboxItem, prekey_id};
 use teahouse_protocols::prekey::PrekeyBundle;
 use teahouse_protocols::seal::OpeningKey;
 use teahouse_protocols::sign::{Signed, SigningKey};
@@ -187,7 +187,45 @@ fn install(tx: &mut Tx<'_>, account: AccountId, log: AccountLog) -> Result<(), F
         });
     }
     tx.out.push(Effect::Peers);
-    topics::account_changed(tx, account, changed)
+    topics::account_changed(tx, account, changed)?;
+    let me = tx.me()?;
+    if me.account == Some(account) && active.contains(&me.device) {
+        for device in before.difference(&active) {
+            dismiss(tx, account, *device)?;
+        }
+    }
+    Ok(())
+}
+
+/// Leaves word for a device of one's own that it is out: it may find nobody to tell it.
+fn dismiss(tx: &mut Tx<'_>, account: AccountId, device: DeviceId) -> Result<(), Fail> {
+    for pack in end_of(tx, account, device)? {
+        match crate::engine::inbox::send(tx, device, vec![InboxItem::Account(pack)]) {
+            Err(Fail::Storage(e)) => return Err(e.into()),
+            // Whom it connects to tells it, too.
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// What a device that is out gets of its account: the records that say so, nothing else.
+pub(crate) fn end_of(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+    device: DeviceId,
+) -> Result<Vec<AccountPack>, StorageError> {
+    let Some(log) = log(tx, account)? else { return Ok(Vec::new()) };
+    let records: Vec<_> = log
+        .end_of(&device)
+        .into_iter()
+        .filter_map(|r| codec::Bytes::try_from(r.bytes().to_vec()).ok())
+        .collect();
+    let pack = |records: &[_]| AccountPack {
+        records: capped(records.to_vec()),
+        prekeys: codec::List::default(),
+    };
+    Ok(records.chunks(512).map(pack).collect())
 }
 
 fn learn_bundle(tx: &mut Tx<'_>, bundle: &Signed<PrekeyBundle>) -> Result<bool, Fail> {
@@ -324,7 +362,7 @@ pub(crate) fn announce(tx: &mut Tx<'_>) -> Result<(), Fail> {
         crate::engine::inbox::send(
             tx,
             device,
-            vec![teahouse_protocols::inbox::InboxItem::Account(pack.clone())],
+            vec![InboxItem::Account(pack.clone())],
         )?;
     }
     Ok(())

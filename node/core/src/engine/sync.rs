@@ -180,6 +180,9 @@ pub(crate) fn frame(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(),
             Ok(())
         }
         other => {
+            if let Frame::Hello { accounts: list, .. } = &other {
+                dismiss(tx, from, list)?;
+            }
             // Everything below is for devices that share something with us.
             if tx.me()?.account.is_none() || accounts::account_of(tx, from)?.is_none() {
                 return Err(Fail::peer("a frame from a stranger"));
@@ -187,6 +190,20 @@ pub(crate) fn frame(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(),
             known_peer(tx, from, other)
         }
     }
+}
+
+/// Tells a device that believes to be in an account that it is out.
+fn dismiss(
+    tx: &mut Tx<'_>,
+    from: DeviceId,
+    accounts: &[(AccountId, [u8; 16])],
+) -> Result<(), Fail> {
+    for (account, _) in accounts {
+        for pack in accounts::end_of(tx, *account, from)? {
+            tx.send(from, Frame::Account(pack));
+        }
+    }
+    Ok(())
 }
 
 fn known_peer(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(), Fail> {
