@@ -109,7 +109,7 @@ fn chat_line(
         None => None,
     };
     // A stranger's proposal is a request, not yet a chat.
-    if row.proposed && request.as_ref().is_some_and(|r| r.incoming) {
+    if row.proposed && request.as_ref().is_some_and(|r| r.incoming && r.topic == topic) {
         return Ok(None);
     }
     let field = |f: Field| -> Result<String> {

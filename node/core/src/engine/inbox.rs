@@ -208,7 +208,9 @@ fn take(
                 return Err(Fail::peer("an invitation by somebody who is no contact"));
             }
             let keys = opening_keys(tx)?;
-            let topic = topics::take_welcome(tx, welcome, &keys, account, false)?;
+            // Of a direct chat, one's own device says so if both are in it by their will.
+            let proposed = account == own;
+            let topic = topics::take_welcome(tx, welcome, &keys, account, proposed)?;
             let kind = topics::row(tx, topic)?.map(|r| r.kind);
             if kind == Some(TopicKind::Private) {
                 if account != own {
@@ -241,6 +243,9 @@ fn take(
             }
         }
         InboxItem::Cursor(bytes) => cursors::learn(tx, bytes)?,
+        InboxItem::Accepted(topic) if account == own => {
+            features::contacts::agreed(tx, *topic)?;
+        }
         InboxItem::Accepted(topic) => features::contacts::accepted(tx, account, from, *topic)?,
     }
     Ok(())

@@ -214,7 +214,15 @@ fn known_peer(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(), Fail>
                     want_account(tx, from, *account)?;
                 }
             }
+            let own = accounts::account_of(tx, from)? == tx.me()?.account
+                && accounts::is_active(tx, from)?;
             for (topic, theirs) in &topic_list {
+                // Another device of one's own is in what this one is not, as far as it knows.
+                if own && !topics::is_member(tx, *topic, from)? {
+                    let chains = codec::List::default();
+                    let ops = codec::List::default();
+                    tx.send(from, Frame::Frontier { topic: *topic, ops, chains, ask: true });
+                }
                 if topics::is_member(tx, *topic, from)? && digest(tx, *topic)? != *theirs {
                     let frame = frontier(tx, *topic, true)?;
                     tx.send(from, frame);
@@ -240,6 +248,10 @@ fn known_peer(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(), Fail>
                 return removed(tx, from, topic);
             }
             let Some(state) = topics::state(tx, topic)? else { return Ok(()) };
+            // Who has a topic has its first record: this device of one's own is not in yet.
+            if ops.is_empty() && accounts::account_of(tx, from)? == tx.me()?.account {
+                return topics::welcome_device(tx, topic, from);
+            }
             let lacking = state.log.records_unknown_to(&ops);
             for chunk in lacking.chunks(64) {
                 let records: Vec<_> = chunk

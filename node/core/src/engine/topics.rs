@@ -22,6 +22,7 @@ use teahouse_protocols::sign::Signed;
 
 use crate::command::Refusal;
 use crate::engine::{accounts, inbox, letters};
+use crate::features::contacts;
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
 use crate::tables::{
     CHAINS, Chain, DEVICE_ACCOUNT, EPOCHS, Epoch, OPS, TOPIC_EPOCHS, TOPICS, Topic, pair_key,
@@ -640,7 +641,16 @@ pub(crate) fn welcome_everywhere(tx: &mut Tx<'_>, device: DeviceId) -> Result<()
     Ok(())
 }
 
-fn welcome_device(tx: &mut Tx<'_>, topic: TopicId, device: DeviceId) -> Result<(), Fail> {
+/// Welcomes one of this account's devices into a topic. A stranger's proposal came to each
+/// of them, or was not meant for a later one.
+pub(crate) fn welcome_device(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    device: DeviceId,
+) -> Result<(), Fail> {
+    if contacts::is_proposal(tx, topic)? {
+        return Ok(());
+    }
     let mut welcome = welcome(tx, topic, device, History::All)?;
     let mut base = Vec::new();
     for (author, chain) in chains(&tx.stage, topic)? {
@@ -655,7 +665,11 @@ fn welcome_device(tx: &mut Tx<'_>, topic: TopicId, device: DeviceId) -> Result<(
     welcome.base = capped(base);
     let account = tx.account()?;
     let pack = accounts::pack(tx, account, &[])?;
-    let items = vec![InboxItem::Account(pack), InboxItem::Welcome(Box::new(welcome))];
+    let mut items = vec![InboxItem::Account(pack), InboxItem::Welcome(Box::new(welcome))];
+    // A direct chat begins as a proposal there, too, unless this says otherwise.
+    if row(tx, topic)?.is_some_and(|r| r.kind == TopicKind::Direct && !r.proposed) {
+        items.push(InboxItem::Accepted(topic));
+    }
     inbox::send(tx, device, items)
 }
 
@@ -679,7 +693,8 @@ pub(crate) fn take_welcome(
 ) -> Result<TopicId, Fail> {
     let topic = welcome.topic;
     let account = tx.account()?;
-    if row(tx, topic)?.is_none() {
+    let fresh = row(tx, topic)?.is_none();
+    if fresh {
         let mut records = Vec::new();
         for bytes in &welcome.records {
             records.push(Signed::<MembershipRecord>::from_bytes(bytes).map_err(Fail::peer)?);
@@ -719,6 +734,7 @@ pub(crate) fn take_welcome(
         for record in log.records() {
             tx.put_raw(&OPS, &pair_key(&topic.0, &record.id()), record.bytes().to_vec())?;
         }
+        let proposed = proposed && kind == TopicKind::Direct;
         let row = Topic { kind, created: tx.now, peer, proposed, hidden: false, epochs: 0 };
         tx.put(&TOPICS, &topic.0, &row)?;
         for (device, seq, id) in welcome.base.iter().filter(|_| based) {
@@ -741,14 +757,25 @@ pub(crate) fn take_welcome(
             learn(tx, topic, &records)?;
         }
     }
+    let mut news = fresh;
     for parcel in &welcome.parcels {
         // One parcel that doesn't open spoils no other: the key can be asked for.
-        if let Err(Fail::Storage(e)) = take_parcel(tx, parcel, keys) {
-            return Err(e.into());
+        match take_parcel(tx, parcel, keys) {
+            Ok(new) => news |= new,
+            Err(Fail::Storage(e)) => return Err(e.into()),
+            Err(_) => {}
         }
     }
     inbox::unpark(tx, topic)?;
     tx.mem.mail_due = true;
+    // Whoever invites this account may not know its newest devices yet.
+    if news && from != account {
+        match welcome_own(tx, topic) {
+            Err(Fail::Storage(e)) => return Err(e.into()),
+            // They ask when they connect.
+            Ok(()) | Err(_) => {}
+        }
+    }
     Ok(topic)
 }
 

@@ -7,7 +7,7 @@ use teahouse_crdt::{PrivateEntry, TypedEntry};
 use teahouse_protocols::account::AccountOp;
 use teahouse_protocols::card::{ContactCard, LinkSecret, VerifiedCard};
 use teahouse_protocols::epoch::{GroupKeys, PairwiseHpke};
-use teahouse_protocols::ids::{AccountId, DeviceId, Tag, TopicId};
+use teahouse_protocols::ids::{AccountId, DeviceId, OpId, Tag, TopicId};
 use teahouse_protocols::inbox::{ContactRequest, InboxItem, open_request, seal_request};
 use teahouse_protocols::link::Link;
 use teahouse_protocols::mailbox::secret_hash;
@@ -22,7 +22,7 @@ use crate::features::{Applied, Feature, choose, groups, next_lamport};
 use crate::store::{KeyRange, ReadExt, StorageError};
 use crate::tables::{
     CONTACTS, Chosen, ContactValue, DRAFTS, LAMPORT, MESSAGES, READ_MARKS, RELAYS, REQUESTS,
-    RelayRow, Request, SECRETS, TOPICS,
+    RelayRow, Request, SECRETS, TOPICS, Topic,
 };
 use crate::tx::{Fail, Tx, capped};
 
@@ -244,8 +244,8 @@ fn ask(
     // A removed device knows the keys on older cards: the newest known are asked.
     let (inbox_key, tag) =
         log.state().card.map_or((card.inbox_key, card.tag), |keys| (keys.inbox_key, keys.tag));
-    let topic = match known.filter(|r| !r.incoming) {
-        Some(request) => request.topic,
+    let topic = match asked(tx, them)? {
+        Some(topic) => topic,
         None => {
             let topic = topics::create(tx, TopicKind::Direct, History::All, Some(them))?;
             topics::operate(
@@ -289,6 +289,8 @@ fn ask(
         invited: false,
     };
     tx.put(&REQUESTS, &them.0, &row)?;
+    // Whichever of our devices hears their yes can act on it.
+    topics::welcome_own(tx, topic)?;
     Ok(Reply::Added { account: Some(them), topic: Some(topic), relay })
 }
 
@@ -344,7 +346,7 @@ pub(crate) fn request(tx: &mut Tx<'_>, sealed: &[u8]) -> Result<(), Fail> {
         hide(tx, r.topic, true)?;
     }
     let friend = is_friend(tx, them)?;
-    let asked = known.filter(|r| !r.incoming).map(|r| r.topic);
+    let asked = asked(tx, them)?;
     let stored = Request {
         incoming: true,
         name: request.name.to_string(),
@@ -405,7 +407,34 @@ pub(crate) fn is_proposal(tx: &Tx<'_>, topic: TopicId) -> Result<bool, StorageEr
     let Some(row) = topics::row(tx, topic)? else { return Ok(false) };
     let (true, Some(peer)) = (row.proposed, row.peer) else { return Ok(false) };
     let request: Option<Request> = tx.typed(&REQUESTS, &peer.0)?;
-    Ok(row.hidden || request.is_some_and(|r| r.incoming))
+    Ok(row.hidden || request.is_some_and(|r| r.incoming && r.topic == topic))
+}
+
+/// The direct chat that this account proposed to another and that awaits an answer, whichever
+/// of its devices asked.
+fn asked(tx: &mut Tx<'_>, them: AccountId) -> Result<Option<TopicId>, Fail> {
+    let known: Option<Request> = tx.typed(&REQUESTS, &them.0)?;
+    if let Some(request) = known.filter(|r| !r.incoming) {
+        return Ok(Some(request.topic));
+    }
+    let own = tx.account()?;
+    for (topic, _) in direct_with(tx, them)?.into_iter().filter(|(_, row)| row.proposed) {
+        let state = topics::require(tx, topic)?;
+        if state.log.get(&OpId(topic.0)).is_some_and(|first| first.get().account == own) {
+            return Ok(Some(topic));
+        }
+    }
+    Ok(None)
+}
+
+/// All direct chats with somebody; more than one where both asked, or asked again.
+fn direct_with(tx: &Tx<'_>, them: AccountId) -> Result<Vec<(TopicId, Topic)>, StorageError> {
+    let rows: Vec<(Vec<u8>, Topic)> = tx.scan_typed(&TOPICS, &KeyRange::all(), false, 65_536)?;
+    Ok(rows
+        .into_iter()
+        .filter(|(_, row)| row.peer == Some(them))
+        .filter_map(|(key, row)| Some((TopicId(key.try_into().ok()?), row)))
+        .collect())
 }
 
 /// There are two direct chats, for both asked: the one with the smaller id stays, on both
@@ -489,9 +518,10 @@ pub(crate) fn accepted(
     if row.is_none_or(|r| r.peer != Some(them)) {
         return Err(Fail::peer("accepts what was not asked"));
     }
+    let asked = asked(tx, them)?.is_some();
     if known.as_ref().is_some_and(|r| !r.incoming) {
         tx.del(&REQUESTS, &them.0)?;
-    } else if !is_friend(tx, them)? {
+    } else if !asked && !is_friend(tx, them)? {
         return Err(Fail::peer("accepts what was not asked"));
     }
     let before = contact(tx, them)?;
@@ -655,22 +685,37 @@ fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), Sto
     }
 }
 
-/// A request came to every device of this account; one of them said yes.
+/// Another device of this account knows that both are in a direct chat by their will.
+pub(crate) fn agreed(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), StorageError> {
+    let Some(row) = topics::row(tx, topic)? else { return Ok(()) };
+    if row.proposed {
+        hide(tx, topic, false)?;
+    }
+    match row.peer {
+        Some(peer) => answered(tx, peer),
+        None => Ok(()),
+    }
+}
+
+/// One of this account's devices said yes, or heard it: what was proposed is a chat, on every
+/// device, and an empty one beside the chat that the two settled for is not shown.
 fn answered(tx: &mut Tx<'_>, them: AccountId) -> Result<(), StorageError> {
     let c = contact(tx, them)?;
-    let Some(topic) = c.topic.filter(|_| c.friend) else { return Ok(()) };
-    if let Some(mut row) = topics::row(tx, topic)?
-        && row.proposed
-    {
-        row.proposed = false;
-        row.hidden = false;
-        tx.put(&TOPICS, &topic.0, &row)?;
-    }
+    let Some(kept) = c.topic else { return Ok(()) };
     let request: Option<Request> = tx.typed(&REQUESTS, &them.0)?;
     // A yes answers what was asked before it: told again by a replay, it must not answer
     // what was asked since.
-    if request.is_some_and(|r| r.topic == topic && r.time <= c.time) {
+    if c.friend && request.is_some_and(|r| r.topic == kept && r.time <= c.time) {
         tx.del(&REQUESTS, &them.0)?;
+    }
+    for (topic, row) in direct_with(tx, them)? {
+        if c.friend && row.proposed && (topic == kept || !is_proposal(tx, topic)?) {
+            hide(tx, topic, false)?;
+        }
+        let proposed = topics::row(tx, topic)?.is_none_or(|r| r.proposed);
+        if topic != kept && !proposed && tx.first(&MESSAGES, &topic.0)?.is_none() {
+            hide(tx, topic, true)?;
+        }
     }
     Ok(())
 }
