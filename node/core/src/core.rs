@@ -243,6 +243,8 @@ impl Core {
     pub fn start(&mut self, env: &mut Env) -> Result<Outputs, StorageError> {
         self.mem.mail_all = true;
         self.mem.mail_due = true;
+        // What was to be acknowledged when it stopped shows in the tables.
+        self.mem.acks_due = self.with_tx(env, |tx| accounts::topic_ids(tx))?.into_iter().collect();
         let mut outputs = self.step(env, vec![Input::Tick])?;
         outputs.peers = Some(self.with_tx(env, peers)?);
         Ok(outputs)
@@ -599,10 +601,10 @@ impl Core {
                 effects.extend(out);
             }
             Err(_) => {
+                self.mem.acks_due = acks;
                 // Caches may hold what was just dropped.
                 if !writes.is_empty() {
                     self.mem.forget();
-                    self.mem.acks_due = acks;
                 }
             }
         }

@@ -303,7 +303,8 @@ pub(crate) fn recalled(
 
 fn erase(tx: &mut Tx<'_>, topic: TopicId, id: MessageId, body: u8) -> Result<(), StorageError> {
     let key = body_key(topic, id.device, id.seq, body);
-    // What is erased is not missing.
+    // What is erased is not missing: the chain may be whole with it, and acknowledged.
+    tx.mem.acks_due.insert(topic);
     tx.del(&MISSING_BODIES, &key)?;
     tx.del(&BODIES, &key)
 }
