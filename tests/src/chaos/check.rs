@@ -597,10 +597,11 @@ impl Town {
                 continue;
             }
             let s = self.world.snapshot(m.device);
-            if log_row(&s, topic, m.id).is_none_or(|r| r.status != Status::Accepted) {
+            let Some(log) = log_row(&s, topic, m.id).filter(|r| r.status == Status::Accepted) else {
                 continue;
-            }
+            };
             let current = Audience::of(&s, topic);
+            let stayed = stayed(&s, topic, &log);
             let mut owed = 0;
             for (i, person) in self.people.iter().enumerate() {
                 if !m.accounts.contains(&person.account)
@@ -636,7 +637,10 @@ impl Town {
                         Some(_) => {}
                     }
                 }
-                owed += usize::from(!theirs.is_empty() && Some(i) != self.owner(m.device));
+                // Who was out meanwhile has it, but can't prove it: to hold a chain is then to
+                // hold what came since.
+                let proves = stayed.contains(&person.account) && Some(i) != self.owner(m.device);
+                owed += usize::from(!theirs.is_empty() && proves);
             }
             let claims = delivered.entry(m.device).or_insert_with(|| {
                 let all = query::messages(&s, topic, None, 10_000).expect("reads");
@@ -690,6 +694,21 @@ impl Town {
         }
         Ok(())
     }
+}
+
+/// Accounts that were in where a message's author stood, and have been in ever since.
+fn stayed(s: &Snapshot, topic: TopicId, row: &LogRow) -> BTreeSet<AccountId> {
+    let heads = Envelope::from_bytes(&row.envelope).ok().and_then(|e| e.header).map(|h| h.heads);
+    let ops = s.scan(&OPS, &KeyRange::prefix(&topic.0), false, 4_096).expect("reads");
+    let ops = ops.iter().map(|(_, b)| Signed::from_bytes(b).expect("signed"));
+    let log = MembershipLog::from_records(topic, ops).expect("a log");
+    let eval = log.evaluate(&|account, device| {
+        s.get_typed::<AccountId>(&DEVICE_ACCOUNT, &device.0).ok().flatten() == Some(*account)
+    });
+    let then = heads.and_then(|heads| eval.at(&heads));
+    let by = |account| then.as_ref().and_then(|m| m.members.get(account)).map(|m| m.added_by);
+    let now = &eval.membership().members;
+    now.iter().filter(|(a, m)| by(*a) == Some(m.added_by)).map(|(a, _)| *a).collect()
 }
 
 /// What replicas of a topic compare.
