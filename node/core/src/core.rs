@@ -382,9 +382,9 @@ impl Core {
                 Ok(())
             }),
             Work::Full(device, full) => self.hint(env, stage, effects, |tx| {
-                if let Some(peer) = tx.mem.peers.get_mut(&device) {
-                    peer.full = full;
-                }
+                // Its connection may be gone by now: then there is nothing to make up for.
+                let Some(peer) = tx.mem.peers.get_mut(&device) else { return Ok(()) };
+                peer.full = full;
                 // What was not pushed meanwhile is found by comparing digests.
                 if full { Ok(()) } else { sync::peer_up(tx, device) }
             }),
