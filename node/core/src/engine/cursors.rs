@@ -69,14 +69,7 @@ pub(crate) fn greet(tx: &mut Tx<'_>, device: DeviceId, topic: TopicId) -> Result
     let me = tx.me()?;
     let Some(account) = me.account else { return Ok(()) };
     let Some(own) = tx.typed::<OwnCursor>(&OWN_CURSORS, &topic.0)? else { return Ok(()) };
-    let mut acks = Vec::new();
-    for (author, seq) in own.published.iter().take(MAX_ACKS) {
-        if let Some(row) = letters::log_row(&tx.stage, topic, *author, *seq)?
-            && let Ok(envelope) = Envelope::from_bytes(&row.envelope)
-        {
-            acks.push(Ack { device: *author, seq: *seq, id: envelope.id() });
-        }
-    }
+    let acks = acks(tx, topic, &own.published)?;
     if acks.is_empty() {
         return Ok(());
     }
@@ -85,6 +78,23 @@ pub(crate) fn greet(tx: &mut Tx<'_>, device: DeviceId, topic: TopicId) -> Result
         tx.send(device, Frame::Cursor(bytes));
     }
     Ok(())
+}
+
+/// Acknowledgements of what was published, at most as many as one cursor takes.
+pub(crate) fn acks(
+    tx: &Tx<'_>,
+    topic: TopicId,
+    published: &[(DeviceId, u64)],
+) -> Result<Vec<Ack>, StorageError> {
+    let mut acks = Vec::new();
+    for (author, seq) in published.iter().take(MAX_ACKS) {
+        if let Some(row) = letters::log_row(&tx.stage, topic, *author, *seq)?
+            && let Ok(envelope) = Envelope::from_bytes(&row.envelope)
+        {
+            acks.push(Ack { device: *author, seq: *seq, id: envelope.id() });
+        }
+    }
+    Ok(acks)
 }
 
 /// Signs a cursor.

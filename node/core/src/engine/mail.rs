@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use rayon::prelude::*;
 use teahouse_protocols::account::RelayAddr;
 use teahouse_protocols::codec;
-use teahouse_protocols::cursor::{Ack, MAX_ACKS};
+use teahouse_protocols::cursor::MAX_ACKS;
 use teahouse_protocols::envelope::{Envelope, sealed_hash};
 use teahouse_protocols::epoch::{EpochSecret, week_of};
 use teahouse_protocols::ids::{DeviceId, EpochId, Millis, RelayId, SealedHash, Tag, TopicId};
@@ -686,19 +686,30 @@ impl Pump<'_, '_> {
         {
             return Ok(true);
         }
-        let Some(epoch) = topics::epochs(&self.tx.stage, topic, 1)?.first().copied() else {
-            return Ok(false);
-        };
-        let Some((_, secret)) = topics::secret(self.tx, epoch)? else { return Ok(false) };
-        let account = self.tx.account()?;
-        let mut acks = Vec::new();
-        for (device, seq) in &news {
-            if let Some(row) = letters::log_row(&self.tx.stage, topic, *device, *seq)?
-                && let Ok(envelope) = Envelope::from_bytes(&row.envelope)
-            {
-                acks.push(Ack { device: *device, seq: *seq, id: envelope.id() });
+        // Whoever can't read what is left under the topic's tag gets it sealed, once it has a
+        // prekey.
+        let epoch = topics::epoch_for_cursors(self.tx, topic)?;
+        let (mut left, mut apart, mut awaited) = (Vec::new(), Vec::new(), false);
+        for (device, seq) in news {
+            let connected = self.tx.mem.peers.contains_key(&device);
+            let named = epoch.as_ref().is_some_and(|(_, named)| named.contains(&device));
+            if connected || named {
+                awaited |= !connected;
+                left.push((device, seq));
+            } else if accounts::bundle_of(self.tx, device)?.is_some() {
+                apart.push((device, seq));
             }
         }
+        if !apart.is_empty() {
+            cursor_to_inboxes(self.tx, topic, &apart)?;
+            return Ok(true);
+        }
+        if !awaited {
+            return Ok(false);
+        }
+        let Some((secret, _)) = epoch else { return Ok(false) };
+        let account = self.tx.account()?;
+        let acks = cursors::acks(self.tx, topic, &left)?;
         if acks.is_empty() {
             return Ok(false);
         }
@@ -716,7 +727,7 @@ impl Pump<'_, '_> {
         self.send(
             &relay,
             &Request::Deposit { tag, items: capped(items), right },
-            Pending::Cursor { topic, acks: news },
+            Pending::Cursor { topic, acks: left },
         );
         Ok(true)
     }
@@ -1031,15 +1042,7 @@ fn answered(
             tx.mem.mail_topics.insert(topic);
         }
         (Pending::Cursor { topic, acks }, Reply::Deposited { .. }) => {
-            if let Some(mut own) = tx.typed::<OwnCursor>(&OWN_CURSORS, &topic.0)? {
-                let mut mailed: BTreeMap<DeviceId, u64> = own.mailed.iter().copied().collect();
-                for (device, seq) in acks {
-                    let known = mailed.entry(device).or_default();
-                    *known = (*known).max(seq);
-                }
-                own.mailed = mailed.into_iter().collect();
-                tx.put(&OWN_CURSORS, &topic.0, &own)?;
-            }
+            note_mailed(tx, topic, &acks)?;
         }
         (Pending::Out { key, tag }, Reply::Deposited { .. }) => {
             tx.mem.mail.entry(relay).or_default().hushed.remove(&tag.0);
@@ -1217,28 +1220,25 @@ fn cursor_to_inboxes(
     acks: &[(DeviceId, u64)],
 ) -> Result<(), Fail> {
     let account = tx.account()?;
-    let mut own = tx.typed::<OwnCursor>(&OWN_CURSORS, &topic.0)?.unwrap_or_default();
-    let mut list = Vec::new();
-    for (device, seq) in acks {
-        if let Some(row) = letters::log_row(&tx.stage, topic, *device, *seq)?
-            && let Ok(envelope) = Envelope::from_bytes(&row.envelope)
-        {
-            list.push(Ack { device: *device, seq: *seq, id: envelope.id() });
-        }
-    }
+    let own = tx.typed::<OwnCursor>(&OWN_CURSORS, &topic.0)?.unwrap_or_default();
+    let list = cursors::acks(tx, topic, acks)?;
     let signed = cursors::sign(tx, account, topic, own.counter, list)?;
     let bytes = codec::Bytes::try_from(signed.bytes().to_vec()).map_err(Fail::peer)?;
     for (device, _) in acks {
         inbox::send(tx, *device, vec![InboxItem::Cursor(bytes.clone())])?;
     }
+    note_mailed(tx, topic, acks)
+}
+
+fn note_mailed(tx: &mut Tx<'_>, topic: TopicId, acks: &[(DeviceId, u64)]) -> Result<(), Fail> {
+    let Some(mut own) = tx.typed::<OwnCursor>(&OWN_CURSORS, &topic.0)? else { return Ok(()) };
     let mut mailed: BTreeMap<DeviceId, u64> = own.mailed.iter().copied().collect();
     for (device, seq) in acks {
         let known = mailed.entry(*device).or_default();
         *known = (*known).max(*seq);
     }
     own.mailed = mailed.into_iter().collect();
-    tx.put(&OWN_CURSORS, &topic.0, &own)?;
-    Ok(())
+    Ok(tx.put(&OWN_CURSORS, &topic.0, &own)?)
 }
 
 /// A relay stored an outbox item. One durable copy is enough: the device fetches at each

@@ -242,6 +242,7 @@ pub(crate) fn insert(
     tx.mem.topics.insert(topic, after.clone());
     tx.out.push(Effect::Peers);
     tx.mem.mail_due = true;
+    tx.mem.mail_topics.insert(topic);
     let (b, a) = (before.now(), after.now());
     if b.former != a.former || b.cuts != a.cuts || b.void != a.void {
         letters::rejudge(tx, topic)?;
@@ -266,6 +267,8 @@ pub(crate) fn account_changed(
             letters::rejudge(tx, topic)?;
         }
         if wrote || state.now().members.contains_key(&account) {
+            // It may fetch elsewhere, or can be sealed to now.
+            tx.mem.mail_topics.insert(topic);
             letters::release(tx, topic)?;
             inbox::unpark(tx, topic)?;
         }
@@ -329,6 +332,7 @@ pub(crate) fn add_epoch(
     tx.put_raw(&TOPIC_EPOCHS, &key, Vec::new())?;
     tx.put(&TOPICS, &topic.0, &row)?;
     tx.mem.mail_due = true;
+    tx.mem.mail_topics.insert(topic);
     letters::open_stored(tx, topic, id)?;
     letters::release(tx, topic)?;
     Ok(true)
@@ -395,13 +399,7 @@ pub(crate) fn epoch_for_sending(
         let Some(head) = head(tx, epoch)? else { continue };
         let recipients = &head.get().recipients;
         let covers = needed.iter().all(|d| recipients.binary_search(d).is_ok());
-        // An epoch is as good as who made it: a removed device knows the secret it chose.
-        let author = head.get().author;
-        let clean = recipients.iter().all(|d| current.contains(d))
-            && current.contains(&author)
-            && !cut.contains(&author);
-        // Whoever joined was given what was older, too: an epoch from before a removal is
-        // the removed one's, even if it was never named in it. The same goes for devices.
+        let clean = clean(head.get(), &current, &cut);
         let later = saw_all_removals(&state, &head.get().heads);
         if !clean && !cfg!(sim_bug = "stale_epoch") && !cfg!(sim_bug = "granted_epoch") {
             break;
@@ -422,8 +420,10 @@ pub(crate) fn epoch_for_sending(
     Ok((epoch, secret))
 }
 
-/// Whether whoever stood at `heads` had seen every removal with effect: of those who are in
-/// again, too, for between two removals they were given what was older.
+/// Whether whoever stood at `heads` had seen every removal with effect. Whoever joined was
+/// given what was older, too: an epoch from before a removal is the removed one's, even if
+/// it was never named in it, and even if it is in and out again since. The same goes for
+/// devices.
 fn saw_all_removals(state: &TopicState, heads: &[OpId]) -> bool {
     if heads == state.now().heads {
         return true;
@@ -435,6 +435,36 @@ fn saw_all_removals(state: &TopicState, heads: &[OpId]) -> bool {
             || past.contains(&r.id())
             || state.now().void.contains_key(&OpId(r.id()))
     })
+}
+
+/// Whether an epoch is known only to who is in. It is as good as who made it: a removed device
+/// knows the secret it chose.
+fn clean(head: &EpochHead, current: &BTreeSet<DeviceId>, cut: &BTreeSet<DeviceId>) -> bool {
+    head.recipients.iter().all(|d| current.contains(d))
+        && current.contains(&head.author)
+        && !cut.contains(&head.author)
+}
+
+/// The epoch under which acknowledgements are mailed, and whom it names: the newest that only
+/// who is in can know. None is made for them: where there is none, or somebody is not named
+/// in it, they go to inboxes.
+pub(crate) fn epoch_for_cursors(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+) -> Result<Option<(Arc<EpochSecret>, Vec<DeviceId>)>, Fail> {
+    let current = devices(tx, topic)?;
+    let state = require(tx, topic)?;
+    let cut = cut_devices(&state);
+    for epoch in epochs(&tx.stage, topic, 8)? {
+        let Some(head) = head(tx, epoch)? else { continue };
+        if clean(head.get(), &current, &cut)
+            && saw_all_removals(&state, &head.get().heads)
+            && let Some((_, secret)) = secret(tx, epoch)?
+        {
+            return Ok(Some((secret, head.get().recipients.to_vec())));
+        }
+    }
+    Ok(None)
 }
 
 /// Devices that were cut off for good. (A removal cuts, too; but who is added again writes
