@@ -659,6 +659,8 @@ pub(crate) fn rejudge(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), Fail> {
         }
     }
     if changed {
+        // What no longer counts holds no acknowledgement up.
+        tx.mem.acks_due.insert(topic);
         replay(tx, topic)?;
     }
     Ok(())
@@ -788,6 +790,31 @@ pub(crate) fn take_lone_body(tx: &mut Tx<'_>, topic: TopicId, body: Vec<u8>) -> 
     Ok(())
 }
 
+/// Envelopes under `prefix` that count and whose bodies have not come. What doesn't count is
+/// not waited for: its text may be erased everywhere without anybody here knowing that it was
+/// to be.
+pub(crate) fn missing(
+    tx: &Tx<'_>,
+    topic: TopicId,
+    prefix: &[u8],
+    most: usize,
+) -> Result<Vec<(DeviceId, u64)>, StorageError> {
+    let mut out = Vec::new();
+    for (key, _) in tx.scan(&MISSING_BODIES, &KeyRange::prefix(prefix), false, MAX_WAITING)? {
+        let mut reader = crate::store::KeyReader::new(&MISSING_BODIES, &key[32..]);
+        let at = (DeviceId(reader.fixed()?), reader.u64()?);
+        if out.len() == most {
+            break;
+        }
+        if out.last() != Some(&at)
+            && log_row(&tx.stage, topic, at.0, at.1)?.is_some_and(|r| r.status != Status::Void)
+        {
+            out.push(at);
+        }
+    }
+    Ok(out)
+}
+
 /// How far a chain is complete here: all before it stored, and no body missing.
 pub(crate) fn complete_upto(
     tx: &Tx<'_>,
@@ -795,11 +822,11 @@ pub(crate) fn complete_upto(
     device: DeviceId,
     chain: &Chain,
 ) -> Result<Option<(u64, EnvelopeId)>, StorageError> {
-    let Some((key, _)) = tx.first(&MISSING_BODIES, &chain_key(topic, device))? else {
+    let missing = missing(tx, topic, &chain_key(topic, device), 1)?;
+    let Some((_, seq)) = missing.first() else {
         return Ok((chain.high >= chain.low).then_some((chain.high, chain.head)));
     };
-    let mut reader = crate::store::KeyReader::new(&MISSING_BODIES, &key[64..]);
-    let seq = reader.u64()?.saturating_sub(1);
+    let seq = seq.saturating_sub(1);
     if seq < chain.low {
         return Ok(None);
     }

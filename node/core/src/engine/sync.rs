@@ -15,8 +15,8 @@ use teahouse_protocols::sign::Signed;
 use teahouse_protocols::sync::{Frame, Held, PAGE_BYTES, PAGE_LETTERS, Run};
 
 use crate::engine::{accounts, cursors, forks, inbox, letters, pairing, topics};
-use crate::store::{KeyRange, ReadExt, StorageError};
-use crate::tables::{Chain, MISSING_BODIES};
+use crate::store::StorageError;
+use crate::tables::Chain;
 use crate::tx::{Effect, Fail, Tx, capped};
 
 /// Envelopes of one chain asked for at once.
@@ -416,10 +416,7 @@ fn runs(tx: &mut Tx<'_>, peer: DeviceId, topic: TopicId) -> Result<Vec<Run>, Fai
         }
     }
     // Envelopes whose bodies have not come.
-    let missing = tx.scan(&MISSING_BODIES, &KeyRange::prefix(&topic.0), false, MISSING_AT_ONCE)?;
-    for (key, _) in missing {
-        let mut reader = crate::store::KeyReader::new(&MISSING_BODIES, &key[32..]);
-        let (device, seq) = (DeviceId(reader.fixed()?), reader.u64()?);
+    for (device, seq) in letters::missing(tx, topic, &topic.0, MISSING_AT_ONCE)? {
         runs.push(Run { device, from: seq, to: seq });
     }
     runs.truncate(256);
