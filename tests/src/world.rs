@@ -720,7 +720,13 @@ impl World {
             }
             let topics: Vec<TopicId> = match codec::decode::<Frame>(bytes) {
                 Ok(Frame::Page { topic, letters, .. }) if !letters.is_empty() => vec![topic],
-                Ok(Frame::Push(topic, _) | Frame::Frontier { topic, .. }) => vec![topic],
+                Ok(Frame::Push(topic, _)) => vec![topic],
+                // An empty frontier is a question: it tells nothing.
+                Ok(Frame::Frontier { topic, ops, chains, .. })
+                    if !ops.is_empty() || !chains.is_empty() =>
+                {
+                    vec![topic]
+                }
                 Ok(Frame::Keys(parcels)) => parcels
                     .iter()
                     .filter_map(|p| Signed::<EpochHead>::from_bytes(&p.head).ok())
