@@ -110,7 +110,8 @@ fn hello(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
     Ok(())
 }
 
-/// What two devices compare of a topic: the frontier and the membership heads.
+/// What two devices compare of a topic: the frontier, what is missing of it, and the membership
+/// heads.
 fn digest(tx: &mut Tx<'_>, topic: TopicId) -> Result<[u8; 16], StorageError> {
     let mut h = blake3::Hasher::new_derive_key("teahouse/v1/topic digest");
     let forks = forks::of(tx, topic)?;
@@ -124,6 +125,11 @@ fn digest(tx: &mut Tx<'_>, topic: TopicId) -> Result<[u8; 16], StorageError> {
             h.update(&chain.high.to_le_bytes());
             h.update(&chain.head.0);
         }
+    }
+    // Who lacks a body has all heads and is not done.
+    for (device, seq) in letters::missing(tx, topic, &topic.0, MISSING_AT_ONCE)? {
+        h.update(&device.0);
+        h.update(&seq.to_le_bytes());
     }
     if let Some(state) = topics::state(tx, topic)? {
         for head in state.log.heads() {
