@@ -20,7 +20,7 @@ use teahouse_protocols::envelope::sealed_hash;
 use teahouse_protocols::epoch::EpochHead;
 use teahouse_protocols::ids::{AccountId, DeviceId, Millis, RelayId, Tag, TopicId};
 use teahouse_protocols::link::{Link, RelayInvite};
-use teahouse_protocols::mailbox::{MAX_ITEM, Reply as MailReply, Request as MailRequest};
+use teahouse_protocols::mailbox::{MAX_ITEM, Reply as MailReply, Request as MailRequest, Right};
 use teahouse_protocols::membership::MembershipLog;
 use teahouse_protocols::sign::Signed;
 use teahouse_protocols::sync::Frame;
@@ -155,6 +155,10 @@ pub struct Deposited {
     pub tag: Tag,
     /// The items' bytes.
     pub items: Vec<Vec<u8>>,
+    /// The device's clock when it asked: it chose the tag's week.
+    pub clock: Millis,
+    /// When the relay acknowledged.
+    pub at: Millis,
 }
 
 /// A person's device.
@@ -208,15 +212,15 @@ struct Asked {
     device: usize,
     life: u64,
     id: u64,
-    /// A deposit's tag and items.
-    deposit: Option<(Tag, Vec<Vec<u8>>)>,
+    /// A deposit, acknowledged or not.
+    deposit: Option<Deposited>,
 }
 
 enum Event {
     Step(usize, u64),
     Wake(usize, u64, Millis),
     Frame { to: usize, from: usize, bytes: Vec<u8> },
-    MailRequest { relay: usize, device: usize, life: u64, id: u64, bytes: Vec<u8> },
+    MailRequest { relay: usize, device: usize, life: u64, id: u64, clock: Millis, bytes: Vec<u8> },
     MailAnswer { device: usize, life: u64, id: u64, result: Result<Vec<u8>, String> },
     RelayStep(usize, u64),
     RelayWake(usize, u64, Millis),
@@ -471,11 +475,18 @@ impl World {
                     self.input(to, Input::Frame { device, bytes });
                 }
             }
-            Event::MailRequest { relay, device, life, id, bytes } => {
+            Event::MailRequest { relay, device, life, id, clock, bytes } => {
                 if self.relays[relay].online && self.relays[relay].relay.is_some() {
                     self.number += 1;
                     let number = self.number;
-                    let deposit = self.look_at(&bytes);
+                    let deposit = self.look_at(&bytes).map(|(tag, items)| Deposited {
+                        relay,
+                        device,
+                        tag,
+                        items,
+                        clock,
+                        at: self.now,
+                    });
                     let asked = Asked { device, life, id, deposit };
                     self.relays[relay].requests.insert(number, asked);
                     // One session per device's life: what the network calls a connection.
@@ -540,7 +551,10 @@ impl World {
             self.broken.push("a request to a relay shows a message's text".into());
         }
         match codec::decode::<MailRequest>(bytes) {
-            Ok(MailRequest::Deposit { tag, items, .. }) => {
+            // What goes to a card is no message.
+            Ok(MailRequest::Deposit { tag, items, right })
+                if !matches!(right, Right::Invite(_)) =>
+            {
                 Some((tag, items.iter().map(|i| i.bytes.to_vec()).collect()))
             }
             _ => None,
@@ -688,6 +702,7 @@ impl World {
                         device,
                         life,
                         id: mail.id,
+                        clock: self.clock(device),
                         bytes: mail.request,
                     };
                     self.at(self.now + delay, event);
@@ -771,7 +786,7 @@ impl World {
                 continue;
             };
             let Asked { device, life, id, deposit } = asked;
-            let bytes = self.see_answer(relay, device, bytes, deposit);
+            let bytes = self.see_answer(relay, bytes, deposit);
             let result = if self.chance(self.faults.lose_mail) {
                 self.count("answers_lost");
                 Err("no answer".to_owned())
@@ -793,9 +808,8 @@ impl World {
     fn see_answer(
         &mut self,
         relay: usize,
-        device: usize,
         bytes: Vec<u8>,
-        deposit: Option<(Tag, Vec<Vec<u8>>)>,
+        deposit: Option<Deposited>,
     ) -> Vec<u8> {
         if !self.watch {
             return bytes;
@@ -803,9 +817,7 @@ impl World {
         let manners = self.relays[relay].manners;
         match codec::decode::<MailReply>(&bytes) {
             Ok(MailReply::Deposited { .. }) => {
-                if let Some((tag, items)) = deposit {
-                    self.deposited.push(Deposited { relay, device, tag, items });
-                }
+                self.deposited.extend(deposit.map(|d| Deposited { at: self.now, ..d }));
                 bytes
             }
             Ok(MailReply::Items { items, closed, more }) => {

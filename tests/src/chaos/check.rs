@@ -202,7 +202,9 @@ impl Town {
         for deposit in std::mem::take(&mut self.mailroom.unresolved) {
             self.mailroom.note(&self.world, &deposit);
         }
-        let unknown: BTreeSet<usize> = self.mailroom.unresolved.iter().map(|d| d.relay).collect();
+        // What a device left where nobody could look proves nothing either way.
+        let unknown: BTreeSet<(usize, usize)> =
+            self.mailroom.unresolved.iter().map(|d| (d.relay, d.device)).collect();
         let mut on_disk: Vec<Option<OnDisk>> = Vec::new();
         for relay in &self.world.relays {
             on_disk.push(relay.relay.as_ref().map(|r| {
@@ -234,7 +236,7 @@ impl Town {
                     let now = self.world.now;
                     let relayed = (0..on_disk.len())
                         .filter(|relay| {
-                            unknown.contains(relay)
+                            unknown.contains(&(*relay, device))
                                 || self
                                     .mailroom
                                     .places

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use teahouse_core::command::MessageId;
-use teahouse_core::store::{KeyRange, ReadExt, Snapshot};
+use teahouse_core::store::{KeyRange, ReadExt};
 use teahouse_core::tables::{EPOCHS, Epoch, OWN_PREKEYS, OwnPrekey};
 use teahouse_protocols::envelope::{Envelope, sealed_hash};
 use teahouse_protocols::epoch::{EpochSecret, week_of};
@@ -52,7 +52,7 @@ pub struct Mailroom {
     pub items: BTreeMap<(usize, Tag, SealedHash), (Millis, Vec<MessageAt>)>,
     /// (relay, message) → (tag, hash, when) of the items that hold it.
     pub places: BTreeMap<(usize, TopicId, DeviceId, u64), Vec<ItemAt>>,
-    /// Deposits of devices that were down before their keys could be looked at.
+    /// Deposits under keys that were not seen: of devices, or for devices, that were down.
     pub unresolved: Vec<Deposited>,
     tags: BTreeMap<Tag, (EpochId, [u8; 32])>,
     known: BTreeSet<(EpochId, u32)>,
@@ -62,14 +62,13 @@ pub struct Mailroom {
 impl Mailroom {
     /// Notes an acknowledged deposit.
     pub fn note(&mut self, world: &World, deposit: &Deposited) {
-        let now = world.now;
-        if world.devices.iter().any(|d| d.core.is_none()) && !self.tags.contains_key(&deposit.tag) {
-            let down = world.devices[deposit.device].core.is_none();
-            let prekey = deposit.items.first().and_then(|b| message_prekey(b));
-            if down || prekey.is_none_or(|id| !self.prekeys.contains_key(&id)) {
-                self.unresolved.push(deposit.clone());
-                return;
-            }
+        let now = deposit.at;
+        self.learn_tags(world, deposit);
+        self.learn_prekeys(world, deposit);
+        let opens = |b: &Vec<u8>| message_prekey(b).is_some_and(|id| self.prekeys.contains_key(&id));
+        if !self.tags.contains_key(&deposit.tag) && !deposit.items.iter().all(opens) {
+            self.unresolved.push(deposit.clone());
+            return;
         }
         for bytes in &deposit.items {
             let hash = sealed_hash(bytes);
@@ -81,7 +80,7 @@ impl Mailroom {
                 }
                 *time = now;
             }
-            let messages = self.messages(world, deposit, bytes);
+            let messages = self.messages(deposit, bytes);
             for (topic, device, seq) in &messages {
                 self.places.entry((deposit.relay, *topic, *device, *seq)).or_default().push((
                     deposit.tag,
@@ -94,17 +93,12 @@ impl Mailroom {
     }
 
     fn messages(
-        &mut self,
-        world: &World,
+        &self,
         deposit: &Deposited,
         bytes: &[u8],
     ) -> Vec<(TopicId, DeviceId, u64)> {
         let place =
             |bytes: &[u8]| Envelope::from_bytes(bytes).ok().map(|e| (e.topic, e.device, e.seq));
-        if !self.tags.contains_key(&deposit.tag) && world.devices[deposit.device].core.is_some() {
-            let clock = world.now.saturating_add_signed(world.devices[deposit.device].skew);
-            self.learn_tags(&world.snapshot(deposit.device), clock);
-        }
         if let Some((_, secret)) = self.tags.get(&deposit.tag) {
             let secret = EpochSecret::from_bytes(*secret);
             return match open_topic_mail(bytes, &secret, deposit.tag) {
@@ -113,13 +107,6 @@ impl Mailroom {
             };
         }
         let Some(id) = message_prekey(bytes) else { return Vec::new() };
-        if !self.prekeys.contains_key(&id) {
-            for (i, device) in world.devices.iter().enumerate() {
-                if device.core.is_some() {
-                    self.learn_prekeys(device.id, &world.snapshot(i));
-                }
-            }
-        }
         let Some((device, secret)) = self.prekeys.get(&id) else { return Vec::new() };
         let key = OpeningKey::from_bytes(*secret);
         let Ok(message) = open_message(bytes, *device, &key) else { return Vec::new() };
@@ -132,8 +119,13 @@ impl Mailroom {
         out
     }
 
-    fn learn_tags(&mut self, s: &Snapshot, clock: Millis) {
-        let week = week_of(clock);
+    /// Tags of the week that the device believed in when it asked, and of those beside it.
+    fn learn_tags(&mut self, world: &World, deposit: &Deposited) {
+        if self.tags.contains_key(&deposit.tag) || world.devices[deposit.device].core.is_none() {
+            return;
+        }
+        let s = world.snapshot(deposit.device);
+        let week = week_of(deposit.clock);
         let rows: Vec<(Vec<u8>, Epoch)> =
             s.scan_typed(&EPOCHS, &KeyRange::all(), false, 65_536).expect("reads");
         for (key, row) in rows {
@@ -147,12 +139,20 @@ impl Mailroom {
         }
     }
 
-    fn learn_prekeys(&mut self, device: DeviceId, s: &Snapshot) {
-        let rows: Vec<(Vec<u8>, OwnPrekey)> =
-            s.scan_typed(&OWN_PREKEYS, &KeyRange::all(), false, 256).expect("reads");
-        for (key, row) in rows {
-            if let Ok(id) = <[u8; 8]>::try_from(key) {
-                self.prekeys.insert(id, (device, row.secret));
+    fn learn_prekeys(&mut self, world: &World, deposit: &Deposited) {
+        let mut ids = deposit.items.iter().filter_map(|b| message_prekey(b));
+        if self.tags.contains_key(&deposit.tag) || ids.all(|id| self.prekeys.contains_key(&id)) {
+            return;
+        }
+        for (i, device) in world.devices.iter().enumerate().filter(|(_, d)| d.core.is_some()) {
+            let rows: Vec<(Vec<u8>, OwnPrekey)> = world
+                .snapshot(i)
+                .scan_typed(&OWN_PREKEYS, &KeyRange::all(), false, 256)
+                .expect("reads");
+            for (key, row) in rows {
+                if let Ok(id) = <[u8; 8]>::try_from(key) {
+                    self.prekeys.insert(id, (device.id, row.secret));
+                }
             }
         }
     }
