@@ -476,8 +476,7 @@ impl Town {
                     .iter()
                     .map(|(by, all)| {
                         let named = |d: &usize| all.contains(&self.world.devices[*d].id);
-                        let all: Vec<usize> =
-                            (0..self.world.devices.len()).filter(named).collect();
+                        let all: Vec<usize> = (0..self.world.devices.len()).filter(named).collect();
                         format!("{by} says {all:?}")
                     })
                     .collect();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::many_single_char_names, reason = "stories, not services")]
 
 mod chaos;
+mod mended_devices;
 mod mended_features;
 mod mended_mail;
 mod story;

@@ -359,11 +359,7 @@ pub(crate) fn announce(tx: &mut Tx<'_>) -> Result<(), Fail> {
     }
     told.remove(&tx.me()?.device);
     for device in told {
-        crate::engine::inbox::send(
-            tx,
-            device,
-            vec![InboxItem::Account(pack.clone())],
-        )?;
+        crate::engine::inbox::send(tx, device, vec![InboxItem::Account(pack.clone())])?;
     }
     Ok(())
 }

@@ -1,0 +1,210 @@
+//! What once went wrong among one person's devices: one that did not hear that it was out,
+//! chats that only one of them was in, and a request that only the asking one knew of.
+
+use std::collections::BTreeSet;
+
+use teahouse_core::command::{Command, Contacts, Devices, Groups, Reply};
+use teahouse_core::query;
+use teahouse_core::view::ChatState;
+use teahouse_protocols::ids::{DeviceId, TopicId};
+use teahouse_tests::world::World;
+
+/// One relay for everybody, and the first device of each person.
+fn town(seed: u64, names: &[&str]) -> (World, Vec<usize>) {
+    let mut w = World::new(seed);
+    let relay = w.add_relay();
+    let link = w.invite(relay, None);
+    let mut devices = Vec::new();
+    for name in names {
+        let d = w.add_device();
+        w.create(d, name);
+        w.use_relay(d, &link);
+        devices.push(d);
+    }
+    w.run(5_000);
+    (w, devices)
+}
+
+fn link(w: &mut World, old: usize) -> usize {
+    let new = w.add_device();
+    w.run(5_000);
+    let Ok(Reply::Code { link: code }) = w.ask(old, Command::Devices(Devices::LinkStart)) else {
+        panic!("a code")
+    };
+    let join = Devices::LinkJoin { code, device_name: "second".into() };
+    w.ask(new, Command::Devices(join)).unwrap();
+    w.run(2_000);
+    w.ask(old, Command::Devices(Devices::LinkConfirm)).unwrap();
+    w.run(30_000);
+    new
+}
+
+/// Nobody meets anybody but at the relay.
+fn apart(w: &mut World) {
+    let n = w.devices.len();
+    w.cut = (0..n).flat_map(|a| (a + 1..n).map(move |b| (a, b))).collect();
+    w.reconnect();
+}
+
+fn chats(w: &World, device: usize) -> BTreeSet<TopicId> {
+    query::chats(&w.snapshot(device)).unwrap().iter().map(|c| c.topic).collect()
+}
+
+fn out(w: &World, device: usize) -> bool {
+    query::identity(&w.snapshot(device)).unwrap().revoked
+}
+
+fn revoke(w: &mut World, by: usize, device: usize) {
+    let device = w.devices[device].id;
+    w.ask(by, Command::Devices(Devices::Revoke { device })).unwrap();
+}
+
+/// A device that was removed hears of it: from whom it connects to, or at its relay.
+#[test]
+fn a_removed_device_learns_that_it_is_out() {
+    for by_mail in [false, true] {
+        let (mut w, d) = town(40, &["Ann"]);
+        let tablet = link(&mut w, d[0]);
+        w.set_online(tablet, false);
+        w.run(5_000);
+        revoke(&mut w, d[0], tablet);
+        w.run(60_000);
+        if by_mail {
+            apart(&mut w);
+        } else {
+            w.relays[0].online = false;
+        }
+        w.set_online(tablet, true);
+        w.run(60_000);
+        assert!(out(&w, tablet), "by mail: {by_mail}");
+        assert!(!out(&w, d[0]));
+    }
+}
+
+/// Two devices that removed each other while apart both hear of it, and agree.
+#[test]
+fn devices_that_remove_each_other_agree() {
+    let (mut w, d) = town(41, &["Ann"]);
+    let tablet = link(&mut w, d[0]);
+    apart(&mut w);
+    w.relays[0].online = false;
+    revoke(&mut w, d[0], tablet);
+    revoke(&mut w, tablet, d[0]);
+    w.run(5_000);
+    w.relays[0].online = true;
+    w.run(120_000);
+    assert!(out(&w, d[0]) && out(&w, tablet));
+}
+
+/// What a removed device is told is its own end; who is let in later it never learns.
+#[test]
+fn a_removed_device_learns_nothing_that_came_later() {
+    let (mut w, d) = town(42, &["Ann"]);
+    let tablet = link(&mut w, d[0]);
+    w.set_online(tablet, false);
+    w.run(5_000);
+    revoke(&mut w, d[0], tablet);
+    let later = link(&mut w, d[0]);
+    w.set_online(tablet, true);
+    w.run(120_000);
+    assert!(out(&w, tablet));
+    let known: Vec<DeviceId> =
+        query::devices(&w.snapshot(tablet)).unwrap().iter().map(|d| d.device).collect();
+    assert!(!known.contains(&w.devices[later].id), "{known:?}");
+}
+
+/// Bob invites Ann before he knows of her new device: it gets into the group all the same.
+#[test]
+fn an_invitation_reaches_the_device_that_the_inviter_does_not_know() {
+    for by_mail in [false, true] {
+        let (mut w, d) = town(43, &["Ann", "Bob"]);
+        w.befriend(d[0], d[1]);
+        w.run(10_000);
+        w.set_online(d[1], false);
+        let tablet = link(&mut w, d[0]);
+        w.relays[0].online = false;
+        w.set_online(d[0], false);
+        w.set_online(d[1], true);
+        let account = w.account(d[0]);
+        let group = w.group(d[1], "tea", vec![account]);
+        w.run(10_000);
+        if by_mail {
+            apart(&mut w);
+        }
+        w.relays[0].online = true;
+        w.set_online(d[0], true);
+        w.run(120_000);
+        w.say(d[1], group, "welcome").unwrap();
+        w.run(120_000);
+        for device in [d[0], tablet] {
+            assert!(chats(&w, device).contains(&group), "{device}, by mail: {by_mail}");
+            // What was sealed to the devices that he knew is passed on when they meet.
+            if !by_mail {
+                assert_eq!(w.texts(device, group), ["welcome"], "{device}");
+            }
+        }
+    }
+}
+
+/// A welcome that got lost is asked for when one's own devices meet.
+#[test]
+fn a_chat_that_one_device_lacks_is_asked_for() {
+    let (mut w, d) = town(44, &["Ann"]);
+    let tablet = link(&mut w, d[0]);
+    w.relays[0].online = false;
+    let lose = w.faults.lose;
+    w.faults.lose = 1_000;
+    let command = Command::Groups(Groups::Create {
+        title: "notes".into(),
+        members: vec![],
+        share_history: true,
+    });
+    let Ok(Reply::Topic { topic }) = w.ask(d[0], command) else { panic!("a group") };
+    w.run(5_000);
+    w.faults.lose = lose;
+    assert!(!chats(&w, tablet).contains(&topic));
+    w.flap(tablet);
+    w.run(30_000);
+    assert!(chats(&w, tablet).contains(&topic));
+}
+
+fn state(w: &World, device: usize, topic: TopicId) -> Option<ChatState> {
+    query::chat(&w.snapshot(device), topic).unwrap().map(|c| c.state)
+}
+
+/// A chat that awaits the other's yes does so on every device of who asked, linked before or
+/// after; when the yes comes, whichever device is left makes it a chat.
+#[test]
+fn a_request_is_known_to_all_devices_of_who_asked() {
+    for lost in [false, true] {
+        let (mut w, d) = town(45, &["Ann", "Bob"]);
+        let before = link(&mut w, d[0]);
+        let card = w.card(d[1]);
+        w.run(5_000);
+        let Ok(Reply::Added { topic: Some(topic), .. }) = w.add(d[0], &card) else {
+            panic!("asked")
+        };
+        w.run(10_000);
+        let after = link(&mut w, d[0]);
+        for device in [d[0], before, after] {
+            assert_eq!(state(&w, device, topic), Some(ChatState::Requested), "{device}");
+        }
+        let mut left = vec![before, after];
+        if lost {
+            w.set_online(d[0], false);
+            revoke(&mut w, before, d[0]);
+        } else {
+            left.push(d[0]);
+        }
+        w.run(30_000);
+        let account = w.account(d[0]);
+        w.ask(d[1], Command::Contacts(Contacts::Accept { account })).unwrap();
+        w.run(60_000);
+        w.say(d[1], topic, "hello").unwrap();
+        w.run(60_000);
+        for device in left {
+            assert_eq!(state(&w, device, topic), Some(ChatState::Active), "{device}, {lost}");
+            assert_eq!(w.texts(device, topic), ["hello"], "{device}, {lost}");
+        }
+    }
+}
