@@ -453,6 +453,28 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// Who is out is convinced by the records of its end, whatever else it holds.
+    #[test]
+    fn an_end_is_proved(steps in steps(), cut: prop::sample::Index) {
+        let made = history(&steps);
+        let log = AccountLog::from_records(made.clone()).unwrap();
+        let early = AccountLog::from_records(made[..=cut.index(made.len())].to_vec()).unwrap();
+        for n in DEVICES {
+            let end: Vec<_> = log.end_of(&device(n)).into_iter().cloned().collect();
+            let is_out = log.state().devices.contains_key(&device(n)) && !log.is_active(&device(n));
+            prop_assert_eq!(!end.is_empty(), is_out);
+            if is_out {
+                let mut told = early.clone();
+                told.insert_all(end);
+                prop_assert!(!told.is_active(&device(n)));
+            }
+        }
+    }
+}
+
 #[test]
 fn random_histories_are_not_trivial() {
     use proptest::strategy::ValueTree;
