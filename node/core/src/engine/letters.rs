@@ -346,6 +346,8 @@ fn backfill(
     let Content::Good(good) = content else {
         if matches!(content, Content::NoKey) {
             tx.put_raw(&UNOPENED, &unopened_key(&envelope, header.epoch), Vec::new())?;
+            // Whoever gave it gives the key, too, if it is this account's to have.
+            crate::engine::sync::want_key(tx, topic, header.epoch)?;
         }
         return Ok(Outcome::Stored(status));
     };
@@ -714,10 +716,13 @@ fn reapply(tx: &mut Tx<'_>, state: &TopicState, row: &LogRow) -> Result<(), Fail
     let envelope = Envelope::from_bytes(&row.envelope).map_err(|_| damaged("envelope"))?;
     let Some(account) = accounts::account_of(tx, envelope.device)? else { return Ok(()) };
     let Some(header) = envelope.header.clone() else { return Ok(()) };
-    let mut sealed = Vec::new();
-    for index in 0..header.bodies.len() as u8 {
+    let (mut sealed, mut absent) = (Vec::new(), Vec::new());
+    for (index, hash) in (0..).zip(&header.bodies) {
         let key = body_key(envelope.topic, envelope.device, envelope.seq, index);
-        sealed.extend(tx.get(&BODIES, &key)?);
+        match tx.get(&BODIES, &key)? {
+            Some(body) => sealed.push(body),
+            None => absent.push((key, hash)),
+        }
     }
     let good = match open(&tx.stage, &Secrets::new(), &envelope, &sealed) {
         Content::Good(good) => good,
@@ -728,6 +733,10 @@ fn reapply(tx: &mut Tx<'_>, state: &TopicState, row: &LogRow) -> Result<(), Fail
         }
         _ => return Ok(()),
     };
+    // Not kept while it couldn't be opened, or erased: what it says, here or later, settles which.
+    for (key, hash) in absent {
+        tx.put_raw(&MISSING_BODIES, &key, hash.0.to_vec())?;
+    }
     let bodies: Vec<Option<Vec<u8>>> =
         good.bodies.into_iter().map(|b| b.map(|(_, plain)| plain)).collect();
     apply(tx, state, account, &envelope, &header, row.received, &bodies, good.change.entries())?;

@@ -390,10 +390,12 @@ fn runs(tx: &mut Tx<'_>, peer: DeviceId, topic: TopicId) -> Result<Vec<Run>, Fai
     };
     let ours: BTreeMap<DeviceId, Chain> = topics::chains(&tx.stage, topic)?.into_iter().collect();
     let me = tx.me()?;
+    // What came before one's joining is asked for where it was granted. One's own devices share
+    // what they have.
     let backwards = match (topics::state(tx, topic)?, me.account) {
         (Some(state), Some(account)) => {
             state.now().members.get(&account).is_some_and(|m| m.history == History::All)
-                || state.now().members.len() == 1
+                || accounts::account_of(tx, peer)? == Some(account)
         }
         _ => false,
     };
