@@ -508,10 +508,9 @@ impl Pump<'_, '_> {
     fn topic(&mut self, topic: TopicId) -> Result<bool, Fail> {
         let me = self.tx.me()?;
         let Some(account) = me.account else { return Ok(false) };
+        // Who is out by now still owes the others what it had written before.
         let members = topics::members(self.tx, topic)?;
-        if !members.contains(&account) {
-            return Ok(false);
-        }
+        let within = members.contains(&account);
         let chain: Option<Chain> = self.tx.typed(&CHAINS, &chain_key(topic, me.device))?;
         let high = chain.map_or(0, |c| c.high);
         let mut again = false;
@@ -556,7 +555,9 @@ impl Pump<'_, '_> {
                 self.run(topic, relay, &deposit, high, all_live)?;
             }
         }
-        again |= self.cursor(topic, &targets)?;
+        if within {
+            again |= self.cursor(topic, &targets)?;
+        }
         Ok(again)
     }
 
