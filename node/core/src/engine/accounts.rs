@@ -245,6 +245,8 @@ fn learn_bundle(tx: &mut Tx<'_>, bundle: &Signed<PrekeyBundle>) -> Result<bool, 
     // A new device of one's own can now be sealed to: it gets everything.
     if first && tx.me()?.account == Some(b.account) && is_active(tx, b.device)? {
         topics::welcome_everywhere(tx, b.device)?;
+        // Others can seal to it, too: they may be met at relays only.
+        announce(tx)?;
     }
     Ok(true)
 }
