@@ -805,12 +805,7 @@ impl World {
     }
 
     /// Looks at an honest answer, then lets the relay cheat.
-    fn see_answer(
-        &mut self,
-        relay: usize,
-        bytes: Vec<u8>,
-        deposit: Option<Deposited>,
-    ) -> Vec<u8> {
+    fn see_answer(&mut self, relay: usize, bytes: Vec<u8>, deposit: Option<Deposited>) -> Vec<u8> {
         if !self.watch {
             return bytes;
         }

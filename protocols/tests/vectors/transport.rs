@@ -234,7 +234,13 @@ pub(crate) fn sync() -> Suite {
          opaque here and has its own file.",
     );
     suite.seeding("sync_frame");
-    let held = |low, high| Held { device: device(1), low, high, head: EnvelopeId([0xe1; 32]), fork: low / 2 };
+    let held = |low, high| Held {
+        device: device(1),
+        low,
+        high,
+        head: EnvelopeId([0xe1; 32]),
+        fork: low / 2,
+    };
     let run = |from, to| Run { device: device(1), from, to };
     let frontier = |chains: Vec<Held>| Frame::Frontier {
         topic: TOPIC,

@@ -6,9 +6,9 @@ use teahouse_core::command::MessageId;
 use teahouse_core::query;
 use teahouse_core::store::{KeyRange, ReadExt, Snapshot, Table, decode};
 use teahouse_core::tables::{
-    ACKS, ALL, AckRow, CHAINS, CONTACTS, Chain, Chosen, DEVICE_ACCOUNT, DRAFTS, EPOCHS, Epoch, FIELDS, FORKS,
-    Field, Fork, LOG, LogRow, MESSAGE_INDEX, MESSAGES, MessageRow, NICKNAMES, OPS, QUARANTINE,
-    REACTIONS, READ_MARKS, RECALLS, SECRETS, Status, TOPICS, Topic,
+    ACKS, ALL, AckRow, CHAINS, CONTACTS, Chain, Chosen, DEVICE_ACCOUNT, DRAFTS, EPOCHS, Epoch,
+    FIELDS, FORKS, Field, Fork, LOG, LogRow, MESSAGE_INDEX, MESSAGES, MessageRow, NICKNAMES, OPS,
+    QUARANTINE, REACTIONS, READ_MARKS, RECALLS, SECRETS, Status, TOPICS, Topic, WAITING, Waiting,
 };
 use teahouse_core::view::{self, Content};
 use teahouse_crdt::Document;
@@ -567,10 +567,23 @@ impl Town {
             let replica = Replica::of(&s, topic, row.kind, self.from_joining.contains(&topic));
             if let Some((other, theirs)) = &first {
                 if let Some(what) = theirs.differs(&replica) {
+                    let waiting = |device: usize| {
+                        let s = self.world.snapshot(device);
+                        let rows = typed::<Waiting>(&s, &WAITING, &KeyRange::prefix(&topic.0));
+                        let mut text: Vec<String> = rows
+                            .iter()
+                            .take(8)
+                            .map(|(k, w)| format!("{} {:?}", name_of(id_in(k)), w.on))
+                            .collect();
+                        text.truncate(4);
+                        text
+                    };
                     return Err(format!(
-                        "devices {other} and {device} differ in {} ({:?}): {what}",
+                        "devices {other} and {device} differ in {} ({:?}): {what}; waiting there: {:?} and {:?}",
                         short(topic),
-                        row.kind
+                        row.kind,
+                        waiting(*other),
+                        waiting(*device)
                     ));
                 }
                 if replica.plain
@@ -598,7 +611,8 @@ impl Town {
                 continue;
             }
             let s = self.world.snapshot(m.device);
-            let Some(log) = log_row(&s, topic, m.id).filter(|r| r.status == Status::Accepted) else {
+            let Some(log) = log_row(&s, topic, m.id).filter(|r| r.status == Status::Accepted)
+            else {
                 continue;
             };
             let current = Audience::of(&s, topic);

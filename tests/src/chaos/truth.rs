@@ -65,7 +65,8 @@ impl Mailroom {
         let now = deposit.at;
         self.learn_tags(world, deposit);
         self.learn_prekeys(world, deposit);
-        let opens = |b: &Vec<u8>| message_prekey(b).is_some_and(|id| self.prekeys.contains_key(&id));
+        let opens =
+            |b: &Vec<u8>| message_prekey(b).is_some_and(|id| self.prekeys.contains_key(&id));
         if !self.tags.contains_key(&deposit.tag) && !deposit.items.iter().all(opens) {
             self.unresolved.push(deposit.clone());
             return;
@@ -92,11 +93,7 @@ impl Mailroom {
         }
     }
 
-    fn messages(
-        &self,
-        deposit: &Deposited,
-        bytes: &[u8],
-    ) -> Vec<(TopicId, DeviceId, u64)> {
+    fn messages(&self, deposit: &Deposited, bytes: &[u8]) -> Vec<(TopicId, DeviceId, u64)> {
         let place =
             |bytes: &[u8]| Envelope::from_bytes(bytes).ok().map(|e| (e.topic, e.device, e.seq));
         if let Some((_, secret)) = self.tags.get(&deposit.tag) {

@@ -32,9 +32,8 @@ use crate::engine::{accounts, forks, topics};
 use crate::features::{self, Applied, FEATURES};
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
 use crate::tables::{
-    BODIES, CHAINS, Chain, EPOCHS, Epoch, LOG, LogRow, MISSING_BODIES, SEGMENTS,
-    Segment, Status, TIPS, UNOPENED, WAITING, Waiting, WaitingOn, body_key, chain_key, log_key,
-    pair_key,
+    BODIES, CHAINS, Chain, EPOCHS, Epoch, LOG, LogRow, MISSING_BODIES, SEGMENTS, Segment, Status,
+    TIPS, UNOPENED, WAITING, Waiting, WaitingOn, body_key, chain_key, log_key, pair_key,
 };
 use crate::tx::{Effect, Fail, TopicState, Tx, capped};
 
@@ -246,7 +245,8 @@ fn accept_one(tx: &mut Tx<'_>, prepared: Prepared, received: Millis) -> Result<O
         }
         // Who was no member when writing is not even stored.
         Verdict::Void(why @ (Reason::NotAMember | Reason::NotADevice))
-            if !cfg!(sim_bug = "outsiders_stored") && !forks::covers(tx, topic, device, envelope.seq)? =>
+            if !cfg!(sim_bug = "outsiders_stored")
+                && !forks::covers(tx, topic, device, envelope.seq)? =>
         {
             return Err(Fail::peer(why));
         }

@@ -577,7 +577,8 @@ fn lags(tx: &mut Tx<'_>, topic: TopicId, device: DeviceId) -> Result<bool, Stora
     for (author, chain) in topics::chains(&tx.stage, topic)? {
         if author != device
             && !forks.contains_key(&author)
-            && cursors::acked(&tx.stage, topic, device, author)? < chain.high {
+            && cursors::acked(&tx.stage, topic, device, author)? < chain.high
+        {
             return Ok(true);
         }
     }

@@ -554,11 +554,7 @@ pub(crate) fn may_have(
 
 /// Whether a member may be out by an operation that is void here only because its author's
 /// device is not known to be its account's: news of that account may be on the way.
-fn may_be_out(
-    tx: &Tx<'_>,
-    state: &TopicState,
-    account: AccountId,
-) -> Result<bool, StorageError> {
+fn may_be_out(tx: &Tx<'_>, state: &TopicState, account: AccountId) -> Result<bool, StorageError> {
     for record in state.log.records().map(Signed::get) {
         let against = match &record.op {
             MemberOp::Remove { account: gone, .. } => *gone == account,
