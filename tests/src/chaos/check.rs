@@ -9,6 +9,7 @@ use teahouse_core::tables::{
     ACKS, ALL, AckRow, CHAINS, CONTACTS, Chain, Chosen, DEVICE_ACCOUNT, DRAFTS, EPOCHS, Epoch,
     FIELDS, FORKS, Field, Fork, LOG, LogRow, MESSAGE_INDEX, MESSAGES, MessageRow, NICKNAMES, OPS,
     QUARANTINE, REACTIONS, READ_MARKS, RECALLS, SECRETS, Status, TOPICS, Topic, WAITING, Waiting,
+    WaitingOn,
 };
 use teahouse_core::view::{self, Content};
 use teahouse_crdt::Document;
@@ -559,11 +560,24 @@ impl Town {
         Ok(())
     }
 
+    /// Whether a hostile member wrote under a key that it gave to others only, or that is from
+    /// before this device's joining: what it says from there on is not for this device.
+    fn kept_out(&self, s: &Snapshot, topic: TopicId) -> bool {
+        typed::<Waiting>(s, &WAITING, &KeyRange::prefix(&topic.0)).iter().any(|(key, row)| {
+            let by = id_in(key).device;
+            let by = self.world.devices.iter().position(|d| d.id == by);
+            matches!(row.on, WaitingOn::Epoch(_)) && by.is_some_and(|d| self.is_villain(d))
+        })
+    }
+
     /// Replicas of a topic are equal.
     fn agree(&self, topic: TopicId, held: &[(usize, Topic)]) -> Check {
         let mut first: Option<(usize, Replica)> = None;
         for (device, row) in held {
             let s = self.world.snapshot(*device);
+            if self.kept_out(&s, topic) {
+                continue;
+            }
             let replica = Replica::of(&s, topic, row.kind, self.from_joining.contains(&topic));
             if let Some((other, theirs)) = &first {
                 if let Some(what) = theirs.differs(&replica) {
