@@ -6,4 +6,5 @@ mod chaos;
 mod mended_devices;
 mod mended_features;
 mod mended_mail;
+mod mended_sync;
 mod story;

@@ -110,8 +110,7 @@ fn hello(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
     Ok(())
 }
 
-/// What two devices compare of a topic: the frontier, what is missing of it, and the membership
-/// heads.
+/// What two devices compare of a topic: the frontier and the membership heads.
 fn digest(tx: &mut Tx<'_>, topic: TopicId) -> Result<[u8; 16], StorageError> {
     let mut h = blake3::Hasher::new_derive_key("teahouse/v1/topic digest");
     let forks = forks::of(tx, topic)?;
@@ -125,11 +124,6 @@ fn digest(tx: &mut Tx<'_>, topic: TopicId) -> Result<[u8; 16], StorageError> {
             h.update(&chain.high.to_le_bytes());
             h.update(&chain.head.0);
         }
-    }
-    // Who lacks a body has all heads and is not done.
-    for (device, seq) in letters::missing(tx, topic, &topic.0, MISSING_AT_ONCE)? {
-        h.update(&device.0);
-        h.update(&seq.to_le_bytes());
     }
     if let Some(state) = topics::state(tx, topic)? {
         for head in state.log.heads() {
@@ -229,7 +223,9 @@ fn known_peer(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(), Fail>
                     let ops = codec::List::default();
                     tx.send(from, Frame::Frontier { topic: *topic, ops, chains, ask: true });
                 }
-                if topics::is_member(tx, *topic, from)? && digest(tx, *topic)? != *theirs {
+                if topics::is_member(tx, *topic, from)?
+                    && (digest(tx, *topic)? != *theirs || lacks(tx, from, *topic)?)
+                {
                     let frame = frontier(tx, *topic, true)?;
                     tx.send(from, frame);
                 } else if topics::row(tx, *topic)?.is_some()
@@ -382,6 +378,24 @@ fn removed(tx: &mut Tx<'_>, to: DeviceId, topic: TopicId) -> Result<(), Fail> {
     Ok(())
 }
 
+/// Whether what was before this device's part of a topic may be asked of a peer: where all
+/// history was granted; and one's own devices share what they have.
+fn backwards(tx: &mut Tx<'_>, peer: DeviceId, topic: TopicId) -> Result<bool, StorageError> {
+    let (Some(state), Some(account)) = (topics::state(tx, topic)?, tx.me()?.account) else {
+        return Ok(false);
+    };
+    let granted = state.now().members.get(&account).is_some_and(|m| m.history == History::All);
+    Ok(granted || accounts::account_of(tx, peer)? == Some(account))
+}
+
+/// Whether this device lacks something that a peer may have though their digests are equal:
+/// bodies, or what is before the part held here.
+fn lacks(tx: &mut Tx<'_>, peer: DeviceId, topic: TopicId) -> Result<bool, Fail> {
+    Ok(!letters::missing(tx, topic, &topic.0, 1)?.is_empty()
+        || backwards(tx, peer, topic)?
+            && topics::chains(&tx.stage, topic)?.iter().any(|(_, chain)| chain.low > 1))
+}
+
 /// Runs that a peer holds and this device lacks.
 fn runs(tx: &mut Tx<'_>, peer: DeviceId, topic: TopicId) -> Result<Vec<Run>, Fail> {
     let Some(theirs) = tx.mem.peers.get(&peer).and_then(|p| p.frontiers.get(&topic)).cloned()
@@ -390,15 +404,7 @@ fn runs(tx: &mut Tx<'_>, peer: DeviceId, topic: TopicId) -> Result<Vec<Run>, Fai
     };
     let ours: BTreeMap<DeviceId, Chain> = topics::chains(&tx.stage, topic)?.into_iter().collect();
     let me = tx.me()?;
-    // What came before one's joining is asked for where it was granted. One's own devices share
-    // what they have.
-    let backwards = match (topics::state(tx, topic)?, me.account) {
-        (Some(state), Some(account)) => {
-            state.now().members.get(&account).is_some_and(|m| m.history == History::All)
-                || accounts::account_of(tx, peer)? == Some(account)
-        }
-        _ => false,
-    };
+    let backwards = backwards(tx, peer, topic)?;
     let forks = forks::of(tx, topic)?;
     let mut runs = Vec::new();
     for held in theirs {
