@@ -200,10 +200,10 @@ fn install(tx: &mut Tx<'_>, account: AccountId, log: AccountLog) -> Result<(), F
 /// Leaves word for a device of one's own that it is out: it may find nobody to tell it.
 fn dismiss(tx: &mut Tx<'_>, account: AccountId, device: DeviceId) -> Result<(), Fail> {
     for pack in end_of(tx, account, device)? {
-        match crate::engine::inbox::send(tx, device, vec![InboxItem::Account(pack)]) {
-            Err(Fail::Storage(e)) => return Err(e.into()),
-            // Whom it connects to tells it, too.
-            Ok(()) | Err(_) => {}
+        let sent = crate::engine::inbox::send(tx, device, vec![InboxItem::Account(pack)]);
+        // Whom it connects to tells it, too.
+        if let Err(Fail::Storage(e)) = sent {
+            return Err(e.into());
         }
     }
     Ok(())

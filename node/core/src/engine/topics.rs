@@ -796,10 +796,9 @@ pub(crate) fn take_welcome(
     tx.mem.mail_due = true;
     // Whoever invites this account may not know its newest devices yet.
     if news && from != account {
-        match welcome_own(tx, topic) {
-            Err(Fail::Storage(e)) => return Err(e.into()),
-            // They ask when they connect.
-            Ok(()) | Err(_) => {}
+        // Where this fails, they ask when they connect.
+        if let Err(Fail::Storage(e)) = welcome_own(tx, topic) {
+            return Err(e.into());
         }
     }
     Ok(topic)
