@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use teahouse_core::command::{Command, Contacts, Devices, Groups, Reply};
+use teahouse_core::command::{Command, Contacts, Devices, Reply};
 use teahouse_core::query;
 use teahouse_core::view::ChatState;
 use teahouse_protocols::ids::{DeviceId, TopicId};
@@ -146,26 +146,23 @@ fn an_invitation_reaches_the_device_that_the_inviter_does_not_know() {
     }
 }
 
-/// A welcome that got lost is asked for when one's own devices meet.
+/// A device that was away for longer than anything sealed to it is kept asks for the chats
+/// that it lacks.
 #[test]
 fn a_chat_that_one_device_lacks_is_asked_for() {
     let (mut w, d) = town(44, &["Ann"]);
     let tablet = link(&mut w, d[0]);
     w.relays[0].online = false;
-    let lose = w.faults.lose;
-    w.faults.lose = 1_000;
-    let command = Command::Groups(Groups::Create {
-        title: "notes".into(),
-        members: vec![],
-        share_history: true,
-    });
-    let Ok(Reply::Topic { topic }) = w.ask(d[0], command) else { panic!("a group") };
-    w.run(5_000);
-    w.faults.lose = lose;
-    assert!(!chats(&w, tablet).contains(&topic));
-    w.flap(tablet);
-    w.run(30_000);
-    assert!(chats(&w, tablet).contains(&topic));
+    w.set_online(tablet, false);
+    let topic = w.group(d[0], "notes", vec![]);
+    w.say(d[0], topic, "buy tea").unwrap();
+    for _ in 0..13 {
+        w.warp(7 * 24 * 3_600_000);
+        w.run(60_000);
+    }
+    w.set_online(tablet, true);
+    w.run(60_000);
+    assert_eq!(w.texts(tablet, topic), ["buy tea"]);
 }
 
 fn state(w: &World, device: usize, topic: TopicId) -> Option<ChatState> {
