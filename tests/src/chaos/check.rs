@@ -90,7 +90,7 @@ impl Town {
         self.world.devices[device].core.is_some()
     }
 
-    fn owner(&self, device: usize) -> Option<usize> {
+    pub(crate) fn owner(&self, device: usize) -> Option<usize> {
         self.people.iter().position(|p| p.devices.contains(&device))
     }
 

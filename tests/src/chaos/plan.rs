@@ -980,8 +980,13 @@ impl Town {
         self.world.faults = Faults { delay: 20, ..Faults::default() };
         self.world.cut.clear();
         if self.profile.by_mail {
+            // People meet at relays only. One's own devices meet: what was written before others
+            // knew of a new device, that device has from its siblings.
             let n = self.world.devices.len();
-            self.world.cut = (0..n).flat_map(|a| (a + 1..n).map(move |b| (a, b))).collect();
+            let pairs = (0..n).flat_map(|a| (a + 1..n).map(move |b| (a, b)));
+            self.world.cut = pairs
+                .filter(|(a, b)| self.owner(*a).is_none() || self.owner(*a) != self.owner(*b))
+                .collect();
         }
         self.drain();
         for relay in 0..self.world.relays.len() {

@@ -693,7 +693,7 @@ impl Pump<'_, '_> {
         let (mut left, mut apart, mut awaited) = (Vec::new(), Vec::new(), false);
         for (device, seq) in news {
             let connected = self.tx.mem.peers.contains_key(&device);
-            let named = epoch.as_ref().is_some_and(|(_, named)| named.contains(&device));
+            let named = epoch.as_ref().is_some_and(|e| e.named.contains(&device));
             if connected || named {
                 awaited |= !connected;
                 left.push((device, seq));
@@ -708,7 +708,7 @@ impl Pump<'_, '_> {
         if !awaited {
             return Ok(false);
         }
-        let Some((secret, _)) = epoch else { return Ok(false) };
+        let Some(secret) = epoch.map(|e| e.secret) else { return Ok(false) };
         let account = self.tx.account()?;
         let acks = cursors::acks(self.tx, topic, &left)?;
         if acks.is_empty() {

@@ -445,13 +445,20 @@ fn clean(head: &EpochHead, current: &BTreeSet<DeviceId>, cut: &BTreeSet<DeviceId
         && !cut.contains(&head.author)
 }
 
-/// The epoch under which acknowledgements are mailed, and whom it names: the newest that only
-/// who is in can know. None is made for them: where there is none, or somebody is not named
-/// in it, they go to inboxes.
+/// An epoch under which acknowledgements may be mailed.
+pub(crate) struct ForCursors {
+    pub(crate) secret: Arc<EpochSecret>,
+    /// Whom it names.
+    pub(crate) named: Vec<DeviceId>,
+}
+
+/// The epoch under which acknowledgements are mailed: the newest that only who is in can know.
+/// None is made for them: where there is none, or somebody is not named in it, they go to
+/// inboxes.
 pub(crate) fn epoch_for_cursors(
     tx: &mut Tx<'_>,
     topic: TopicId,
-) -> Result<Option<(Arc<EpochSecret>, Vec<DeviceId>)>, Fail> {
+) -> Result<Option<ForCursors>, Fail> {
     let current = devices(tx, topic)?;
     let state = require(tx, topic)?;
     let cut = cut_devices(&state);
@@ -461,7 +468,7 @@ pub(crate) fn epoch_for_cursors(
             && saw_all_removals(&state, &head.get().heads)
             && let Some((_, secret)) = secret(tx, epoch)?
         {
-            return Ok(Some((secret, head.get().recipients.to_vec())));
+            return Ok(Some(ForCursors { secret, named: head.get().recipients.to_vec() }));
         }
     }
     Ok(None)
