@@ -21,7 +21,7 @@ use crate::features::chat::invalid;
 use crate::features::{Applied, Feature, choose, groups, next_lamport};
 use crate::store::{KeyRange, ReadExt, StorageError};
 use crate::tables::{
-    CONTACTS, Chosen, ContactValue, DRAFTS, LAMPORT, MESSAGES, READ_MARKS, RELAYS, REQUESTS,
+    CONTACTS, Chosen, ContactValue, DRAFTS, LAMPORT, LOG, READ_MARKS, RELAYS, REQUESTS,
     RelayRow, Request, SECRETS, TOPICS, Topic,
 };
 use crate::tx::{Fail, Tx, capped};
@@ -427,6 +427,12 @@ fn asked(tx: &mut Tx<'_>, them: AccountId) -> Result<Option<TopicId>, Fail> {
     Ok(None)
 }
 
+/// Whether nobody wrote in a chat. Asked of the log, not of its rows: a rebuild makes those
+/// again, one topic after the other.
+fn is_unwritten(tx: &Tx<'_>, topic: TopicId) -> Result<bool, StorageError> {
+    Ok(tx.first(&LOG, &topic.0)?.is_none())
+}
+
 /// All direct chats with somebody; more than one where both asked, or asked again.
 fn direct_with(tx: &Tx<'_>, them: AccountId) -> Result<Vec<(TopicId, Topic)>, StorageError> {
     let rows: Vec<(Vec<u8>, Topic)> = tx.scan_typed(&TOPICS, &KeyRange::all(), false, 65_536)?;
@@ -449,7 +455,7 @@ fn settle_mutual(
         return Ok(mine);
     }
     let (keep, drop) = if mine < theirs { (mine, theirs) } else { (theirs, mine) };
-    let empty = tx.first(&MESSAGES, &drop.0)?.is_none();
+    let empty = is_unwritten(tx, drop)?;
     // Both agreed: neither is a proposal any longer.
     hide(tx, keep, false)?;
     hide(tx, drop, false)?;
@@ -709,11 +715,13 @@ fn answered(tx: &mut Tx<'_>, them: AccountId) -> Result<(), StorageError> {
         tx.del(&REQUESTS, &them.0)?;
     }
     for (topic, row) in direct_with(tx, them)? {
-        if c.friend && row.proposed && (topic == kept || !is_proposal(tx, topic)?) {
+        let agreed = c.friend && row.proposed && (topic == kept || !is_proposal(tx, topic)?);
+        // The one that stays is shown, whatever was settled before.
+        if agreed || topic == kept && !row.proposed && row.hidden {
             hide(tx, topic, false)?;
         }
         let proposed = topics::row(tx, topic)?.is_none_or(|r| r.proposed);
-        if topic != kept && !proposed && tx.first(&MESSAGES, &topic.0)?.is_none() {
+        if topic != kept && !proposed && is_unwritten(tx, topic)? {
             hide(tx, topic, true)?;
         }
     }
