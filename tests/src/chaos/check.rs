@@ -6,10 +6,10 @@ use teahouse_core::command::MessageId;
 use teahouse_core::query;
 use teahouse_core::store::{KeyRange, ReadExt, Snapshot, Table, decode};
 use teahouse_core::tables::{
-    ACKS, ALL, AckRow, CHAINS, CONTACTS, Chain, Chosen, DEVICE_ACCOUNT, DRAFTS, EPOCHS, Epoch,
-    FIELDS, FORKS, Field, Fork, LOG, LogRow, MESSAGE_INDEX, MESSAGES, MessageRow, NICKNAMES, OPS,
-    QUARANTINE, REACTIONS, READ_MARKS, RECALLS, SECRETS, Status, TOPICS, Topic, WAITING, Waiting,
-    WaitingOn,
+    ACKS, ALL, AckRow, BODIES, CHAINS, CONTACTS, Chain, Chosen, DEVICE_ACCOUNT, DRAFTS, EPOCHS,
+    Epoch, FIELDS, FORKS, Field, Fork, LOG, LogRow, MESSAGE_INDEX, MESSAGES, MISSING_BODIES,
+    MessageRow, NICKNAMES, OPS, QUARANTINE, REACTIONS, READ_MARKS, RECALLS, SECRETS, Status,
+    TOPICS, Topic, WAITING, Waiting, WaitingOn,
 };
 use teahouse_core::view::{self, Content};
 use teahouse_crdt::Document;
@@ -501,7 +501,9 @@ impl Town {
             let account = query::identity(&s).expect("reads").account.expect("an account");
             for (topic, row) in topics_of(&s) {
                 let audience = Audience::of(&s, topic);
-                if audience.accounts.contains(&account) {
+                // Nothing is fetched from relays for a proposal that awaits its answer.
+                let waits = self.profile.by_mail && row.proposed;
+                if audience.accounts.contains(&account) && !waits {
                     replicas.entry(topic).or_default().push((*device, row));
                 }
             }
@@ -658,9 +660,14 @@ impl Town {
                                 && !row.unknown
                                 && recalls(&t, topic, m.id) == 0 =>
                         {
+                            let prefix = key(&[&topic.0, &m.id.device.0, &m.id.seq.to_be_bytes()]);
+                            let prefix = KeyRange::prefix(&prefix);
+                            let here = t.count(&BODIES, &prefix, 16).expect("reads");
+                            let missing = t.count(&MISSING_BODIES, &prefix, 16).expect("reads");
                             return Err(format!(
-                                "the text of message {} never came to device {device}",
-                                m.number
+                                "the text of message {} ({}) never came to device {device}: {here} bodies are there, {missing} missing",
+                                m.number,
+                                name_of(m.id)
                             ));
                         }
                         Some(_) => {}

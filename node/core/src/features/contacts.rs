@@ -21,8 +21,8 @@ use crate::features::chat::invalid;
 use crate::features::{Applied, Feature, choose, groups, next_lamport};
 use crate::store::{KeyRange, ReadExt, StorageError};
 use crate::tables::{
-    CONTACTS, Chosen, ContactValue, DRAFTS, LAMPORT, LOG, READ_MARKS, RELAYS, REQUESTS,
-    RelayRow, Request, SECRETS, TOPICS, Topic,
+    CONTACTS, Chosen, ContactValue, DRAFTS, LAMPORT, LOG, READ_MARKS, RELAYS, REQUESTS, RelayRow,
+    Request, SECRETS, TOPICS, Topic,
 };
 use crate::tx::{Fail, Tx, capped};
 
