@@ -28,7 +28,7 @@ use teahouse_protocols::membership::{History, Reason, Role, Verdict};
 use teahouse_protocols::sync::Frame;
 
 use crate::command::{MessageId, Refusal};
-use crate::engine::{accounts, forks, topics};
+use crate::engine::{accounts, forks, inbox, topics};
 use crate::features::{self, Applied, FEATURES};
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
 use crate::tables::{
@@ -43,6 +43,8 @@ const MAX_WAITING: usize = 4_096;
 const LONE_BODY_LOOKS: usize = 512;
 /// Most envelopes of a device that no known account names.
 const MAX_UNKNOWN: usize = 64;
+/// Most letters of one inbox message.
+pub(crate) const MAX_RUN: usize = 64;
 /// A chain of which nothing is held.
 const FRESH: Chain = Chain { low: 1, high: 0, head: EnvelopeId([0; 32]), segment: 0, loose: false };
 
@@ -870,6 +872,27 @@ pub(crate) fn letter(
     let bodies: Vec<_> =
         bodies.into_iter().filter_map(|(_, b)| codec::Bytes::try_from(b).ok()).collect();
     Ok(Some(Letter { envelope, bodies: capped(bodies) }))
+}
+
+/// Letters of a chain from `first` to `last` at most, as many as fit one inbox message.
+pub(crate) fn run(
+    read: &dyn Read,
+    topic: TopicId,
+    device: DeviceId,
+    first: u64,
+    last: u64,
+) -> Result<Vec<Letter>, StorageError> {
+    let mut run: Vec<Letter> = Vec::new();
+    let mut bytes = 0;
+    for seq in first..=last {
+        let Some(letter) = letter(read, topic, device, seq)? else { break };
+        bytes += letter.envelope.len() + letter.bodies.iter().map(|b| b.len()).sum::<usize>();
+        if !run.is_empty() && (bytes > inbox::LETTER_BYTES || run.len() >= MAX_RUN) {
+            break;
+        }
+        run.push(letter);
+    }
+    Ok(run)
 }
 
 /// Writes the next envelope of this device's chain in a topic. `entries` gets the number

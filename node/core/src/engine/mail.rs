@@ -1175,18 +1175,8 @@ fn closed(tx: &mut Tx<'_>, relay: RelayId, topic: TopicId, upto: u64) -> Result<
         return Ok(false);
     }
     let first = deposit.handed + 1;
-    let mut run: Vec<Letter> = Vec::new();
-    let mut bytes = 0;
-    let mut last = deposit.handed;
-    for seq in first..=upto {
-        let Some(letter) = letters::letter(&tx.stage, topic, me.device, seq)? else { break };
-        bytes += letter.envelope.len() + letter.bodies.iter().map(|b| b.len()).sum::<usize>();
-        if !run.is_empty() && (bytes > inbox::LETTER_BYTES || run.len() >= 64) {
-            break;
-        }
-        run.push(letter);
-        last = seq;
-    }
+    let run = letters::run(&tx.stage, topic, me.device, first, upto)?;
+    let last = deposit.handed + run.len() as u64;
     if run.is_empty() {
         // It was handed over meanwhile.
         tx.mem.mail_topics.insert(topic);

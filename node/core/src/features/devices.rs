@@ -3,15 +3,16 @@
 use teahouse_protocols::account::{AccountOp, Signer};
 use teahouse_protocols::codec::Text;
 use teahouse_protocols::ids::{AccountId, DeviceId, EnvelopeId, TopicId};
+use teahouse_protocols::inbox::InboxItem;
 use teahouse_protocols::membership::{Cut, History, MemberOp, TopicKind};
 use teahouse_protocols::words::RecoveryWords;
 
 use crate::command::{Devices, Refusal, Reply};
-use crate::engine::{accounts, pairing, topics};
+use crate::engine::{accounts, cursors, inbox, letters, pairing, topics};
 use crate::features::contacts;
 use crate::store::StorageError;
 use crate::tables::{CHAINS, Chain, chain_key};
-use crate::tx::{Fail, Tx};
+use crate::tx::{Fail, Tx, capped};
 
 /// Decides a command.
 pub(crate) fn command(tx: &mut Tx<'_>, c: Devices) -> Result<Reply, Fail> {
@@ -134,7 +135,22 @@ fn cut(
         Some(c) => Cut { device, seq: c.high, id: c.head },
         None => Cut { device, seq: 0, id: EnvelopeId([0; 32]) },
     };
-    best_effort(topics::operate(tx, topic, MemberOp::CutDevice { cut }))
+    best_effort(topics::operate(tx, topic, MemberOp::CutDevice { cut }))?;
+    best_effort(pass_on(tx, topic, device, cut.seq))
+}
+
+/// What a cut keeps, the device that was cut off hands over to nobody any more: whoever cuts
+/// passes its newest on to those who have not acknowledged them.
+fn pass_on(tx: &mut Tx<'_>, topic: TopicId, device: DeviceId, last: u64) -> Result<(), Fail> {
+    for to in topics::devices(tx, topic)? {
+        let held = cursors::acked(&tx.stage, topic, to, device)?;
+        let first = (held + 1).max(last.saturating_sub(letters::MAX_RUN as u64 - 1));
+        let run = letters::run(&tx.stage, topic, device, first, last)?;
+        if !run.is_empty() {
+            inbox::send(tx, to, vec![InboxItem::Letters(capped(run))])?;
+        }
+    }
+    Ok(())
 }
 
 /// What is refused is left; only a failing database is a failure.
