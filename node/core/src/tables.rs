@@ -41,7 +41,7 @@ tables! {
     truth TOPIC_EPOCHS = "topic_epochs";
     /// topic, device, seq → [`LogRow`] (raw).
     truth LOG = "log";
-    /// topic, device, seq, index (u8) → sealed body (raw).
+    /// topic, device, seq, index (u8) → sealed body (raw); empty once its time was up.
     truth BODIES = "bodies";
     /// topic, device, seq, index (u8) → hash of a body that has not come.
     truth MISSING_BODIES = "missing_bodies";

@@ -124,6 +124,21 @@ impl Town {
         if s.first(&QUARANTINE, b"").expect("reads").is_some() {
             return Err(format!("device {device} had to quarantine something"));
         }
+        for (chain, fork) in typed::<Fork>(&s, &FORKS, &KeyRange::all()) {
+            for (place, bytes) in
+                s.scan(&LOG, &KeyRange::prefix(&chain), false, 1 << 16).expect("reads")
+            {
+                let accepted =
+                    LogRow::from_bytes(&bytes).is_some_and(|r| r.status == Status::Accepted);
+                if accepted && id_in(&place).seq >= fork.seq {
+                    return Err(format!(
+                        "device {device} counts {} of a device that told two stories from {} on",
+                        name_of(id_in(&place)),
+                        fork.seq
+                    ));
+                }
+            }
+        }
         for alarm in query::alarms(&s).expect("reads") {
             let blames = alarm.text.contains("breaks the rules")
                 || alarm.text.contains("told different people");

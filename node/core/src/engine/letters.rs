@@ -722,6 +722,8 @@ fn reapply(tx: &mut Tx<'_>, state: &TopicState, row: &LogRow) -> Result<(), Fail
     for (index, hash) in (0..).zip(&header.bodies) {
         let key = body_key(envelope.topic, envelope.device, envelope.seq, index);
         match tx.get(&BODIES, &key)? {
+            // An empty one was erased.
+            Some(body) if body.is_empty() => {}
             Some(body) => sealed.push(body),
             None => absent.push((key, hash)),
         }
@@ -869,8 +871,11 @@ pub(crate) fn letter(
     let prefix = Key::new().fixed(&topic.0).fixed(&device.0).u64(seq).into_bytes();
     let bodies = read.scan(&BODIES, &KeyRange::prefix(&prefix), false, MAX_BODIES)?;
     let Ok(envelope) = codec::Bytes::try_from(row.envelope) else { return Ok(None) };
-    let bodies: Vec<_> =
-        bodies.into_iter().filter_map(|(_, b)| codec::Bytes::try_from(b).ok()).collect();
+    let bodies: Vec<_> = bodies
+        .into_iter()
+        .filter(|(_, b)| !b.is_empty())
+        .filter_map(|(_, b)| codec::Bytes::try_from(b).ok())
+        .collect();
     Ok(Some(Letter { envelope, bodies: capped(bodies) }))
 }
 

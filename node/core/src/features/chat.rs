@@ -14,7 +14,7 @@ use teahouse_protocols::membership::{Role, TopicKind};
 use crate::command::{Chat, MessageId, Refusal, Reply};
 use crate::engine::{accounts, letters, topics};
 use crate::features::{Applied, Feature, choose, contacts, next_lamport};
-use crate::store::{Key, KeyRange, ReadExt, StorageError};
+use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
 use crate::tables::{
     BODIES, Chosen, EXPIRIES, FIELDS, Field, LAMPORT, MESSAGE_INDEX, MESSAGES, MISSING_BODIES,
     MessageRow, REACTIONS, RECALLS, TOPICS, body_key, log_key, message_key,
@@ -194,7 +194,10 @@ fn message(tx: &mut Tx<'_>, change: &Applied<'_>, m: &Message) -> Result<(), Sto
         return Ok(());
     };
     let expires = m.expires_after.map(|s| change.time.saturating_add(u64::from(s) * 1000));
-    let expired = expires.is_some_and(|e| e <= tx.now);
+    let place = body_key(change.topic, change.device, change.seq, index as u8);
+    // What was erased stays so, wherever the clock is set since.
+    let erased = tx.get(&BODIES, &place)?.is_some_and(|body| body.is_empty());
+    let expired = expires.is_some_and(|e| erased || e <= tx.now);
     let text = change
         .bodies
         .get(index)
@@ -225,7 +228,7 @@ fn message(tx: &mut Tx<'_>, change: &Applied<'_>, m: &Message) -> Result<(), Sto
         tx.put_raw(&EXPIRIES, &key, Vec::new())?;
     }
     if expired {
-        erase(tx, change.topic, change.id(), row.body)?;
+        expire(tx, change.topic, change.id(), row.body)?;
     }
     settle_recall(tx, change.topic, change.id())?;
     reveal(tx, change.topic)
@@ -279,7 +282,7 @@ fn settle_recall(tx: &mut Tx<'_>, topic: TopicId, id: MessageId) -> Result<(), S
 /// Whether a message is recalled: by its author's account (`true`), or by right of office
 /// (`false`).
 pub(crate) fn recalled(
-    read: &dyn crate::store::Read,
+    read: &dyn Read,
     topic: TopicId,
     id: MessageId,
     author: AccountId,
@@ -327,14 +330,20 @@ pub(crate) fn tend(tx: &mut Tx<'_>) -> Result<Option<Millis>, StorageError> {
             row.expired = true;
             let body = row.body;
             tx.put(&MESSAGES, &message_key(topic, time, id), &row)?;
-            erase(tx, topic, id, body)?;
+            expire(tx, topic, id, body)?;
         }
     }
 }
 
+/// Erases a body whose time is up, for good: an empty one in its place says so.
+fn expire(tx: &mut Tx<'_>, topic: TopicId, id: MessageId, body: u8) -> Result<(), StorageError> {
+    erase(tx, topic, id, body)?;
+    tx.put_raw(&BODIES, &body_key(topic, id.device, id.seq, body), Vec::new())
+}
+
 /// A message's row with its display time.
 pub(crate) fn find(
-    read: &dyn crate::store::Read,
+    read: &dyn Read,
     topic: TopicId,
     id: MessageId,
 ) -> Result<Option<(Millis, MessageRow)>, StorageError> {
