@@ -135,7 +135,7 @@ pub(crate) fn learn(tx: &mut Tx<'_>, bytes: &[u8]) -> Result<(), Fail> {
         return Err(Fail::peer("a cursor by a device that is no member's"));
     }
     let me = tx.me()?;
-    for ack in &cursor.acks {
+    for ack in cursor.acks.iter().filter(|a| a.seq <= topics::MAX_SEQ) {
         // Only chains that are here: a cursor can't fill the tables with names.
         if !tx.contains(&CHAINS, &chain_key(cursor.topic, ack.device))?
             && !cfg!(sim_bug = "status_overclaims")

@@ -201,16 +201,10 @@ fn accept_one(tx: &mut Tx<'_>, prepared: Prepared, received: Millis) -> Result<O
     let Some(state) = topics::state(tx, topic)? else {
         return Err(Fail::peer("an envelope of an unknown topic"));
     };
-    let Some(account) = accounts::account_of(tx, device)? else {
-        // A member's new device, perhaps, of which the account's log will tell.
-        return wait(tx, &envelope, sealed, received, WaitingOn::Operations);
-    };
     let ckey = chain_key(topic, device);
     let mut chain = tx.typed::<Chain>(&CHAINS, &ckey)?.unwrap_or(FRESH);
-    if envelope.seq < chain.low {
-        return backfill(tx, &state, account, chain, envelope, content, received);
-    }
-    if envelope.seq <= chain.high {
+    // Whatever its author is by now: a place that is taken is a fork, or nothing new.
+    if (chain.low..=chain.high).contains(&envelope.seq) {
         let held = log_row(&tx.stage, topic, device, envelope.seq)?;
         let same = held.is_some_and(|row| row.envelope == envelope.bytes());
         if same {
@@ -219,6 +213,13 @@ fn accept_one(tx: &mut Tx<'_>, prepared: Prepared, received: Millis) -> Result<O
         }
         forks::note(tx, &envelope)?;
         return Ok(Outcome::Duplicate);
+    }
+    let Some(account) = accounts::account_of(tx, device)? else {
+        // A member's new device, perhaps, of which the account's log will tell.
+        return wait(tx, &envelope, sealed, received, WaitingOn::Operations);
+    };
+    if envelope.seq < chain.low {
+        return backfill(tx, &state, account, chain, envelope, content, received);
     }
     if envelope.seq > chain.high + 1 {
         return wait(tx, &envelope, sealed, received, WaitingOn::Predecessor);

@@ -702,7 +702,11 @@ impl Pump<'_, '_> {
             }
         }
         if !apart.is_empty() {
-            cursor_to_inboxes(self.tx, topic, &apart)?;
+            self.session(relay.id).cursor_due.remove(&topic);
+            // With the outbox full there is no room for them: what leaves it makes room.
+            if let Err(Fail::Storage(e)) = cursor_to_inboxes(self.tx, topic, &apart) {
+                return Err(e.into());
+            }
             return Ok(true);
         }
         if !awaited {

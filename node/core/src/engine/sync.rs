@@ -101,7 +101,9 @@ fn hello(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
         cursors::greet(tx, device, topic)?;
     }
     let mut accounts_digests = Vec::new();
-    for account in involved {
+    // The own account first: whoever knows better looks for it there.
+    involved.remove(&account);
+    for account in std::iter::once(account).chain(involved) {
         accounts_digests.push((account, accounts::digest(tx, account)?));
     }
     let frame =
@@ -180,8 +182,10 @@ pub(crate) fn frame(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(),
             Ok(())
         }
         other => {
-            if let Frame::Hello { accounts: list, .. } = &other {
-                dismiss(tx, from, list)?;
+            if let Frame::Hello { accounts: list, .. } = &other
+                && dismiss(tx, from, list)?
+            {
+                return Ok(());
             }
             // Everything below is for devices that share something with us.
             if tx.me()?.account.is_none() || accounts::account_of(tx, from)?.is_none() {
@@ -192,18 +196,28 @@ pub(crate) fn frame(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(),
     }
 }
 
-/// Tells a device that believes to be in an account that it is out.
+/// Accounts of a hello among which a device's own is looked for: it comes first.
+const MAX_CLAIMS: usize = 8;
+
+/// Tells a device that believes to be in an account that it is out. Whether it was told.
 fn dismiss(
     tx: &mut Tx<'_>,
     from: DeviceId,
     accounts: &[(AccountId, [u8; 16])],
-) -> Result<(), Fail> {
-    for (account, _) in accounts {
-        for pack in accounts::end_of(tx, *account, from)? {
-            tx.send(from, Frame::Account(pack));
+) -> Result<bool, Fail> {
+    if accounts::is_active(tx, from)? {
+        return Ok(false);
+    }
+    for (account, _) in accounts.iter().take(MAX_CLAIMS) {
+        let packs = accounts::end_of(tx, *account, from)?;
+        if !packs.is_empty() {
+            for pack in packs {
+                tx.send(from, Frame::Account(pack));
+            }
+            return Ok(true);
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 fn known_peer(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(), Fail> {
@@ -407,6 +421,7 @@ fn runs(tx: &mut Tx<'_>, peer: DeviceId, topic: TopicId) -> Result<Vec<Run>, Fai
     let backwards = backwards(tx, peer, topic)?;
     let forks = forks::of(tx, topic)?;
     let mut runs = Vec::new();
+    let mut looks = Vec::new();
     for held in theirs {
         let chain = ours.get(&held.device);
         let (low, high) = chain.map_or((1, 0), |c| (c.low, c.high));
@@ -414,7 +429,7 @@ fn runs(tx: &mut Tx<'_>, peer: DeviceId, topic: TopicId) -> Result<Vec<Run>, Fai
         if let Some(chain) = chain
             && held.device != me.device
         {
-            runs.extend(forks::suspect(tx, topic, chain, &held, fork)?);
+            looks.extend(forks::suspect(tx, topic, chain, &held, fork)?);
         }
         // What comes after a fork counts for nothing.
         if held.high > high && fork.is_none() {
@@ -433,6 +448,8 @@ fn runs(tx: &mut Tx<'_>, peer: DeviceId, topic: TopicId) -> Result<Vec<Run>, Fai
     for (device, seq) in letters::missing(tx, topic, &topic.0, MISSING_AT_ONCE)? {
         runs.push(Run { device, from: seq, to: seq });
     }
+    // Looking for forks never holds up what others wrote.
+    runs.extend(looks);
     runs.truncate(256);
     Ok(runs)
 }

@@ -812,7 +812,7 @@ pub(crate) fn take_welcome(
 }
 
 /// No honest chain is longer.
-const MAX_SEQ: u64 = 1 << 48;
+pub(crate) const MAX_SEQ: u64 = 1 << 48;
 
 fn base(
     tx: &mut Tx<'_>,

@@ -135,8 +135,10 @@ fn cut(
         Some(c) => Cut { device, seq: c.high, id: c.head },
         None => Cut { device, seq: 0, id: EnvelopeId([0; 32]) },
     };
-    best_effort(topics::operate(tx, topic, MemberOp::CutDevice { cut }))?;
-    best_effort(pass_on(tx, topic, device, cut.seq))
+    match topics::operate(tx, topic, MemberOp::CutDevice { cut }) {
+        Ok(()) => best_effort(pass_on(tx, topic, device, cut.seq)),
+        refused => best_effort(refused),
+    }
 }
 
 /// What a cut keeps, the device that was cut off hands over to nobody any more: whoever cuts
@@ -144,9 +146,14 @@ fn cut(
 fn pass_on(tx: &mut Tx<'_>, topic: TopicId, device: DeviceId, last: u64) -> Result<(), Fail> {
     for to in topics::devices(tx, topic)? {
         let held = cursors::acked(&tx.stage, topic, to, device)?;
-        let first = (held + 1).max(last.saturating_sub(letters::MAX_RUN as u64 - 1));
-        let run = letters::run(&tx.stage, topic, device, first, last)?;
-        if !run.is_empty() {
+        let newest = last.saturating_sub(letters::MAX_RUN as u64 - 1);
+        let mut next = held.saturating_add(1).max(newest);
+        while next <= last {
+            let run = letters::run(&tx.stage, topic, device, next, last)?;
+            if run.is_empty() {
+                break;
+            }
+            next += run.len() as u64;
             inbox::send(tx, to, vec![InboxItem::Letters(capped(run))])?;
         }
     }
