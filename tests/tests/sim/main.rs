@@ -8,3 +8,4 @@ mod mended_features;
 mod mended_mail;
 mod mended_sync;
 mod story;
+mod town;

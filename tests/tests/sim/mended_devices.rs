@@ -9,21 +9,7 @@ use teahouse_core::view::ChatState;
 use teahouse_protocols::ids::{DeviceId, TopicId};
 use teahouse_tests::world::World;
 
-/// One relay for everybody, and the first device of each person.
-fn town(seed: u64, names: &[&str]) -> (World, Vec<usize>) {
-    let mut w = World::new(seed);
-    let relay = w.add_relay();
-    let link = w.invite(relay, None);
-    let mut devices = Vec::new();
-    for name in names {
-        let d = w.add_device();
-        w.create(d, name);
-        w.use_relay(d, &link);
-        devices.push(d);
-    }
-    w.run(5_000);
-    (w, devices)
-}
+use crate::town::town;
 
 fn link(w: &mut World, old: usize) -> usize {
     let new = w.add_device();
@@ -63,7 +49,7 @@ fn revoke(w: &mut World, by: usize, device: usize) {
 #[test]
 fn a_removed_device_learns_that_it_is_out() {
     for by_mail in [false, true] {
-        let (mut w, d) = town(40, &["Ann"]);
+        let (mut w, _, d) = town(40, &["Ann"]);
         let tablet = link(&mut w, d[0]);
         w.set_online(tablet, false);
         w.run(5_000);
@@ -84,7 +70,7 @@ fn a_removed_device_learns_that_it_is_out() {
 /// Two devices that removed each other while apart both hear of it, and agree.
 #[test]
 fn devices_that_remove_each_other_agree() {
-    let (mut w, d) = town(41, &["Ann"]);
+    let (mut w, _, d) = town(41, &["Ann"]);
     let tablet = link(&mut w, d[0]);
     apart(&mut w);
     w.relays[0].online = false;
@@ -99,7 +85,7 @@ fn devices_that_remove_each_other_agree() {
 /// What a removed device is told is its own end; who is let in later it never learns.
 #[test]
 fn a_removed_device_learns_nothing_that_came_later() {
-    let (mut w, d) = town(42, &["Ann"]);
+    let (mut w, _, d) = town(42, &["Ann"]);
     let tablet = link(&mut w, d[0]);
     w.set_online(tablet, false);
     w.run(5_000);
@@ -117,7 +103,7 @@ fn a_removed_device_learns_nothing_that_came_later() {
 #[test]
 fn an_invitation_reaches_the_device_that_the_inviter_does_not_know() {
     for by_mail in [false, true] {
-        let (mut w, d) = town(43, &["Ann", "Bob"]);
+        let (mut w, _, d) = town(43, &["Ann", "Bob"]);
         w.befriend(d[0], d[1]);
         w.run(10_000);
         w.set_online(d[1], false);
@@ -150,7 +136,7 @@ fn an_invitation_reaches_the_device_that_the_inviter_does_not_know() {
 /// that it lacks.
 #[test]
 fn a_chat_that_one_device_lacks_is_asked_for() {
-    let (mut w, d) = town(44, &["Ann"]);
+    let (mut w, _, d) = town(44, &["Ann"]);
     let tablet = link(&mut w, d[0]);
     w.relays[0].online = false;
     w.set_online(tablet, false);
@@ -174,7 +160,7 @@ fn state(w: &World, device: usize, topic: TopicId) -> Option<ChatState> {
 #[test]
 fn a_request_is_known_to_all_devices_of_who_asked() {
     for lost in [false, true] {
-        let (mut w, d) = town(45, &["Ann", "Bob"]);
+        let (mut w, _, d) = town(45, &["Ann", "Bob"]);
         let before = link(&mut w, d[0]);
         let card = w.card(d[1]);
         w.run(5_000);

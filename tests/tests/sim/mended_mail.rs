@@ -5,21 +5,7 @@ use teahouse_core::command::{Command, Devices, Groups, Reply};
 use teahouse_protocols::ids::TopicId;
 use teahouse_tests::world::World;
 
-/// A world with one relay that everybody named uses.
-fn town(seed: u64, names: &[&str]) -> (World, usize, Vec<usize>) {
-    let mut w = World::new(seed);
-    let relay = w.add_relay();
-    let link = w.invite(relay, None);
-    let mut devices = Vec::new();
-    for name in names {
-        let d = w.add_device();
-        w.create(d, name);
-        w.use_relay(d, &link);
-        devices.push(d);
-    }
-    w.run(5_000);
-    (w, relay, devices)
-}
+use crate::town::town;
 
 fn closed_group(w: &mut World, device: usize, members: Vec<usize>) -> TopicId {
     let members = members.into_iter().map(|d| w.account(d)).collect();
