@@ -3,10 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use teahouse_core::command::{Command, Contacts, Devices, Reply};
+use teahouse_core::command::{Chat, Command, Contacts, Devices, Reply};
 use teahouse_core::query;
 use teahouse_core::view::ChatState;
-use teahouse_protocols::ids::{DeviceId, TopicId};
+use teahouse_protocols::codec::{self, List};
+use teahouse_protocols::cursor::{Ack, Cursor};
+use teahouse_protocols::ids::{DeviceId, EnvelopeId, TopicId};
+use teahouse_protocols::sign::{Signed, SigningKey};
+use teahouse_protocols::sync::Frame;
 use teahouse_tests::world::World;
 
 use crate::town::town;
@@ -190,4 +194,34 @@ fn a_request_is_known_to_all_devices_of_who_asked() {
             assert_eq!(w.texts(device, topic), ["hello"], "{device}, {lost}");
         }
     }
+}
+
+/// A member says that it holds more of a chain than there can ever be: whoever revokes the
+/// chain's device does not count on from there.
+#[test]
+fn a_forged_acknowledgement_does_not_stop_a_revocation() {
+    let (mut w, _, d) = town(46, &["Ann", "Bob"]);
+    let topic = w.befriend(d[0], d[1]);
+    let tablet = link(&mut w, d[0]);
+    let text = "from the tablet".to_owned();
+    let send = Chat::Send { topic, text, reply_to: None, mentions: vec![] };
+    w.ask(tablet, Command::Chat(send)).unwrap();
+    w.run(10_000);
+    let key = SigningKey::from_bytes(&w.devices[d[1]].core.as_ref().unwrap().device_secret());
+    let ack = Ack { device: w.devices[tablet].id, seq: u64::MAX, id: EnvelopeId([7; 32]) };
+    let cursor = Cursor {
+        version: 1,
+        topic,
+        account: w.account(d[1]),
+        device: w.devices[d[1]].id,
+        counter: u64::MAX,
+        acks: vec![ack].try_into().unwrap(),
+        read: List::default(),
+    };
+    let bytes = Signed::new(cursor, &key).bytes().to_vec().try_into().unwrap();
+    assert!(w.forge(d[1], d[0], codec::encode(&Frame::Cursor(bytes))));
+    w.run(1_000);
+    revoke(&mut w, d[0], tablet);
+    w.run(60_000);
+    assert!(out(&w, tablet));
 }
