@@ -414,14 +414,14 @@ impl Core {
         mut letters: Vec<Prepared>,
         page: Option<bool>,
     ) -> Result<(), StorageError> {
-        // History that is taken over backwards comes in chain order: turn it round.
+        // History is taken over backwards, each envelope proved by its successor.
         let low = lows(stage, topic, &letters)?;
         if letters.iter().any(|l| low.get(&l.envelope.device).is_some_and(|b| l.envelope.seq < *b))
         {
             let (mut older, newer): (Vec<_>, Vec<_>) = letters
                 .into_iter()
                 .partition(|l| low.get(&l.envelope.device).is_some_and(|b| l.envelope.seq < *b));
-            older.reverse();
+            older.sort_by_key(|l| std::cmp::Reverse(l.envelope.seq));
             letters = newer;
             letters.extend(older);
         }
@@ -434,7 +434,12 @@ impl Core {
                     return Err(Fail::peer("envelopes from a device that is no member's"));
                 }
                 let now = tx.now;
-                letters::accept(tx, letter, now)
+                let erased = page.is_some() && from == letter.envelope.device;
+                let absent = if erased { letter.absent() } else { Vec::new() };
+                let (device, seq) = (letter.envelope.device, letter.envelope.seq);
+                let outcome = letters::accept(tx, letter, now)?;
+                letters::erased(tx, topic, device, seq, &absent)?;
+                Ok(outcome)
             });
             match result {
                 Ok(Outcome::Stored(_)) => stored = true,
@@ -517,6 +522,9 @@ impl Core {
                 (a, b) => a.or(b),
             };
         };
+        for topic in std::mem::take(&mut self.mem.rejudge_due) {
+            self.duty(env, stage, effects, |tx| letters::rejudge(tx, topic).map(|()| None))?;
+        }
         at(self.duty(env, stage, effects, |tx| Ok(chat::tend(tx)?))?);
         if !self.mem.acks_due.is_empty() {
             self.duty(env, stage, effects, |tx| cursors::publish(tx).map(|()| None))?;

@@ -39,6 +39,8 @@ tables! {
     truth EPOCHS = "epochs";
     /// topic, order of arrival (u64), epoch → nothing.
     truth TOPIC_EPOCHS = "topic_epochs";
+    /// topic, device → nothing: removed from its account, and not cut off in the topic yet.
+    truth REKEY_DUE = "rekey_due";
     /// topic, device, seq → [`LogRow`] (raw).
     truth LOG = "log";
     /// topic, device, seq, index (u8) → sealed body (raw); empty once its time was up.

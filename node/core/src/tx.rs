@@ -95,6 +95,8 @@ pub(crate) struct Memory {
     pub(crate) next_request: u64,
     /// Topics with acknowledgements to publish at the end of the step.
     pub(crate) acks_due: BTreeSet<TopicId>,
+    /// Topics of which a fork was proved: judged again once, at the end of the step.
+    pub(crate) rejudge_due: BTreeSet<TopicId>,
     /// Topics whose own chain or cursor relays may lack.
     pub(crate) mail_topics: BTreeSet<TopicId>,
     /// The card's secrets changed while its tag was being opened with the old ones.

@@ -358,8 +358,11 @@ impl Town {
                     .map(|h| h.epoch);
                 if epoch.is_some_and(|e| epochs.contains(&e)) {
                     return Err(format!(
-                        "device {device} of {} has the key of message {}, sent by device {} after it knew it to be out",
-                        person.name, m.number, m.device
+                        "device {device} of {} has the key of message {}, sent by device {} after it knew it to be out ({})",
+                        person.name,
+                        m.number,
+                        m.device,
+                        self.key_of(m, *device)
                     ));
                 }
             }
@@ -684,6 +687,10 @@ impl Town {
                                 && !row.expired
                                 && !row.unknown
                                 && recalls(&t, topic, m.id) == 0
+                                // Erased by a recall that this device may not read (it was out
+                                // then), or that was taken back with who was removed.
+                                && !(self.recalled.contains(&m.id)
+                                    && shown(&s, topic, m.id).is_some_and(|r| r.text.is_none()))
                                 // Its time is up; this device's clock may be behind.
                                 && !shown(&s, topic, m.id).is_some_and(|r| r.expired) =>
                         {

@@ -98,6 +98,8 @@ pub struct Town {
     pub(crate) from_joining: BTreeSet<TopicId>,
     /// Texts that were sent on to other chats.
     pub(crate) forwarded: BTreeSet<u64>,
+    /// Messages that somebody asked to recall.
+    pub(crate) recalled: BTreeSet<MessageId>,
     pub(crate) event: u64,
     pub(crate) turned: bool,
     pub(crate) branches: BTreeMap<TopicId, Branch>,
@@ -148,6 +150,7 @@ impl Town {
             said_at: BTreeMap::new(),
             from_joining: BTreeSet::new(),
             forwarded: BTreeSet::new(),
+            recalled: BTreeSet::new(),
             event: 0,
             turned: false,
             branches: BTreeMap::new(),
@@ -486,6 +489,7 @@ impl Town {
                 let Some(chat) = self.chat_of(device, false) else { return };
                 let Some((id, _)) = self.message_in(device, chat.topic) else { return };
                 self.tell("act: recall", format!("{who} {}", name_of(id)));
+                self.recalled.insert(id);
                 let command = Chat::Recall { topic: chat.topic, message: id };
                 self.ask(device, Command::Chat(command), Asked::Plain);
             }

@@ -13,6 +13,7 @@ use teahouse_protocols::seal::OpeningKey;
 use teahouse_protocols::sign::{Signed, SigningKey};
 
 use crate::engine::topics;
+use crate::features::contacts;
 use crate::store::{Key, KeyRange, ReadExt, StorageError};
 use crate::tables::{
     ACCOUNT_RECORDS, BUNDLES, DEVICE_ACCOUNT, OWN_PREKEYS, OwnPrekey, TOPICS, Topic, pair_key,
@@ -165,6 +166,15 @@ fn install(tx: &mut Tx<'_>, account: AccountId, log: AccountLog) -> Result<(), F
         None => BTreeSet::new(),
     };
     changed |= active != before;
+    let removed: Vec<DeviceId> = {
+        let old = self::log(tx, account)?;
+        let was = |d: &DeviceId| {
+            let held = old.as_ref().and_then(|l| l.state().devices.get(d));
+            held.is_some_and(|i| i.revoked.is_some())
+        };
+        let now = log.state().devices.iter();
+        now.filter(|(d, i)| i.revoked.is_some() && !was(d)).map(|(d, _)| *d).collect()
+    };
     for (device, rightly) in all {
         let holder: Option<AccountId> = tx.typed(&DEVICE_ACCOUNT, &device.0)?;
         // A device belongs to one account. Who claims another's device gets nothing by it:
@@ -187,6 +197,7 @@ fn install(tx: &mut Tx<'_>, account: AccountId, log: AccountLog) -> Result<(), F
         });
     }
     tx.out.push(Effect::Peers);
+    topics::devices_removed(tx, account, &removed)?;
     topics::account_changed(tx, account, changed)?;
     let me = tx.me()?;
     if me.account == Some(account) && active.contains(&me.device) {
@@ -246,7 +257,11 @@ fn learn_bundle(tx: &mut Tx<'_>, bundle: &Signed<PrekeyBundle>) -> Result<bool, 
     if first && tx.me()?.account == Some(b.account) && is_active(tx, b.device)? {
         topics::welcome_everywhere(tx, b.device)?;
         // Others can seal to it, too: they may be met at relays only.
-        announce(tx)?;
+        match announce(tx) {
+            Err(Fail::Storage(e)) => return Err(e.into()),
+            // With the outbox full they hear it when they connect.
+            Ok(()) | Err(_) => {}
+        }
     }
     Ok(true)
 }
@@ -355,6 +370,10 @@ pub(crate) fn announce(tx: &mut Tx<'_>) -> Result<(), Fail> {
     let pack = pack(tx, account, &[])?;
     let mut told = BTreeSet::new();
     for topic in topic_ids(tx)? {
+        // Strangers who wait for an answer, and blocked people, learn nothing.
+        if contacts::is_quiet(tx, topic)? {
+            continue;
+        }
         for member in topics::members(tx, topic)? {
             told.extend(devices_of(tx, member)?);
         }

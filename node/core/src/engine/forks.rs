@@ -65,7 +65,9 @@ pub(crate) fn note(tx: &mut Tx<'_>, other: &Envelope) -> Result<(), Fail> {
             if name.is_empty() { "a member" } else { &name }
         ))?;
     }
-    letters::rejudge(tx, other.topic)
+    // A page can prove many, each lower than the one before.
+    tx.mem.rejudge_due.insert(other.topic);
+    Ok(())
 }
 
 /// Where to look for the place at which a peer's branch of a chain parts from the one held

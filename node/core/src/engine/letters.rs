@@ -55,6 +55,16 @@ pub(crate) struct Prepared {
     content: Content,
 }
 
+impl Prepared {
+    /// Positions of the bodies that did not come with it.
+    pub(crate) fn absent(&self) -> Vec<u8> {
+        let came: Vec<SealedHash> = self.sealed.iter().map(|b| sealed_hash(b)).collect();
+        let Some(header) = &self.envelope.header else { return Vec::new() };
+        let all = header.bodies.iter().enumerate().take(MAX_BODIES);
+        all.filter(|(_, hash)| !came.contains(hash)).map(|(i, _)| i as u8).collect()
+    }
+}
+
 enum Content {
     /// Held already, to the byte.
     Duplicate,
@@ -778,6 +788,27 @@ pub(crate) fn take_bodies(tx: &mut Tx<'_>, topic: TopicId, bodies: &[Vec<u8>]) -
             && row.status == Status::Accepted
         {
             reapply(tx, &state, &row)?;
+        }
+    }
+    Ok(())
+}
+
+/// Bodies that their author's own device has no longer will never come: they are erased here,
+/// too, and hold no acknowledgement up. (A recall need not be readable to everybody, and can
+/// lose its effect after it was carried out.)
+pub(crate) fn erased(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    device: DeviceId,
+    seq: u64,
+    absent: &[u8],
+) -> Result<(), StorageError> {
+    for index in absent {
+        let key = body_key(topic, device, seq, *index);
+        if tx.contains(&MISSING_BODIES, &key)? {
+            tx.del(&MISSING_BODIES, &key)?;
+            tx.put_raw(&BODIES, &key, Vec::new())?;
+            tx.mem.acks_due.insert(topic);
         }
     }
     Ok(())

@@ -25,7 +25,8 @@ use crate::engine::{accounts, inbox, letters};
 use crate::features::contacts;
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
 use crate::tables::{
-    CHAINS, Chain, DEVICE_ACCOUNT, EPOCHS, Epoch, OPS, TOPIC_EPOCHS, TOPICS, Topic, pair_key,
+    CHAINS, Chain, DEVICE_ACCOUNT, EPOCHS, Epoch, OPS, REKEY_DUE, TOPIC_EPOCHS, TOPICS, Topic,
+    pair_key,
 };
 use crate::tx::{Effect, Fail, TopicState, Tx, capped};
 
@@ -395,7 +396,8 @@ pub(crate) fn epoch_for_sending(
     let current = devices(tx, topic)?;
     let state = require(tx, topic)?;
     let cut = cut_devices(&state);
-    for epoch in epochs(&tx.stage, topic, 8)? {
+    let usable = if rekey_due(tx, topic, &state)? { 0 } else { 8 };
+    for epoch in epochs(&tx.stage, topic, usable)? {
         let Some(head) = head(tx, epoch)? else { continue };
         let recipients = &head.get().recipients;
         let covers = needed.iter().all(|d| recipients.binary_search(d).is_ok());
@@ -414,6 +416,7 @@ pub(crate) fn epoch_for_sending(
     for parcel in rekey(tx, topic)? {
         inbox::send(tx, DeviceId(parcel.to), vec![InboxItem::Key(parcel)])?;
     }
+    clear_rekey_due(tx, topic)?;
     let newest = epochs(&tx.stage, topic, 1)?;
     let epoch = *newest.first().ok_or_else(|| Fail::peer("no epoch after a rekey"))?;
     let (_, secret) = secret(tx, epoch)?.ok_or_else(|| Fail::peer("no epoch after a rekey"))?;
@@ -423,7 +426,7 @@ pub(crate) fn epoch_for_sending(
 /// Whether whoever stood at `heads` had seen every removal with effect. Whoever joined was
 /// given what was older, too: an epoch from before a removal is the removed one's, even if
 /// it was never named in it, and even if it is in and out again since. The same goes for
-/// devices.
+/// devices that were cut off: their account's other devices shared what they had.
 fn saw_all_removals(state: &TopicState, heads: &[OpId]) -> bool {
     if heads == state.now().heads {
         return true;
@@ -431,11 +434,61 @@ fn saw_all_removals(state: &TopicState, heads: &[OpId]) -> bool {
     let heads: Vec<[u8; 32]> = heads.iter().map(|h| h.0).collect();
     let Some(past) = state.log.dag().closure(&heads) else { return false };
     state.log.records().all(|r| {
-        !matches!(r.get().op, MemberOp::Remove { .. } | MemberOp::Leave { .. })
-            || past.contains(&r.id())
-            || state.now().void.contains_key(&OpId(r.id()))
+        let ends = matches!(
+            r.get().op,
+            MemberOp::Remove { .. } | MemberOp::Leave { .. } | MemberOp::CutDevice { .. }
+        );
+        !ends || past.contains(&r.id()) || state.now().void.contains_key(&OpId(r.id()))
     })
 }
+
+/// Notes that a member's devices were found removed: until the topic's log says where each
+/// was cut off ([`saw_all_removals`]), no epoch from before serves for sending. A device may
+/// have come and gone without being known here, and was given the keys by its siblings.
+pub(crate) fn devices_removed(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+    removed: &[DeviceId],
+) -> Result<(), StorageError> {
+    for topic in accounts::topic_ids(tx)? {
+        if !members(tx, topic)?.contains(&account) {
+            continue;
+        }
+        for device in removed {
+            tx.put_raw(&REKEY_DUE, &pair_key(&topic.0, &device.0), Vec::new())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a device was removed that the topic's log does not cut off yet.
+fn rekey_due(tx: &mut Tx<'_>, topic: TopicId, state: &TopicState) -> Result<bool, StorageError> {
+    let rows = tx.scan(&REKEY_DUE, &KeyRange::prefix(&topic.0), false, MAX_REKEY_DUE)?;
+    if rows.is_empty() {
+        return Ok(false);
+    }
+    let cut = cut_devices(state);
+    let mut due = false;
+    for (key, _) in rows {
+        match key.last_chunk::<32>() {
+            Some(device) if cut.contains(&DeviceId(*device)) => tx.del(&REKEY_DUE, &key)?,
+            _ => due = true,
+        }
+    }
+    Ok(due)
+}
+
+/// A fresh epoch serves whoever was removed before it.
+fn clear_rekey_due(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), StorageError> {
+    let rows = tx.scan(&REKEY_DUE, &KeyRange::prefix(&topic.0), false, MAX_REKEY_DUE)?;
+    for (key, _) in rows {
+        tx.del(&REKEY_DUE, &key)?;
+    }
+    Ok(())
+}
+
+/// Removed devices looked at together; an account has at most 128.
+const MAX_REKEY_DUE: usize = 4_096;
 
 /// Whether an epoch is known only to who is in. It is as good as who made it: a removed device
 /// knows the secret it chose.
@@ -462,9 +515,11 @@ pub(crate) fn epoch_for_cursors(
     let current = devices(tx, topic)?;
     let state = require(tx, topic)?;
     let cut = cut_devices(&state);
+    let due = rekey_due(tx, topic, &state)?;
     for epoch in epochs(&tx.stage, topic, 8)? {
         let Some(head) = head(tx, epoch)? else { continue };
-        if clean(head.get(), &current, &cut)
+        if !due
+            && clean(head.get(), &current, &cut)
             && saw_all_removals(&state, &head.get().heads)
             && let Some((_, secret)) = secret(tx, epoch)?
         {
@@ -726,8 +781,8 @@ pub(crate) fn take_welcome(
 ) -> Result<TopicId, Fail> {
     let topic = welcome.topic;
     let account = tx.account()?;
-    let fresh = row(tx, topic)?.is_none();
-    if fresh {
+    let was_member = members(tx, topic)?.contains(&account);
+    if row(tx, topic)?.is_none() {
         let mut records = Vec::new();
         for bytes in &welcome.records {
             records.push(Signed::<MembershipRecord>::from_bytes(bytes).map_err(Fail::peer)?);
@@ -790,19 +845,19 @@ pub(crate) fn take_welcome(
             learn(tx, topic, &records)?;
         }
     }
-    let mut news = fresh;
     for parcel in &welcome.parcels {
         // One parcel that doesn't open spoils no other: the key can be asked for.
         match take_parcel(tx, parcel, keys) {
-            Ok(new) => news |= new,
             Err(Fail::Storage(e)) => return Err(e.into()),
-            Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
     }
     inbox::unpark(tx, topic)?;
     tx.mem.mail_due = true;
-    // Whoever invites this account may not know its newest devices yet.
-    if news && from != account {
+    // Whoever invites this account may not know its newest devices yet. On joining only: a
+    // member who sends one key after the other makes no work for the outbox.
+    let joined = !was_member && members(tx, topic)?.contains(&account);
+    if joined && !proposed && from != account {
         // Where this fails, they ask when they connect.
         if let Err(Fail::Storage(e)) = welcome_own(tx, topic) {
             return Err(e.into());
