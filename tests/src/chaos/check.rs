@@ -337,7 +337,12 @@ impl Town {
                 if back.contains(&m.topic) {
                     continue;
                 }
-                if !person.revoked.contains(device) && self.added_since(m, person.account) {
+                // Whoever was added again has what it missed, and keeps it when it is revoked.
+                let was_own = person
+                    .revoked_at
+                    .get(device)
+                    .is_none_or(|at| self.said_at.get(&m.number).is_some_and(|said| said < at));
+                if was_own && self.added_since(m, person.account) {
                     continue;
                 }
                 if held.contains(&m.number) && !self.forwarded.contains(&m.number) {

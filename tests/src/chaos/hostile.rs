@@ -1,6 +1,8 @@
 //! A member who turns against the others: with a real device key and real epoch secrets.
 
 use rand_core::Rng;
+use std::collections::BTreeMap;
+
 use teahouse_core::store::{KeyRange, ReadExt, Snapshot};
 use teahouse_core::tables::{
     CHAINS, Chain, DEVICE_ACCOUNT, EPOCHS, Epoch, LOG, LogRow, OPS, TOPICS, Topic,
@@ -321,6 +323,26 @@ impl Town {
         let Ok(bytes) = Bytes::try_from(bytes) else { return };
         let frame = Frame::Ops(pen.topic, vec![bytes].try_into().expect("one"));
         self.world.forge(pen.device, victim, codec::encode(&frame));
+    }
+
+    /// Whoever is out asks for the keys all the same: its app may be a modified one.
+    pub(crate) fn pry(&mut self) {
+        let suspects: Vec<usize> = self.world.suspects.iter().copied().collect();
+        let Some(from) = self.pick(&suspects) else { return };
+        let Some(victim) = self.pick(&self.world.connected(from)) else { return };
+        let s = self.world.snapshot(victim);
+        let mut epochs: BTreeMap<TopicId, Vec<EpochId>> = BTreeMap::new();
+        let rows = s.scan_typed::<Epoch>(&EPOCHS, &KeyRange::all(), false, 65_536);
+        for (key, epoch) in rows.expect("reads") {
+            let Ok(id) = key.try_into() else { continue };
+            epochs.entry(epoch.topic).or_default().push(EpochId(id));
+        }
+        self.tell("hostile: who is out asks for keys", format!("{from} of {victim}"));
+        for (topic, mut list) in epochs {
+            list.truncate(64);
+            let Ok(list) = list.try_into() else { continue };
+            self.world.forge(from, victim, codec::encode(&Frame::KeysWant(topic, list)));
+        }
     }
 
     /// Asks for what it may no longer have, or never could.

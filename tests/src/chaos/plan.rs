@@ -39,6 +39,8 @@ pub struct Person {
     pub devices: Vec<usize>,
     /// Devices that were asked to be revoked.
     pub revoked: BTreeSet<usize>,
+    /// At which event each of those was.
+    pub revoked_at: BTreeMap<usize, u64>,
     /// Whether this is the one who turns hostile.
     pub villain: bool,
 }
@@ -292,6 +294,7 @@ impl Town {
                 account,
                 devices: vec![device],
                 revoked: BTreeSet::new(),
+                revoked_at: BTreeMap::new(),
                 villain: false,
             });
         }
@@ -451,6 +454,9 @@ impl Town {
         if self.turned && self.coin(120) {
             self.attack();
             return;
+        }
+        if self.coin(30) {
+            self.pry();
         }
         let Some((person, device)) = self.actor() else { return };
         let name = self.people[person].name.clone();
@@ -641,6 +647,7 @@ impl Town {
                 self.tell("act: revoke", format!("{who} device {other}"));
                 let id = self.world.devices[other].id;
                 self.people[person].revoked.insert(other);
+                self.people[person].revoked_at.insert(other, self.event);
                 self.world.suspects.insert(other);
                 self.ask(device, Command::Devices(Devices::Revoke { device: id }), Asked::Plain);
             }

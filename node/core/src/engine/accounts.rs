@@ -12,7 +12,7 @@ use teahouse_protocols::prekey::PrekeyBundle;
 use teahouse_protocols::seal::OpeningKey;
 use teahouse_protocols::sign::{Signed, SigningKey};
 
-use crate::engine::topics;
+use crate::engine::{latecomers, topics};
 use crate::features::contacts;
 use crate::store::{Key, KeyRange, ReadExt, StorageError};
 use crate::tables::{
@@ -253,6 +253,9 @@ fn learn_bundle(tx: &mut Tx<'_>, bundle: &Signed<PrekeyBundle>) -> Result<bool, 
     let first = bundle_of(tx, b.device)?.is_none();
     tx.put_raw(&BUNDLES, &b.device.0, bundle.bytes().to_vec())?;
     topics::account_changed(tx, b.account, false)?;
+    if first && is_active(tx, b.device)? {
+        latecomers::reachable(tx, b.device)?;
+    }
     // A new device of one's own can now be sealed to: it gets everything.
     if first && tx.me()?.account == Some(b.account) && is_active(tx, b.device)? {
         topics::welcome_everywhere(tx, b.device)?;
@@ -370,8 +373,8 @@ pub(crate) fn announce(tx: &mut Tx<'_>) -> Result<(), Fail> {
     let pack = pack(tx, account, &[])?;
     let mut told = BTreeSet::new();
     for topic in topic_ids(tx)? {
-        // Strangers who wait for an answer, and blocked people, learn nothing.
-        if contacts::is_quiet(tx, topic)? {
+        // Strangers who wait for an answer learn nothing.
+        if contacts::is_proposal(tx, topic)? {
             continue;
         }
         for member in topics::members(tx, topic)? {

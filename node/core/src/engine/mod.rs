@@ -4,6 +4,7 @@
 //! - [`topics`]: membership and epochs. Who is in, and which key opens what.
 //! - [`letters`]: envelopes in and out: append, accept, wait, replay.
 //! - [`forks`]: devices that told two stories, and the proofs of it.
+//! - [`latecomers`]: what devices that became known late are sent.
 //! - [`sync`]: frames with connected devices.
 //! - [`cursors`]: acknowledgements, and what they prove.
 //! - [`inbox`]: what is sealed to one device.
@@ -14,6 +15,7 @@ pub(crate) mod accounts;
 pub(crate) mod cursors;
 pub(crate) mod forks;
 pub(crate) mod inbox;
+pub(crate) mod latecomers;
 pub(crate) mod letters;
 pub(crate) mod mail;
 pub(crate) mod pairing;

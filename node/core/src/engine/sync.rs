@@ -96,7 +96,7 @@ fn hello(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
     let mut involved = BTreeSet::from([account]);
     let mut digests = Vec::new();
     for topic in shared {
-        involved.extend(topics::members(tx, topic)?);
+        involved.extend(topics::members_ever(tx, topic)?);
         digests.push((topic, digest(tx, topic)?));
         cursors::greet(tx, device, topic)?;
     }
@@ -347,7 +347,7 @@ fn concerns(tx: &mut Tx<'_>, device: DeviceId, account: AccountId) -> Result<boo
         return Ok(accounts::is_active(tx, device)?);
     }
     for topic in shared_topics(tx, device)? {
-        if topics::members(tx, topic)?.contains(&account) {
+        if topics::members_ever(tx, topic)?.contains(&account) {
             return Ok(true);
         }
     }

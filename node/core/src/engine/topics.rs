@@ -21,7 +21,7 @@ use teahouse_protocols::seal::OpeningKey;
 use teahouse_protocols::sign::Signed;
 
 use crate::command::Refusal;
-use crate::engine::{accounts, inbox, letters};
+use crate::engine::{accounts, inbox, latecomers, letters};
 use crate::features::contacts;
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
 use crate::tables::{
@@ -89,6 +89,16 @@ pub(crate) fn require(tx: &mut Tx<'_>, topic: TopicId) -> Result<Arc<TopicState>
 /// Current members; empty for an unknown topic.
 pub(crate) fn members(tx: &mut Tx<'_>, topic: TopicId) -> Result<Vec<AccountId>, StorageError> {
     Ok(state(tx, topic)?.map(|s| s.now().members.keys().copied().collect()).unwrap_or_default())
+}
+
+/// Accounts that are or were members: what those wrote who are out by now is judged by which
+/// devices they had.
+pub(crate) fn members_ever(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+) -> Result<BTreeSet<AccountId>, StorageError> {
+    let Some(state) = state(tx, topic)? else { return Ok(BTreeSet::new()) };
+    Ok(state.now().members.keys().chain(&state.now().former).copied().collect())
 }
 
 /// Whether a device is an active one of a current member.
@@ -248,8 +258,13 @@ pub(crate) fn insert(
     if b.former != a.former || b.cuts != a.cuts || b.void != a.void {
         letters::rejudge(tx, topic)?;
     }
+    let fresh: Vec<AccountId> =
+        a.members.keys().filter(|m| !b.members.contains_key(m)).copied().collect();
     letters::release(tx, topic)?;
     inbox::unpark(tx, topic)?;
+    for account in fresh {
+        latecomers::joined(tx, topic, account)?;
+    }
     Ok(true)
 }
 

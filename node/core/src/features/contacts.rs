@@ -78,7 +78,7 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Contacts) -> Result<Reply, Fail> {
             Ok(Reply::Done)
         }
         Contacts::Block { account } => edit(tx, account, |c| c.blocked = true),
-        Contacts::Unblock { account } => unblock(tx, account),
+        Contacts::Unblock { account } => edit(tx, account, |c| c.blocked = false),
         Contacts::Remark { account, name } => {
             if name.len() > 64 {
                 return Err(Refusal::Invalid { why: "a name has at most 64 bytes".into() }.into());
@@ -88,18 +88,6 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Contacts) -> Result<Reply, Fail> {
         Contacts::Verify { account, verified } => edit(tx, account, |c| c.verified = verified),
         Contacts::Delete { account } => edit(tx, account, |c| c.friend = false),
     }
-}
-
-fn unblock(tx: &mut Tx<'_>, them: AccountId) -> Result<Reply, Fail> {
-    let reply = edit(tx, them, |c| c.blocked = false)?;
-    // News of this account was kept from them meanwhile.
-    let account = tx.account()?;
-    let pack = accounts::pack(tx, account, &[])?;
-    for device in accounts::devices_of(tx, them)? {
-        inbox::send(tx, device, vec![InboxItem::Account(pack.clone())])?;
-    }
-    crate::engine::sync::hello_all(tx)?;
-    Ok(reply)
 }
 
 /// Decides a command about relays.
