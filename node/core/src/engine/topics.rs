@@ -618,9 +618,7 @@ pub(crate) fn may_have(
     }
     // Where the epoch's author had seen operations that are not here yet, the device may be
     // out by one of them: only who was named may have it.
-    let Some(then) = state.eval.at(&head.heads) else {
-        return Ok(cfg!(sim_bug = "keys_to_the_unnamed") && member.history == History::All);
-    };
+    let Some(then) = state.eval.at(&head.heads) else { return Ok(false) };
     // The same goes where an operation that would take it out is here, by a device that its
     // account's log, as it is known here, does not name yet.
     if may_be_out(tx, &state, account)? {
