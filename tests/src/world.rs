@@ -994,10 +994,11 @@ impl World {
         }
         r.env = Env::seeded(now, seed);
         // A sync that is made to fail fails once.
-        let store = Store::on_disk(&r.disk)
-            .or_else(|_| Store::on_disk(&r.disk))
-            .expect("a crashed disk opens");
-        let machine = Relay::open(store, r.id, relay_config(), &mut r.env).expect("a relay opens");
+        let mut open = || {
+            let store = Store::on_disk(&r.disk).map_err(|e| e.to_string())?;
+            Relay::open(store, r.id, relay_config(), &mut r.env).map_err(|e| e.to_string())
+        };
+        let machine = open().or_else(|_| open()).or_else(|_| open()).expect("a relay opens");
         r.relay = Some(machine);
         self.relay_input(relay, RelayInput::Tick);
     }

@@ -434,11 +434,11 @@ impl Core {
                     return Err(Fail::peer("envelopes from a device that is no member's"));
                 }
                 let now = tx.now;
-                let erased = page.is_some() && from == letter.envelope.device;
-                let absent = if erased { letter.absent() } else { Vec::new() };
                 let (device, seq) = (letter.envelope.device, letter.envelope.seq);
+                let by_author = page.is_some() && from == device;
+                let absent = if by_author { letter.absent() } else { Vec::new() };
                 let outcome = letters::accept(tx, letter, now)?;
-                letters::erased(tx, topic, device, seq, &absent)?;
+                letters::given_up(tx, topic, device, seq, &absent)?;
                 Ok(outcome)
             });
             match result {
@@ -492,7 +492,7 @@ impl Core {
                     Err(Fail::Peer(why)) if why == PANICKED => {
                         self.quarantine(env, stage, &fetched.bytes)?;
                     }
-                    Err(Fail::Later(_)) => {
+                    Err(Fail::Later(_)) if !cfg!(sim_bug = "early_mail_dropped") => {
                         stalled.insert(fetched.tag);
                         mail::stall(&mut self.mem, fetched.relay, fetched.tag, env.now);
                         continue;

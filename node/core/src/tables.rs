@@ -39,13 +39,14 @@ tables! {
     truth EPOCHS = "epochs";
     /// topic, order of arrival (u64), epoch → nothing.
     truth TOPIC_EPOCHS = "topic_epochs";
-    /// topic, device → nothing: removed from its account, and not cut off in the topic yet.
+    /// topic, device → the epoch made here since, if any (raw): removed from its account.
     truth REKEY_DUE = "rekey_due";
     /// topic, device, seq → [`LogRow`] (raw).
     truth LOG = "log";
     /// topic, device, seq, index (u8) → sealed body (raw); empty once its time was up.
     truth BODIES = "bodies";
-    /// topic, device, seq, index (u8) → hash of a body that has not come.
+    /// topic, device, seq, index (u8) → hash of a body that has not come; one byte longer once
+    /// its author's device said that it has none.
     truth MISSING_BODIES = "missing_bodies";
     /// topic, epoch, device, seq → nothing: stored, but its key has not come.
     truth UNOPENED = "unopened";

@@ -86,7 +86,7 @@ fn topics_of(s: &Snapshot) -> Vec<(TopicId, Topic)> {
 }
 
 impl Town {
-    fn up(&self, device: usize) -> bool {
+    pub(crate) fn up(&self, device: usize) -> bool {
         self.world.devices[device].core.is_some()
     }
 
@@ -301,8 +301,20 @@ impl Town {
         Ok(())
     }
 
-    /// Ex-members and ex-devices open nothing later.
+    /// Ex-members and ex-devices open nothing later, and what they write is not kept.
     fn check_former(&self) -> Check {
+        for (victim, envelope) in &self.intrusions {
+            let at = MessageId { device: envelope.device, seq: envelope.seq };
+            if self.up(*victim)
+                && log_row(&self.world.snapshot(*victim), envelope.topic, at)
+                    .is_some_and(|row| row.envelope == envelope.bytes())
+            {
+                return Err(format!(
+                    "device {victim} keeps {}, written by who it knew to be out",
+                    name_of(at)
+                ));
+            }
+        }
         for device in &self.world.suspects {
             if !self.up(*device) {
                 continue;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use teahouse_core::store::{KeyRange, ReadExt, Snapshot};
 use teahouse_core::tables::{
-    CHAINS, Chain, DEVICE_ACCOUNT, EPOCHS, Epoch, LOG, LogRow, OPS, TOPICS, Topic,
+    CHAINS, Chain, DEVICE_ACCOUNT, EPOCHS, Epoch, FORKS, LOG, LogRow, OPS, TOPICS, Topic,
 };
 use teahouse_protocols::codec::{self, Bytes, List};
 use teahouse_protocols::cursor::{Ack, Cursor};
@@ -42,6 +42,10 @@ impl Town {
         let devices = self.people[person].devices.clone();
         let device = self.pick(&devices)?;
         let account = self.people[person].account;
+        self.pen_of(device, account)
+    }
+
+    fn pen_of(&mut self, device: usize, account: AccountId) -> Option<Pen> {
         let core = self.world.devices[device].core.as_ref()?;
         let key = SigningKey::from_bytes(&core.device_secret());
         let s = self.world.snapshot(device);
@@ -323,6 +327,54 @@ impl Town {
         let Ok(bytes) = Bytes::try_from(bytes) else { return };
         let frame = Frame::Ops(pen.topic, vec![bytes].try_into().expect("one"));
         self.world.forge(pen.device, victim, codec::encode(&frame));
+    }
+
+    /// Whoever is out writes on, and a member passes it to somebody who knows: that is not even
+    /// stored.
+    pub(crate) fn intrude(&mut self) {
+        let suspects: Vec<usize> = self.world.suspects.iter().copied().collect();
+        let Some(from) = self.pick(&suspects) else { return };
+        let Some(owner) = self.owner(from) else { return };
+        let up: Vec<usize> = (0..self.world.devices.len()).filter(|d| self.up(*d)).collect();
+        let Some(victim) = self.pick(&up).filter(|v| *v != from) else { return };
+        let Some(mut pen) = self.pen_of(from, self.people[owner].account) else { return };
+        let s = self.world.snapshot(victim);
+        let place = [pen.topic.0, pen.id.0].concat();
+        let records = s.scan(&OPS, &KeyRange::prefix(&pen.topic.0), false, 4_096).expect("reads");
+        let records = records.iter().map(|(_, b)| Signed::from_bytes(b).expect("signed"));
+        let Ok(log) = MembershipLog::from_records(pen.topic, records) else { return };
+        let eval = log.evaluate(&|account, device| {
+            s.get_typed::<AccountId>(&DEVICE_ACCOUNT, &device.0).ok().flatten() == Some(*account)
+        });
+        let now = eval.membership();
+        if now.members.contains_key(&pen.account) || s.contains(&FORKS, &place).expect("reads") {
+            return;
+        }
+        let helpers: Vec<usize> = self
+            .world
+            .connected(victim)
+            .into_iter()
+            .filter(|d| {
+                let account = self.owner(*d).map(|o| self.people[o].account);
+                account.is_some_and(|a| now.members.contains_key(&a))
+            })
+            .collect();
+        let Some(helper) = self.pick(&helpers) else { return };
+        pen.heads = now.heads.clone();
+        let chain: Option<Chain> = s.get_typed(&CHAINS, &place).expect("reads");
+        let at = chain.map_or(Branch { seq: 0, head: EnvelopeId([0; 32]) }, |c| Branch {
+            seq: c.high,
+            head: c.head,
+        });
+        let change = self.junk(100);
+        let envelope = self.envelope(&pen, at, &change, &[]);
+        self.tell(
+            "hostile: who is out writes",
+            format!("{from} to {victim} in {}", short(pen.topic)),
+        );
+        pen.device = helper;
+        self.push(&pen, &[victim], &envelope, Vec::new(), pen.topic);
+        self.intrusions.push((victim, envelope));
     }
 
     /// Whoever is out asks for the keys all the same: its app may be a modified one.

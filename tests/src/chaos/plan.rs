@@ -12,6 +12,7 @@ use teahouse_core::store::backends::SyncFailure;
 use teahouse_core::store::{KeyRange, ReadExt, decode};
 use teahouse_core::tables::{MESSAGES, MessageRow, TOPICS, Topic};
 use teahouse_core::{Input, query, view};
+use teahouse_protocols::envelope::Envelope;
 use teahouse_protocols::ids::{AccountId, Millis, TopicId};
 use teahouse_protocols::membership::{Role, TopicKind};
 
@@ -100,6 +101,10 @@ pub struct Town {
     pub(crate) from_joining: BTreeSet<TopicId>,
     /// Texts that were sent on to other chats.
     pub(crate) forwarded: BTreeSet<u64>,
+    /// Devices that invited somebody into a group that was there before.
+    pub(crate) invited: BTreeSet<(usize, AccountId)>,
+    /// What outsiders wrote to devices that knew them to be out.
+    pub(crate) intrusions: Vec<(usize, Envelope)>,
     /// Messages that somebody asked to recall.
     pub(crate) recalled: BTreeSet<MessageId>,
     pub(crate) event: u64,
@@ -152,6 +157,8 @@ impl Town {
             said_at: BTreeMap::new(),
             from_joining: BTreeSet::new(),
             forwarded: BTreeSet::new(),
+            invited: BTreeSet::new(),
+            intrusions: Vec::new(),
             recalled: BTreeSet::new(),
             event: 0,
             turned: false,
@@ -458,6 +465,9 @@ impl Town {
         if self.coin(30) {
             self.pry();
         }
+        if self.coin(30) {
+            self.intrude();
+        }
         let Some((person, device)) = self.actor() else { return };
         let name = self.people[person].name.clone();
         let who = format!("{name} on {device}");
@@ -600,6 +610,7 @@ impl Town {
                     "act: invite",
                     format!("{who} {} to {}", self.name(account), short(chat.topic)),
                 );
+                self.invited.insert((device, account));
                 let command = Groups::Invite { topic: chat.topic, account };
                 self.ask(device, Command::Groups(command), Asked::Plain);
             }
@@ -992,11 +1003,17 @@ impl Town {
         self.world.cut.clear();
         if self.profile.by_mail {
             // People meet at relays only. One's own devices meet: what was written before others
-            // knew of a new device, that device has from its siblings.
+            // knew of a new device, that device has from its siblings. Who was invited into a
+            // group meets the inviter: older history comes from device to device.
             let n = self.world.devices.len();
             let pairs = (0..n).flat_map(|a| (a + 1..n).map(move |b| (a, b)));
             self.world.cut = pairs
-                .filter(|(a, b)| self.owner(*a).is_none() || self.owner(*a) != self.owner(*b))
+                .filter(|(a, b)| {
+                    let account = |d| self.owner(d).map(|o| self.people[o].account);
+                    let invited = |a, b| account(b).is_some_and(|b| self.invited.contains(&(a, b)));
+                    let own = account(*a).is_some() && account(*a) == account(*b);
+                    !own && !invited(*a, *b) && !invited(*b, *a)
+                })
                 .collect();
         }
         self.drain();

@@ -253,9 +253,6 @@ fn learn_bundle(tx: &mut Tx<'_>, bundle: &Signed<PrekeyBundle>) -> Result<bool, 
     let first = bundle_of(tx, b.device)?.is_none();
     tx.put_raw(&BUNDLES, &b.device.0, bundle.bytes().to_vec())?;
     topics::account_changed(tx, b.account, false)?;
-    if first && is_active(tx, b.device)? {
-        latecomers::reachable(tx, b.device)?;
-    }
     // A new device of one's own can now be sealed to: it gets everything.
     if first && tx.me()?.account == Some(b.account) && is_active(tx, b.device)? {
         topics::welcome_everywhere(tx, b.device)?;
@@ -265,6 +262,10 @@ fn learn_bundle(tx: &mut Tx<'_>, bundle: &Signed<PrekeyBundle>) -> Result<bool, 
             // With the outbox full they hear it when they connect.
             Ok(()) | Err(_) => {}
         }
+    }
+    // After the welcome: what is of an unknown topic is not kept.
+    if first && is_active(tx, b.device)? {
+        latecomers::reachable(tx, b.device)?;
     }
     Ok(true)
 }
@@ -334,15 +335,20 @@ pub(crate) fn pack(
     Ok(AccountPack { records: capped(records), prekeys: capped(prekeys) })
 }
 
-/// What two devices compare of an account: log heads and prekey counters.
-pub(crate) fn digest(tx: &mut Tx<'_>, account: AccountId) -> Result<[u8; 16], StorageError> {
+/// What two devices compare of an account: log heads and, where somebody seals to it, prekey
+/// counters.
+pub(crate) fn digest(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+    prekeys: bool,
+) -> Result<[u8; 16], StorageError> {
     let mut h = blake3::Hasher::new_derive_key("teahouse/v1/account digest");
     if let Some(log) = log(tx, account)? {
         for head in log.heads() {
             h.update(&head.0);
         }
         for device in devices_of(tx, account)? {
-            if let Some(bundle) = bundle_of(tx, device)? {
+            if prekeys && let Some(bundle) = bundle_of(tx, device)? {
                 h.update(&device.0);
                 h.update(&bundle.counter.to_le_bytes());
             }

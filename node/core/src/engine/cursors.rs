@@ -6,6 +6,7 @@ use teahouse_protocols::codec;
 use teahouse_protocols::cursor::{Ack, Cursor, MAX_ACKS};
 use teahouse_protocols::envelope::Envelope;
 use teahouse_protocols::ids::{AccountId, DeviceId, OpId, TopicId};
+use teahouse_protocols::membership::MemberOp;
 use teahouse_protocols::sign::Signed;
 use teahouse_protocols::sync::Frame;
 
@@ -190,7 +191,17 @@ pub(crate) struct Proofs {
     state: TopicState,
     deposits: Vec<Deposit>,
     /// The last audience worked out: messages shown together mostly share it.
-    audience: Option<(Vec<OpId>, BTreeSet<AccountId>)>,
+    audience: Option<(Vec<OpId>, Audience)>,
+}
+
+/// To whom a message was sent.
+#[derive(Clone, Default)]
+struct Audience {
+    /// Who was in where its author stood, and is in since.
+    current: BTreeSet<AccountId>,
+    /// Who was in then and is out by now, and was never in twice: what those acknowledged
+    /// they had.
+    gone: BTreeSet<AccountId>,
 }
 
 impl Proofs {
@@ -218,13 +229,16 @@ impl Proofs {
         device: DeviceId,
         seq: u64,
     ) -> Result<Delivery, StorageError> {
-        let recipients = self.recipients(read, device, seq)?;
+        let Audience { current: mut recipients, gone } = self.audience(read, device, seq)?;
         let mut delivered = BTreeSet::new();
         let mut seen = BTreeSet::new();
         let chain = chain_key(self.topic, device);
         let rows: Vec<(Vec<u8>, AckRow)> =
             read.scan_typed(&ACKS, &KeyRange::prefix(&chain), false, 65_536)?;
         for (_, row) in rows {
+            if gone.contains(&row.account) && row.seq >= seq {
+                recipients.insert(row.account);
+            }
             if !recipients.contains(&row.account) {
                 continue;
             }
@@ -254,12 +268,12 @@ impl Proofs {
     /// Other members to whom the message was sent: those who were in where its author stood
     /// and are in since. Whoever joined later says that it holds the chain, and means the part
     /// from its joining on: its word proves nothing of what was before.
-    fn recipients(
+    fn audience(
         &mut self,
         read: &dyn Read,
         device: DeviceId,
         seq: u64,
-    ) -> Result<BTreeSet<AccountId>, StorageError> {
+    ) -> Result<Audience, StorageError> {
         let row = letters::log_row(read, self.topic, device, seq)?;
         let header = row
             .and_then(|r| Envelope::from_bytes(&r.envelope).ok())
@@ -272,19 +286,25 @@ impl Proofs {
             return Ok(audience.clone());
         }
         let then = if heads == now.heads { None } else { self.state.eval.at(&heads) };
-        let audience: BTreeSet<AccountId> = now
-            .members
-            .iter()
-            .filter(|(account, member)| {
-                **account != self.own
-                    && then.as_ref().is_none_or(|then| {
-                        then.members.get(account).is_some_and(|m| m.added_by == member.added_by)
-                    })
-            })
-            .map(|(account, _)| *account)
-            .collect();
+        let members = now.members.iter().filter(|(account, member)| {
+            **account != self.own
+                && then.as_ref().is_none_or(|then| {
+                    then.members.get(account).is_some_and(|m| m.added_by == member.added_by)
+                })
+        });
+        let current = members.map(|(account, _)| *account).collect();
+        let gone = then.iter().flat_map(|then| then.members.keys()).filter(|account| {
+            **account != self.own && !now.members.contains_key(account) && self.once(account)
+        });
+        let audience = Audience { current, gone: gone.copied().collect() };
         self.audience = Some((heads, audience.clone()));
         Ok(audience)
+    }
+
+    /// Whether an account came in once only, as far as is known.
+    fn once(&self, account: &AccountId) -> bool {
+        let adds = |op: &MemberOp| matches!(op, MemberOp::Add { account: a, .. } if a == account);
+        self.state.log.records().filter(|r| adds(&r.get().op)).count() <= 1
     }
 }
 

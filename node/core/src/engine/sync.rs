@@ -93,18 +93,18 @@ fn hello(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
     if shared.is_empty() && accounts::account_of(tx, device)? != Some(account) {
         return Ok(());
     }
-    let mut involved = BTreeSet::from([account]);
     let mut digests = Vec::new();
     for topic in shared {
-        involved.extend(topics::members_ever(tx, topic)?);
         digests.push((topic, digest(tx, topic)?));
         cursors::greet(tx, device, topic)?;
     }
     let mut accounts_digests = Vec::new();
-    // The own account first: whoever knows better looks for it there.
-    involved.remove(&account);
-    for account in std::iter::once(account).chain(involved) {
-        accounts_digests.push((account, accounts::digest(tx, account)?));
+    // The own account first: whoever knows better looks for it there. Who is out comes last.
+    let concerns = Concerns::of(tx, device)?;
+    let members = concerns.members.iter().filter(|a| **a != account);
+    let former = concerns.shared.difference(&concerns.members);
+    for other in std::iter::once(&account).chain(members).chain(former) {
+        accounts_digests.push((*other, accounts::digest(tx, *other, concerns.member(other))?));
     }
     let frame =
         Frame::Hello { version: 1, accounts: capped(accounts_digests), topics: capped(digests) };
@@ -157,7 +157,7 @@ pub(crate) fn frame(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(),
         Frame::Pair(bytes) => pairing::receive(tx, from, &bytes),
         Frame::Inbox(sealed) => {
             let hash = sealed_hash(&sealed);
-            inbox::receive(tx, &sealed)?;
+            inbox::handed(tx, &sealed)?;
             tx.send(from, Frame::InboxHeld(hash));
             Ok(())
         }
@@ -174,7 +174,7 @@ pub(crate) fn frame(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(),
             }
             let mut members = BTreeSet::new();
             for topic in shared_topics(tx, from)? {
-                members.extend(topics::members(tx, topic)?);
+                members.extend(topics::judged(tx, topic)?);
             }
             if accounts::learn(tx, &pack, &|a| members.contains(a))? {
                 hello(tx, from)?;
@@ -223,8 +223,11 @@ fn dismiss(
 fn known_peer(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(), Fail> {
     match frame {
         Frame::Hello { accounts: list, topics: topic_list, .. } => {
+            let concerns = Concerns::of(tx, from)?;
             for (account, theirs) in &list {
-                if concerns(tx, from, *account)? && accounts::digest(tx, *account)? != *theirs {
+                if concerns.contains(account)
+                    && accounts::digest(tx, *account, concerns.member(account))? != *theirs
+                {
                     want_account(tx, from, *account)?;
                 }
             }
@@ -252,9 +255,14 @@ fn known_peer(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(), Fail>
         }
         Frame::AccountWant(account, heads) => {
             // Only what is known to concern both: the own account, and co-members'.
-            if concerns(tx, from, account)? {
+            let concerns = Concerns::of(tx, from)?;
+            if concerns.contains(&account) {
                 // What it has and we lack is asked for in turn by its own hello.
-                let pack = accounts::pack(tx, account, &heads)?;
+                let mut pack = accounts::pack(tx, account, &heads)?;
+                // Of who is out only what its devices wrote is judged: nobody seals to it.
+                if !concerns.member(&account) {
+                    pack.prekeys = codec::List::default();
+                }
                 tx.send(from, Frame::Account(pack));
             }
             Ok(())
@@ -341,17 +349,39 @@ fn known_peer(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(), Fail>
     }
 }
 
-fn concerns(tx: &mut Tx<'_>, device: DeviceId, account: AccountId) -> Result<bool, Fail> {
-    let theirs = accounts::account_of(tx, device)?;
-    if theirs.is_some() && (theirs == Some(account) || theirs == tx.me()?.account) {
-        return Ok(accounts::is_active(tx, device)?);
-    }
-    for topic in shared_topics(tx, device)? {
-        if topics::members_ever(tx, topic)?.contains(&account) {
-            return Ok(true);
+/// Accounts that concern both this account and a device's: of which the two tell each other.
+struct Concerns {
+    all: bool,
+    shared: BTreeSet<AccountId>,
+    members: BTreeSet<AccountId>,
+}
+
+impl Concerns {
+    fn of(tx: &mut Tx<'_>, device: DeviceId) -> Result<Self, Fail> {
+        let theirs = accounts::account_of(tx, device)?;
+        let active = accounts::is_active(tx, device)?;
+        let all = active && theirs.is_some() && theirs == tx.me()?.account;
+        let (mut shared, mut members) = (BTreeSet::new(), BTreeSet::new());
+        // Whoever is out of its account hears no more of it here (see `dismiss`).
+        if active {
+            shared.extend(theirs);
+            members.extend(theirs);
         }
+        for topic in shared_topics(tx, device)? {
+            shared.extend(topics::judged(tx, topic)?);
+            members.extend(topics::members(tx, topic)?);
+        }
+        Ok(Self { all, shared, members })
     }
-    Ok(false)
+
+    fn contains(&self, account: &AccountId) -> bool {
+        self.all || self.shared.contains(account)
+    }
+
+    /// Whether things are sealed to it: who is out is only judged.
+    fn member(&self, account: &AccountId) -> bool {
+        self.all || self.members.contains(account)
+    }
 }
 
 fn want_account(tx: &mut Tx<'_>, from: DeviceId, account: AccountId) -> Result<(), Fail> {
@@ -405,7 +435,7 @@ fn backwards(tx: &mut Tx<'_>, peer: DeviceId, topic: TopicId) -> Result<bool, St
 /// Whether this device lacks something that a peer may have though their digests are equal:
 /// bodies, or what is before the part held here.
 fn lacks(tx: &mut Tx<'_>, peer: DeviceId, topic: TopicId) -> Result<bool, Fail> {
-    Ok(!letters::missing(tx, topic, &topic.0, 1)?.is_empty()
+    Ok(!letters::missing(tx, topic, &topic.0, 1, false)?.is_empty()
         || backwards(tx, peer, topic)?
             && topics::chains(&tx.stage, topic)?.iter().any(|(_, chain)| chain.low > 1))
 }
@@ -445,7 +475,7 @@ fn runs(tx: &mut Tx<'_>, peer: DeviceId, topic: TopicId) -> Result<Vec<Run>, Fai
         }
     }
     // Envelopes whose bodies have not come.
-    for (device, seq) in letters::missing(tx, topic, &topic.0, MISSING_AT_ONCE)? {
+    for (device, seq) in letters::missing(tx, topic, &topic.0, MISSING_AT_ONCE, true)? {
         runs.push(Run { device, from: seq, to: seq });
     }
     // Looking for forks never holds up what others wrote.

@@ -91,14 +91,16 @@ pub(crate) fn members(tx: &mut Tx<'_>, topic: TopicId) -> Result<Vec<AccountId>,
     Ok(state(tx, topic)?.map(|s| s.now().members.keys().copied().collect()).unwrap_or_default())
 }
 
-/// Accounts that are or were members: what those wrote who are out by now is judged by which
-/// devices they had.
-pub(crate) fn members_ever(
-    tx: &mut Tx<'_>,
-    topic: TopicId,
-) -> Result<BTreeSet<AccountId>, StorageError> {
+/// Accounts whose device lists a topic's envelopes are judged by: members, and of who is out
+/// by now those that wrote.
+pub(crate) fn judged(tx: &mut Tx<'_>, topic: TopicId) -> Result<BTreeSet<AccountId>, StorageError> {
     let Some(state) = state(tx, topic)? else { return Ok(BTreeSet::new()) };
-    Ok(state.now().members.keys().chain(&state.now().former).copied().collect())
+    let mut out: BTreeSet<AccountId> = state.now().members.keys().copied().collect();
+    for (device, _) in chains(&tx.stage, topic)? {
+        let account = accounts::account_of(tx, device)?;
+        out.extend(account.filter(|a| state.now().former.contains(a)));
+    }
+    Ok(out)
 }
 
 /// Whether a device is an active one of a current member.
@@ -210,7 +212,17 @@ pub(crate) fn learn(
     for bytes in records {
         signed.push(Signed::<MembershipRecord>::from_bytes(bytes.as_ref()).map_err(Fail::peer)?);
     }
-    insert(tx, topic, signed)
+    let before: Vec<AccountId> = members(tx, topic)?;
+    let news = insert(tx, topic, signed)?;
+    if news {
+        // Whom this account adds itself gets what it has with the welcome.
+        for account in members(tx, topic)? {
+            if !before.contains(&account) {
+                latecomers::joined(tx, topic, account)?;
+            }
+        }
+    }
+    Ok(news)
 }
 
 /// Stores records and draws the consequences.
@@ -258,13 +270,8 @@ pub(crate) fn insert(
     if b.former != a.former || b.cuts != a.cuts || b.void != a.void {
         letters::rejudge(tx, topic)?;
     }
-    let fresh: Vec<AccountId> =
-        a.members.keys().filter(|m| !b.members.contains_key(m)).copied().collect();
     letters::release(tx, topic)?;
     inbox::unpark(tx, topic)?;
-    for account in fresh {
-        latecomers::joined(tx, topic, account)?;
-    }
     Ok(true)
 }
 
@@ -411,13 +418,18 @@ pub(crate) fn epoch_for_sending(
     let current = devices(tx, topic)?;
     let state = require(tx, topic)?;
     let cut = cut_devices(&state);
-    let usable = if rekey_due(tx, topic, &state)? { 0 } else { 8 };
+    let me = tx.me()?.device;
+    let demand = demand(tx, topic, &cut)?;
+    let usable = if demand == Demand::Fresh { 0 } else { 8 };
     for epoch in epochs(&tx.stage, topic, usable)? {
         let Some(head) = head(tx, epoch)? else { continue };
+        if demand == Demand::Own && head.get().author != me {
+            continue;
+        }
         let recipients = &head.get().recipients;
         let covers = needed.iter().all(|d| recipients.binary_search(d).is_ok());
         let clean = clean(head.get(), &current, &cut);
-        let later = saw_all_removals(&state, &head.get().heads);
+        let later = saw_all_removals(&state, head.get(), me);
         if !clean && !cfg!(sim_bug = "stale_epoch") && !cfg!(sim_bug = "granted_epoch") {
             break;
         }
@@ -427,13 +439,17 @@ pub(crate) fn epoch_for_sending(
         if adequate && let Some((_, secret)) = secret(tx, epoch)? {
             return Ok((epoch, secret));
         }
+        // Older ones of one's own may be from before.
+        if demand == Demand::Own {
+            break;
+        }
     }
     for parcel in rekey(tx, topic)? {
         inbox::send(tx, DeviceId(parcel.to), vec![InboxItem::Key(parcel)])?;
     }
-    clear_rekey_due(tx, topic)?;
     let newest = epochs(&tx.stage, topic, 1)?;
     let epoch = *newest.first().ok_or_else(|| Fail::peer("no epoch after a rekey"))?;
+    note_rekey(tx, topic, epoch)?;
     let (_, secret) = secret(tx, epoch)?.ok_or_else(|| Fail::peer("no epoch after a rekey"))?;
     Ok((epoch, secret))
 }
@@ -442,8 +458,12 @@ pub(crate) fn epoch_for_sending(
 /// given what was older, too: an epoch from before a removal is the removed one's, even if
 /// it was never named in it, and even if it is in and out again since. The same goes for
 /// devices that were cut off: their account's other devices shared what they had.
-fn saw_all_removals(state: &TopicState, heads: &[OpId]) -> bool {
-    if heads == state.now().heads {
+fn saw_all_removals(state: &TopicState, head: &EpochHead, me: DeviceId) -> bool {
+    // A head names a bounded number of operations: with more side by side, one made now by
+    // this device would see no more.
+    let heads = &head.heads;
+    if **heads == state.now().heads[..] || head.author == me && **heads == state.eval.parents()[..]
+    {
         return true;
     }
     let heads: Vec<[u8; 32]> = heads.iter().map(|h| h.0).collect();
@@ -465,44 +485,67 @@ pub(crate) fn devices_removed(
     account: AccountId,
     removed: &[DeviceId],
 ) -> Result<(), StorageError> {
+    let Some(me) = tx.me()?.account.filter(|_| !removed.is_empty()) else { return Ok(()) };
     for topic in accounts::topic_ids(tx)? {
-        if !members(tx, topic)?.contains(&account) {
+        let members = members(tx, topic)?;
+        if members.contains(&account) && members.contains(&me) {
+            for device in removed {
+                tx.put_raw(&REKEY_DUE, &pair_key(&topic.0, &device.0), Vec::new())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The same for a topic that was joined just now: its members' devices that were removed.
+fn note_removed(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), StorageError> {
+    for member in members(tx, topic)? {
+        let Some(log) = accounts::log(tx, member)? else { continue };
+        for (device, info) in &log.state().devices {
+            if info.revoked.is_some() {
+                tx.put_raw(&REKEY_DUE, &pair_key(&topic.0, &device.0), Vec::new())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What removed devices that the topic's log does not cut off yet demand of an epoch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Demand {
+    Nothing,
+    /// That this device made it since.
+    Own,
+    /// That it be made now.
+    Fresh,
+}
+
+fn demand(tx: &Tx<'_>, topic: TopicId, cut: &BTreeSet<DeviceId>) -> Result<Demand, StorageError> {
+    let mut demand = Demand::Nothing;
+    for (key, since) in tx.scan(&REKEY_DUE, &KeyRange::prefix(&topic.0), false, MAX_REKEY_DUE)? {
+        if key.last_chunk::<32>().is_some_and(|d| cut.contains(&DeviceId(*d))) {
             continue;
         }
-        for device in removed {
-            tx.put_raw(&REKEY_DUE, &pair_key(&topic.0, &device.0), Vec::new())?;
+        if since.is_empty() {
+            return Ok(Demand::Fresh);
+        }
+        demand = Demand::Own;
+    }
+    Ok(demand)
+}
+
+/// Notes the epoch that was made after the removals known here.
+fn note_rekey(tx: &mut Tx<'_>, topic: TopicId, epoch: EpochId) -> Result<(), StorageError> {
+    let rows = tx.scan(&REKEY_DUE, &KeyRange::prefix(&topic.0), false, MAX_REKEY_DUE)?;
+    for (key, since) in rows {
+        if since.is_empty() {
+            tx.put_raw(&REKEY_DUE, &key, epoch.0.to_vec())?;
         }
     }
     Ok(())
 }
 
-/// Whether a device was removed that the topic's log does not cut off yet.
-fn rekey_due(tx: &mut Tx<'_>, topic: TopicId, state: &TopicState) -> Result<bool, StorageError> {
-    let rows = tx.scan(&REKEY_DUE, &KeyRange::prefix(&topic.0), false, MAX_REKEY_DUE)?;
-    if rows.is_empty() {
-        return Ok(false);
-    }
-    let cut = cut_devices(state);
-    let mut due = false;
-    for (key, _) in rows {
-        match key.last_chunk::<32>() {
-            Some(device) if cut.contains(&DeviceId(*device)) => tx.del(&REKEY_DUE, &key)?,
-            _ => due = true,
-        }
-    }
-    Ok(due)
-}
-
-/// A fresh epoch serves whoever was removed before it.
-fn clear_rekey_due(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), StorageError> {
-    let rows = tx.scan(&REKEY_DUE, &KeyRange::prefix(&topic.0), false, MAX_REKEY_DUE)?;
-    for (key, _) in rows {
-        tx.del(&REKEY_DUE, &key)?;
-    }
-    Ok(())
-}
-
-/// Removed devices looked at together; an account has at most 128.
+/// Removed devices looked at in one topic.
 const MAX_REKEY_DUE: usize = 4_096;
 
 /// Whether an epoch is known only to who is in. It is as good as who made it: a removed device
@@ -530,15 +573,22 @@ pub(crate) fn epoch_for_cursors(
     let current = devices(tx, topic)?;
     let state = require(tx, topic)?;
     let cut = cut_devices(&state);
-    let due = rekey_due(tx, topic, &state)?;
-    for epoch in epochs(&tx.stage, topic, 8)? {
+    let me = tx.me()?.device;
+    let demand = demand(tx, topic, &cut)?;
+    let usable = if demand == Demand::Fresh { 0 } else { 8 };
+    for epoch in epochs(&tx.stage, topic, usable)? {
         let Some(head) = head(tx, epoch)? else { continue };
-        if !due
-            && clean(head.get(), &current, &cut)
-            && saw_all_removals(&state, &head.get().heads)
+        if demand == Demand::Own && head.get().author != me {
+            continue;
+        }
+        if clean(head.get(), &current, &cut)
+            && saw_all_removals(&state, head.get(), me)
             && let Some((_, secret)) = secret(tx, epoch)?
         {
             return Ok(Some(ForCursors { secret, named: head.get().recipients.to_vec() }));
+        }
+        if demand == Demand::Own {
+            break;
         }
     }
     Ok(None)
@@ -795,6 +845,8 @@ pub(crate) fn take_welcome(
     let topic = welcome.topic;
     let account = tx.account()?;
     let was_member = members(tx, topic)?.contains(&account);
+    // Its operations can come before it: who was out and has a key since has just joined, too.
+    let had_key = was_member && epoch_for_cursors(tx, topic)?.is_some();
     if row(tx, topic)?.is_none() {
         let mut records = Vec::new();
         for bytes in &welcome.records {
@@ -842,6 +894,7 @@ pub(crate) fn take_welcome(
             base(tx, topic, *device, *seq, *id)?;
         }
         tx.mem.topics.insert(topic, Arc::new(TopicState { log, eval }));
+        note_removed(tx, topic)?;
         tx.out.push(Effect::Peers);
     } else {
         let state = require(tx, topic)?;
@@ -869,7 +922,8 @@ pub(crate) fn take_welcome(
     tx.mem.mail_due = true;
     // Whoever invites this account may not know its newest devices yet. On joining only: a
     // member who sends one key after the other makes no work for the outbox.
-    let joined = !was_member && members(tx, topic)?.contains(&account);
+    let joined = members(tx, topic)?.contains(&account)
+        && (!was_member || !had_key && epoch_for_cursors(tx, topic)?.is_some());
     if joined && !proposed && from != account {
         // Where this fails, they ask when they connect.
         if let Err(Fail::Storage(e)) = welcome_own(tx, topic) {

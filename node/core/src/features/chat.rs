@@ -114,20 +114,28 @@ fn send(
 fn recall(tx: &mut Tx<'_>, topic: TopicId, message: MessageId) -> Result<Reply, Fail> {
     let row = require_message(tx, topic, message)?;
     let account = tx.account()?;
-    let role = topics::my_role(tx, topic)?;
+    let office = is_group(tx, topic)? && topics::my_role(tx, topic)? >= Some(Role::Admin);
     let mine = row.1.account == account;
-    if mine && tx.now > row.0.saturating_add(RECALL_WITHIN) && role < Some(Role::Admin) {
+    if mine && tx.now > row.0.saturating_add(RECALL_WITHIN) && !office {
         return Err(Refusal::NotAllowed {
             why: "a message can be taken back for two minutes".into(),
         }
         .into());
     }
-    if !mine && role < Some(Role::Admin) {
-        return Err(
-            Refusal::NotAllowed { why: "only an admin can hide what others wrote".into() }.into()
-        );
+    if !mine && !office {
+        let why = if is_group(tx, topic)? {
+            "only an admin can hide what others wrote"
+        } else {
+            "only what you wrote yourself can be taken back here"
+        };
+        return Err(Refusal::NotAllowed { why: why.into() }.into());
     }
     write(tx, topic, ChatEntry::Recall { target: target(message) })
+}
+
+/// Offices count in groups only: between two people it is chance who proposed the chat.
+fn is_group(tx: &Tx<'_>, topic: TopicId) -> Result<bool, StorageError> {
+    Ok(topics::row(tx, topic)?.is_some_and(|r| r.kind == TopicKind::Group))
 }
 
 /// Writes one entry without a body.
@@ -169,7 +177,7 @@ fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), Sto
             choose(tx, &REACTIONS, &key, change, lamport, on)
         }
         ChatEntry::Recall { target } => {
-            let by_office = change.role >= Role::Admin;
+            let by_office = change.role >= Role::Admin && is_group(tx, change.topic)?;
             let mut key = log_key(change.topic, DeviceId(target.device), target.seq);
             key.extend_from_slice(&change.device.0);
             // One device may recall twice, in different roles and any order.

@@ -278,7 +278,7 @@ fn ask(
         welcome,
     };
     let sealed = seal_request(request, &me.key, &inbox_key, tx.rng).map_err(Fail::peer)?;
-    inbox::queue(tx, None, tag, Some(card.secret.0), sealed, card.relays.to_vec(), None)?;
+    inbox::ask(tx, card.device, tag, card.secret.0, sealed, card.relays.to_vec())?;
     let row = Request {
         incoming: false,
         name: card.name.to_string(),
