@@ -6,8 +6,9 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use teahouse_core::view;
-use teahouse_protocols::ids::Millis;
+use teahouse_core::{query, view};
+use teahouse_protocols::ids::{Millis, RelayId};
+use teahouse_protocols::mailbox::Refusal;
 
 use crate::config::{self, Role};
 use crate::handle::{Health, NodeStatus};
@@ -20,8 +21,15 @@ pub const LOOKED_AT: usize = 100;
 /// Below this many free bytes the disk counts as nearly full.
 const LOW_DISK: u64 = 256 << 20;
 
-/// A message that waits for less time is on its way.
-const ON_ITS_WAY: Millis = 60_000;
+/// A message that waits for less time is on its way. Less than `send --wait` waits unless told
+/// otherwise: whoever is sent here by it is to find something.
+const ON_ITS_WAY: Millis = 15_000;
+
+/// An alarm is news for so long; later it is history.
+const NEWS: Millis = 24 * 60 * 60_000;
+
+/// How the alarm ends that says no more than that a contact has one device more.
+const ANOTHER_DEVICE: &str = " now uses another device.";
 
 /// A relay that has not answered for longer is a reason to look.
 const SILENT: Millis = 15 * 60_000;
@@ -234,10 +242,24 @@ impl Facts {
             out.trouble("the account's root key was changed twice at once".into());
         }
         self.relays(d, out);
-        if let Some(newest) = d.alarms.iter().max_by_key(|a| a.time) {
-            let n = d.alarms.len();
-            let noun = if n == 1 { "alarm" } else { "alarms" };
-            out.warn(format!("{n} {noun}, the newest: {}", newest.text));
+        self.alarms(d, out);
+    }
+
+    /// Nothing takes alarms back, so only fresh ones are a warning.
+    fn alarms(&self, d: &DeviceFacts, out: &mut Findings) {
+        let news = |a: &&view::Alarm| {
+            self.now.saturating_sub(a.time) < NEWS && !a.text.ends_with(ANOTHER_DEVICE)
+        };
+        let (fresh, told): (Vec<_>, Vec<_>) = d.alarms.iter().partition(news);
+        if let Some(newest) = fresh.iter().max_by_key(|a| a.time) {
+            out.warn(format!("{}, the newest: {}", alarms(fresh.len(), ""), newest.text));
+        }
+        if let Some(newest) = told.iter().max_by_key(|a| a.time) {
+            let text = newest.text.as_str();
+            out.fine(match told.len() {
+                1 if text.ends_with(ANOTHER_DEVICE) => format!("to know: {text}"),
+                n => format!("{}, the newest: {text}", alarms(n, "earlier ")),
+            });
         }
     }
 
@@ -257,7 +279,8 @@ impl Facts {
                 n => format!("; {n} entries wait for it"),
             };
             if !r.trouble.is_empty() {
-                out.trouble(format!("the relay {name}: {}{waiting}", r.trouble));
+                let (verdict, text) = says(&name, &r.trouble);
+                out.add(verdict, format!("{text}{waiting}"));
                 continue;
             }
             match r.last_answer {
@@ -274,11 +297,28 @@ impl Facts {
                         "the relay {name} has not answered for {minutes} minutes{waiting}"
                     ));
                 }
-                Some(_) => out.fine(format!("the relay {name} answers")),
+                Some(t) if !self.running => {
+                    out.fine(format!("the relay {name} last answered {}", self.ago(t)));
+                }
+                Some(_) => match slow(r.relay, &d.waiting, self.now) {
+                    Some(words) => out.warn(format!("the relay {name} answers, but {words}")),
+                    None => out.fine(format!("the relay {name} answers")),
+                },
             }
             if r.tokens == 0 && r.last_answer.is_some() {
                 out.warn(format!("no tokens are left for the relay {name}"));
             }
+        }
+    }
+
+    fn ago(&self, time: Millis) -> String {
+        let minutes = self.now.saturating_sub(time) / 60_000;
+        match minutes {
+            0 => "just now".into(),
+            1 => "a minute ago".into(),
+            2..120 => format!("{minutes} minutes ago"),
+            120..2880 => format!("{} hours ago", minutes / 60),
+            _ => format!("{} days ago", minutes / 1440),
         }
     }
 
@@ -296,12 +336,18 @@ impl Facts {
             return;
         }
         let what = format!("{} to {chat} {}", count(w.queued), verb(w.queued));
+        let late = self.now.saturating_sub(w.oldest) >= ON_ITS_WAY;
         let troubled = d.relays.iter().find(|r| !r.trouble.is_empty() && r.waiting > 0);
         let others = d.waiting.iter().find_map(|x| {
             let relay = x.relay?;
             let contacts = d.relays.iter().all(|r| r.relay != relay);
-            (x.title == *chat && contacts).then_some((relay, &x.why))
+            let worth = late || x.why != query::NOT_REACHED && x.why != query::NOT_TAKEN;
+            (x.title == *chat && contacts && worth).then_some((relay, &x.why))
         });
+        let untaken = d
+            .relays
+            .iter()
+            .find(|r| d.waiting.iter().any(|x| x.title == *chat && x.relay == Some(r.relay)));
         if w.state == view::ChatState::Requested {
             out.fine(format!("{what}, because the request for contact is not accepted yet"));
         } else if w.state == view::ChatState::Left {
@@ -311,10 +357,20 @@ impl Facts {
         } else if !self.running {
             out.warn(format!("{what}, because no node runs"));
         } else if let Some(r) = troubled {
-            out.trouble(format!("{what}, because the relay {}: {}", relay_name(r), r.trouble));
+            let (verdict, text) = says(&relay_name(r), &r.trouble);
+            out.add(verdict, format!("{what}, because {text}"));
         } else if let Some((relay, why)) = others {
             let relay = short(&relay.to_hex());
-            out.trouble(format!("{what}, because the contact's relay {relay}: {why}"));
+            if why == query::NOT_TAKEN {
+                let it = them(w.queued);
+                out.warn(format!(
+                    "{what}, because the contact's relay {relay} has not taken {it} yet"
+                ));
+            } else if is_closing(why) {
+                out.warn(format!("{what}, because the contact's relay {relay} {CLOSING}"));
+            } else {
+                out.trouble(format!("{what}, because the contact's relay {relay}: {why}"));
+            }
         } else if d.relays.is_empty() || w.relays == 0 {
             out.warn(format!(
                 "{what}, because no relay is known that both sides use, and no device of the \
@@ -322,8 +378,11 @@ impl Facts {
             ));
         } else if let Some(r) = d.relays.iter().find(|r| r.last_answer.is_none()) {
             out.trouble(format!("{what}, because the relay {} has never answered", relay_name(r)));
-        } else if self.now.saturating_sub(w.oldest) < ON_ITS_WAY {
+        } else if !late {
             out.fine(format!("{what} to be sent"));
+        } else if let Some(r) = untaken {
+            let it = them(w.queued);
+            out.warn(format!("{what}, because the relay {} has not taken {it} yet", relay_name(r)));
         } else {
             out.warn(format!("{what}, because no relay has acknowledged {} yet", them(w.queued)));
         }
@@ -368,6 +427,40 @@ impl Findings {
     fn trouble(&mut self, text: String) {
         self.add(Verdict::Trouble, text);
     }
+}
+
+/// What is told of a relay that is about to go away. Whoever runs it means it: there is
+/// nothing to mend, but something to know.
+const CLOSING: &str = "is closing down and takes nothing new";
+
+fn is_closing(trouble: &str) -> bool {
+    trouble == Refusal::Draining.to_string()
+}
+
+/// A relay's trouble in words, and how bad it is.
+fn says(name: &str, trouble: &str) -> (Verdict, String) {
+    if is_closing(trouble) {
+        (Verdict::Warning, format!("the relay {name} {CLOSING}"))
+    } else {
+        (Verdict::Trouble, format!("the relay {name}: {trouble}"))
+    }
+}
+
+/// Says so when messages have waited for a relay longer than they should: it may answer, and
+/// refuse them all the same.
+pub fn slow(relay: RelayId, waiting: &[view::Waiting], now: Millis) -> Option<String> {
+    let late =
+        |w: &&view::Waiting| w.relay == Some(relay) && now.saturating_sub(w.since) >= ON_ITS_WAY;
+    let count: u64 = waiting.iter().filter(late).map(|w| w.count).sum();
+    match count {
+        0 => None,
+        1 => Some("has not taken 1 entry yet".into()),
+        n => Some(format!("has not taken {n} entries yet")),
+    }
+}
+
+fn alarms(n: usize, kind: &str) -> String {
+    if n == 1 { format!("1 {kind}alarm") } else { format!("{n} {kind}alarms") }
 }
 
 fn count(n: usize) -> String {
@@ -534,6 +627,54 @@ mod tests {
                 vec![Undelivered { state: view::ChatState::Requested, ..waiting(1, 1) }];
         });
         assert_eq!(report.verdict, Verdict::Fine, "waiting for an answer is no fault: {report:?}");
+    }
+
+    #[test]
+    fn a_relay_that_takes_nothing_is_no_good_news() {
+        let closing = Refusal::Draining.to_string();
+        let report = with(|_, d| {
+            d.relays = vec![relay(&closing)];
+            d.undelivered = vec![waiting(1, 1)];
+        });
+        assert_eq!(report.verdict, Verdict::Warning);
+        let text = "1 message to Bob waits, because the relay tea.example is closing down and \
+                    takes nothing new";
+        assert!(report.findings.iter().any(|f| f.text == text), "{report:#?}");
+
+        // It answers something else in between, so that its refusal is forgotten.
+        let report = with(|_, d| {
+            d.undelivered = vec![Undelivered { oldest: NOW - 20_000, ..waiting(1, 1) }];
+            d.waiting = vec![view::Waiting {
+                topic: TopicId([1; 32]),
+                title: "Bob".into(),
+                relay: Some(d.relays[0].relay),
+                count: 1,
+                since: NOW - 20_000,
+                why: query::NOT_TAKEN.into(),
+            }];
+        });
+        assert_eq!(report.verdict, Verdict::Warning);
+        for text in [
+            "1 message to Bob waits, because the relay tea.example has not taken it yet",
+            "the relay tea.example answers, but has not taken 1 entry yet",
+        ] {
+            assert!(report.findings.iter().any(|f| f.text == text), "{report:#?}");
+        }
+
+        let report = with(|f, _| f.running = false);
+        let old = "the relay tea.example last answered just now";
+        assert!(report.findings.iter().any(|f| f.text == old), "{report:#?}");
+    }
+
+    #[test]
+    fn alarms_grow_old() {
+        let alarm = |age, text: &str| view::Alarm { time: NOW - age, text: text.into() };
+        let verdict = |alarms| with(|_, d| d.alarms = alarms).verdict;
+        assert_eq!(verdict(vec![alarm(1000, "Beware.")]), Verdict::Warning);
+        assert_eq!(verdict(vec![alarm(NEWS, "Beware.")]), Verdict::Fine);
+        assert_eq!(verdict(vec![alarm(0, "Bob now uses another device.")]), Verdict::Fine);
+        let both = vec![alarm(0, "Bob now uses another device."), alarm(5, "Beware.")];
+        assert_eq!(verdict(both), Verdict::Warning);
     }
 
     #[test]

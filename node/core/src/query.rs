@@ -25,6 +25,11 @@ use crate::view;
 
 type Result<T> = std::result::Result<T, StorageError>;
 
+/// Why a message waits, as far as is known: its relay never answered.
+pub const NOT_REACHED: &str = "the relay was not reached yet";
+/// Why a message waits, as far as is known: its relay answers, but does not have it.
+pub const NOT_TAKEN: &str = "the relay has not taken it yet";
+
 /// Unread messages are counted no further: what is shown is "99+".
 const MAX_UNREAD: u64 = 100;
 /// Messages looked at for that, one's own among them.
@@ -626,7 +631,8 @@ fn waiting_in(
         if upto < high {
             let row: RelayRow = s.get_typed(&RELAYS, &relay.0)?.unwrap_or_default();
             let why = if row.trouble.is_empty() {
-                "the relay was not reached yet".to_owned()
+                let words = if row.last_answer.is_some() { NOT_TAKEN } else { NOT_REACHED };
+                words.to_owned()
             } else {
                 row.trouble
             };

@@ -18,9 +18,10 @@ use super::show::{bytes, host, json, line, moment, qr, short, tidy};
 use crate::api::{Invited, RelayDrainRequest, RelayInviteRequest};
 use crate::client::Client;
 use crate::config::{self, Role};
+use crate::doctor;
 use crate::handle::Health;
 use crate::roles::relay::{RelayNode, RelayOptions, RelayView};
-use crate::runtime::StartError;
+use crate::runtime::{StartError, now};
 
 /// Relays: use one, or run one.
 #[derive(Debug, Subcommand)]
@@ -133,6 +134,7 @@ fn list(session: &Session) -> Result<()> {
             "No relay: messages pass only while both sides are on. `teahouse relay use LINK`",
         );
     }
+    let waiting = session.waiting()?;
     for r in relays {
         let last = r.last_answer.map_or_else(|| "never answered".into(), moment);
         line(format!("{}  {}  {last}", short(&r.relay.to_hex()), tidy(&host(&r))))?;
@@ -142,6 +144,10 @@ fn list(session: &Session) -> Result<()> {
         ))?;
         if !r.trouble.is_empty() {
             line(format!("          TROUBLE: {}", tidy(&r.trouble)))?;
+        } else if session.attached()
+            && let Some(words) = doctor::slow(r.relay, &waiting, now())
+        {
+            line(format!("          TROUBLE: it answers, but {words}"))?;
         }
     }
     Ok(())
