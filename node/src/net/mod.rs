@@ -135,6 +135,12 @@ pub enum NetError {
         /// What the operating system or libp2p said.
         why: String,
     },
+    /// Another process listens on the port that was asked for.
+    #[error("port {port} is in use: does another node run? Choose another with --listen")]
+    PortInUse {
+        /// The port.
+        port: u16,
+    },
     /// A part of the network could not be set up.
     #[error("cannot set up {what}: {why}")]
     Setup {

@@ -104,6 +104,10 @@ impl Task {
         let mut secret = config.secret;
         let key = Keypair::ed25519_from_bytes(&mut secret[..]).map_err(|_| NetError::Key)?;
         let mut swarm = swarm(&key, &config.role, config.mdns)?;
+        // Before the first is listened on: this process is to find no port of its own.
+        for addr in &config.listen {
+            super::transport::require_free(&parse(addr)?)?;
+        }
         for addr in &config.listen {
             let parsed = parse(addr)?;
             swarm
@@ -356,6 +360,8 @@ fn chain(error: &dyn Error) -> String {
         next = error.source();
     }
     texts.retain(|text| !text.is_empty());
+    // Some repeat what their cause says.
+    texts.dedup();
     texts.join(": ")
 }
 

@@ -42,7 +42,7 @@ impl Node {
         let deadline = Instant::now() + PATIENCE;
         let (handle, events) = loop {
             match super::start(config()) {
-                Err(NetError::Listen { .. }) if Instant::now() < deadline => {
+                Err(NetError::PortInUse { .. }) if Instant::now() < deadline => {
                     sleep(Duration::from_millis(50)).await;
                 }
                 started => break started.unwrap(),

@@ -1,13 +1,16 @@
 //! How bytes travel: QUIC, and TCP with Noise and Yamux, under one DNS resolver.
 
 use std::fmt;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv6Addr, TcpListener, UdpSocket};
 use std::time::Duration;
 
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::{Boxed, OrTransport};
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
-use libp2p::{PeerId, Transport, dns, noise, quic, relay, tcp, yamux};
+use libp2p::multiaddr::Protocol;
+use libp2p::{Multiaddr, PeerId, Transport, dns, noise, quic, relay, tcp, yamux};
 
 use super::NetError;
 
@@ -60,6 +63,30 @@ fn numeric(key: &Keypair) -> Result<Secured, NetError> {
     Ok(both.map(|either, _| either.into_inner()).boxed())
 }
 
+/// Refuses an address whose port another process holds. libp2p shares TCP ports with whoever
+/// else does (`SO_REUSEPORT`), so that two nodes on one port would each get some of the
+/// connections, and neither a word about it. Whatever else is wrong with an address is told
+/// when it is listened on.
+pub(super) fn require_free(addr: &Multiaddr) -> Result<(), NetError> {
+    let mut parts = addr.iter();
+    let ip: IpAddr = match parts.next() {
+        Some(Protocol::Ip4(ip)) => ip.into(),
+        // All addresses would include those of IPv4 here, but don't for libp2p.
+        Some(Protocol::Ip6(ip)) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        Some(Protocol::Ip6(ip)) => ip.into(),
+        _ => return Ok(()),
+    };
+    let (port, tried) = match parts.next() {
+        Some(Protocol::Tcp(port)) if port != 0 => (port, TcpListener::bind((ip, port)).map(drop)),
+        Some(Protocol::Udp(port)) if port != 0 => (port, UdpSocket::bind((ip, port)).map(drop)),
+        _ => return Ok(()),
+    };
+    match tried {
+        Err(e) if e.kind() == ErrorKind::AddrInUse => Err(NetError::PortInUse { port }),
+        _ => Ok(()),
+    }
+}
+
 /// Direct connections.
 pub(super) fn direct(key: &Keypair) -> Result<Secured, NetError> {
     // The system's resolver only: there is no fallback to anybody's public one.
@@ -86,4 +113,26 @@ pub(super) fn with_circuits(
     let both = OrTransport::new(circuits, direct(key)?);
     let both = both.map(|either, _| either.into_inner()).boxed();
     Ok((both, behaviour))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_somebody_holds_is_refused() {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (t, u) = (tcp.local_addr().unwrap().port(), udp.local_addr().unwrap().port());
+        let ask = |addr: String| require_free(&addr.parse().unwrap());
+        for addr in [format!("/ip4/127.0.0.1/tcp/{t}"), format!("/ip4/0.0.0.0/tcp/{t}")] {
+            assert!(matches!(ask(addr), Err(NetError::PortInUse { port }) if port == t));
+        }
+        let quic = format!("/ip4/0.0.0.0/udp/{u}/quic-v1");
+        assert!(matches!(ask(quic.clone()), Err(NetError::PortInUse { port }) if port == u));
+        ask("/ip4/0.0.0.0/tcp/0".into()).unwrap();
+        drop((tcp, udp));
+        ask(format!("/ip4/0.0.0.0/tcp/{t}")).unwrap();
+        ask(quic).unwrap();
+    }
 }
