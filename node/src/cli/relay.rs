@@ -99,7 +99,14 @@ impl Relay {
                 Ok(())
             }
             Self::Invite { greeter, uses, days, qr: draw } => {
-                let link = own()?.invite(&RelayInviteRequest { uses, days, greeter })?;
+                let own = own()?;
+                let link = own.invite(&RelayInviteRequest { uses, days, greeter })?;
+                if own.view()?.mailbox.draining {
+                    eprintln!(
+                        "This relay is draining and takes no newcomers: the link works after \
+                         `teahouse relay drain --off`."
+                    );
+                }
                 if global.json {
                     return json(&json!({ "link": link }));
                 }

@@ -1,5 +1,7 @@
 //! `run`: the long-lived process.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::json;
@@ -99,13 +101,15 @@ impl Run {
             settings.name = name;
         }
         if !self.public_addr.is_empty() {
-            settings.public_addrs =
-                self.public_addr.iter().flat_map(|a| public_addrs(a, PORT)).collect();
+            let addrs: Result<Vec<_>, _> =
+                self.public_addr.iter().map(|a| public_addrs(a, PORT)).collect();
+            settings.public_addrs = addrs?.concat();
         }
         settings.keep_days = self.keep_days.unwrap_or(settings.keep_days);
         settings.max_bytes =
             self.max_mb.map_or(settings.max_bytes, |mb| mb.saturating_mul(1 << 20));
         let listen = if self.listen.is_empty() { default_listen(PORT) } else { self.listen };
+        let (ports, public) = (ports(&listen), settings.public_addrs.clone());
         let options = RelayOptions {
             data: data.clone(),
             store: config::store_options(global.lossy_disk),
@@ -120,12 +124,54 @@ impl Run {
                 return;
             }
             let _ = line(format!("Relay “{}” on {} (API on 127.0.0.1:{port}).", view.name, data.display()));
-            if view.addrs.is_empty() {
+            if !ports.is_empty() {
+                let _ = line(format!("It listens on {ports}: open that in firewall and router."));
+            }
+            for addr in &public {
+                let _ = line(format!("Others reach it at {addr}."));
+            }
+            if public.is_empty() {
                 let _ = line("Invite links name its local addresses; give --public-addr to be reached from elsewhere.");
             }
             let _ = line("Newcomers: teahouse relay invite");
         })
         .await?;
         Ok(())
+    }
+}
+
+/// The ports that are listened on, in words; empty where the system chooses them.
+fn ports(listen: &[String]) -> String {
+    let mut kinds: BTreeMap<u16, BTreeSet<&str>> = BTreeMap::new();
+    for addr in listen {
+        let parts: Vec<&str> = addr.split('/').collect();
+        for pair in parts.windows(2) {
+            let kind = match pair[0] {
+                "tcp" => "TCP",
+                "udp" => "UDP",
+                _ => continue,
+            };
+            if let Some(port) = pair[1].parse().ok().filter(|port| *port != 0) {
+                kinds.entry(port).or_default().insert(kind);
+            }
+        }
+    }
+    let words = kinds.into_iter().map(|(port, kinds)| {
+        let kinds: Vec<&str> = kinds.into_iter().collect();
+        format!("{} port {port}", kinds.join(" and "))
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_told() {
+        assert_eq!(ports(&default_listen(4747)), "TCP and UDP port 4747");
+        assert_eq!(ports(&default_listen(0)), "");
+        let both = ["/ip4/0.0.0.0/tcp/80".to_owned(), "/ip6/::/udp/443/quic-v1".to_owned()];
+        assert_eq!(ports(&both), "TCP port 80, UDP port 443");
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use libp2p::Multiaddr;
 use libp2p::identity::Keypair;
 use serde::{Deserialize, Serialize};
 use teahouse_core::relay::{Relay, RelayConfig, RelayStatus};
@@ -265,12 +266,22 @@ fn relay_id(secret: &[u8; 32]) -> Result<RelayId, NetError> {
     Ok(RelayId(key.public().to_bytes()))
 }
 
+/// What was given as an address is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("“{0}” is no host name, IP address or multiaddress")]
+pub struct NoAddress(String);
+
 /// Multiaddresses for what an operator calls an address: a multiaddress as it is; a host
 /// name or IP address, with or without a port, as QUIC and TCP there.
-pub fn public_addrs(text: &str, port: u16) -> Vec<String> {
+///
+/// # Errors
+/// [`NoAddress`] where it is none of these. Whether the name can be resolved is not asked.
+pub fn public_addrs(text: &str, port: u16) -> Result<Vec<String>, NoAddress> {
     use std::net::{IpAddr, SocketAddr};
+    let no_address = || NoAddress(text.to_owned());
     if text.starts_with('/') {
-        return vec![text.to_owned()];
+        text.parse::<Multiaddr>().map_err(|_| no_address())?;
+        return Ok(vec![text.to_owned()]);
     }
     let ip = |ip: IpAddr| match ip {
         IpAddr::V4(ip) => format!("/ip4/{ip}"),
@@ -281,14 +292,28 @@ pub fn public_addrs(text: &str, port: u16) -> Vec<String> {
     } else if let Ok(addr) = text.parse::<IpAddr>() {
         (ip(addr), port)
     } else {
-        match text.rsplit_once(':') {
-            Some((name, p)) if p.parse::<u16>().is_ok() => {
-                (format!("/dns/{name}"), p.parse().unwrap_or(port))
-            }
-            _ => (format!("/dns/{text}"), port),
+        let (name, port) = match text.rsplit_once(':') {
+            Some((name, port)) => (name, port.parse().map_err(|_| no_address())?),
+            None => (text, port),
+        };
+        if !is_host_name(name) {
+            return Err(no_address());
         }
+        (format!("/dns/{name}"), port)
     };
-    vec![format!("{host}/udp/{port}/quic-v1"), format!("{host}/tcp/{port}")]
+    Ok(vec![format!("{host}/udp/{port}/quic-v1"), format!("{host}/tcp/{port}")])
+}
+
+/// Labels of letters, digits and hyphens (RFC 1123, section 2.1), of any script.
+fn is_host_name(name: &str) -> bool {
+    let label = |l: &str| {
+        (1..=63).contains(&l.len())
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+            && l.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_')
+    };
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name.len() <= 253 && name.split('.').all(label)
 }
 
 /// Runs until told to stop. `ready` is called once the API answers, with its port.
@@ -318,7 +343,7 @@ mod tests {
 
     #[test]
     fn operators_write_addresses_as_they_like() {
-        let all = |t| public_addrs(t, 4747);
+        let all = |t| public_addrs(t, 4747).unwrap();
         assert_eq!(all("/dns/tea.example/tcp/1"), ["/dns/tea.example/tcp/1"]);
         let tea = ["/dns/tea.example/udp/4747/quic-v1", "/dns/tea.example/tcp/4747"];
         assert_eq!(all("tea.example"), tea);
@@ -329,6 +354,11 @@ mod tests {
         assert_eq!(all("[2001:db8::1]:9")[0], "/ip6/2001:db8::1/udp/9/quic-v1");
         for addr in ["tea.example", "192.0.2.1:9", "[2001:db8::1]:9"].map(all).concat() {
             assert!(addr.parse::<libp2p::Multiaddr>().is_ok(), "{addr}");
+        }
+        for none in
+            ["", "not a host!", "a..b", "-tea.example", "tea.example:port", "/dns", "http://x"]
+        {
+            assert!(public_addrs(none, 4747).is_err(), "{none}");
         }
     }
 
