@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
-use teahouse_core::command::{Command, MessageId, Reply};
+use teahouse_core::command::{Chat, Command, MessageId, Reply};
 use teahouse_core::query;
 use teahouse_core::store::{Snapshot, StorageError};
 use teahouse_core::view;
@@ -212,6 +212,11 @@ async fn command(
     body: Result<Bytes, BytesRejection>,
 ) -> Answer<Reply> {
     let command: Command = super::parse(&body?)?;
+    if let Command::Chat(Chat::Send { text, .. }) = &command
+        && text.trim().is_empty()
+    {
+        return Err(Problem::bad_request("a message says something: this one is empty"));
+    }
     Ok(Json(device.handle.submit(command).await?))
 }
 

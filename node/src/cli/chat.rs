@@ -114,6 +114,9 @@ impl Send {
             std::io::stdin().lock().read_to_string(&mut text).context("standard input")?;
             text.truncate(text.trim_end_matches(['\r', '\n']).len());
         }
+        if text.trim().is_empty() {
+            bail!("a message says something: this one is empty");
+        }
         let reply_to = self.reply_to.map(|m| resolve::message(session, topic, &m)).transpose()?;
         let mentions: Result<_> =
             self.mention.iter().map(|who| resolve::member(session, topic, who)).collect();
@@ -183,6 +186,9 @@ impl Read {
         if self.follow || !session.json {
             for m in &messages {
                 printer.print(m)?;
+            }
+            if messages.is_empty() && !session.json {
+                line("No messages yet.")?;
             }
         }
         let mark = |unread: bool| -> Result<()> {

@@ -181,7 +181,7 @@ fn create(session: &Session, title: String, members: &[String], share_history: b
         return json(&reply);
     }
     let Reply::Topic { topic } = reply else { bail!("unexpected reply") };
-    line(format!("“{said}” exists: {}", short(&topic.to_hex())))?;
+    line(format!("Created “{said}” ({}).", short(&topic.to_hex())))?;
     session.note_offline();
     Ok(())
 }

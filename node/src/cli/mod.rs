@@ -124,15 +124,16 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.execute() {
         Ok(code) => code,
         Err(e) => {
-            if !is_broken_pipe(&e) {
-                eprintln!("teahouse: {e:#}");
+            if is_broken_pipe(&e) {
+                return ExitCode::SUCCESS;
             }
+            eprintln!("teahouse: {e:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Whoever read our output has gone: not worth a word.
+/// Whoever read our output has gone, having seen enough (`read Bob | head -1`): no failure.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<std::io::Error>()

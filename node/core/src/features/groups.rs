@@ -28,6 +28,7 @@ pub(crate) const FEATURE: Feature = Feature {
 pub(crate) fn command(tx: &mut Tx<'_>, c: Groups) -> Result<Reply, Fail> {
     match c {
         Groups::Create { title, members, share_history } => {
+            require_title(&title)?;
             let history = if share_history { History::All } else { History::FromJoining };
             for member in &members {
                 require_contact(tx, *member)?;
@@ -68,6 +69,7 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Groups) -> Result<Reply, Fail> {
             Ok(Reply::Done)
         }
         Groups::Rename { topic, title } => {
+            require_title(&title)?;
             require_group(tx, topic)?;
             let lamport = next_lamport(tx, topic)?;
             write(tx, topic, ChatEntry::Title { text: title, lamport })
@@ -121,6 +123,15 @@ fn own_account(tx: &mut Tx<'_>) -> Result<InboxItem, Fail> {
 /// One's own account first, so that the recipient knows who speaks.
 pub(crate) fn own_pack_then(tx: &mut Tx<'_>, item: InboxItem) -> Result<Vec<InboxItem>, Fail> {
     Ok(vec![own_account(tx)?, item])
+}
+
+/// A title is what a group is found by.
+fn require_title(title: &str) -> Result<(), Fail> {
+    if title.trim().is_empty() {
+        let why = "a group's title has at least one letter".into();
+        return Err(Refusal::Invalid { why }.into());
+    }
+    Ok(())
 }
 
 fn require_contact(tx: &mut Tx<'_>, account: AccountId) -> Result<(), Fail> {
