@@ -1,5 +1,6 @@
 //! `init`, `status`, `rebuild`, `doctor`.
 
+use std::io::{BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -7,6 +8,7 @@ use clap::Args;
 use serde_json::json;
 use teahouse_core::command::{Command, Devices, Reply};
 
+use super::people::done;
 use super::session::{Need, Session};
 use super::show::{json, line, moment, short, tidy};
 use super::{Global, relay};
@@ -24,9 +26,9 @@ Examples:
 It prints 24 words, once. Whoever has them is this account: write them on paper.
 To use an existing account on this device: teahouse device join CODE")]
 pub(super) struct Init {
-    /// The name others see
-    #[arg(long, default_value_t = default_name())]
-    name: String,
+    /// The name others see [default: asked for on a terminal, else the system's user]
+    #[arg(long)]
+    name: Option<String>,
     /// What to call this device
     #[arg(long, default_value_t = default_device())]
     device: String,
@@ -49,13 +51,26 @@ pub(super) fn default_device() -> String {
 impl Init {
     pub(super) fn execute(self, global: &Global) -> Result<()> {
         let session = global.session(Need::Folder)?;
-        let create = Devices::Create { name: self.name.clone(), device_name: self.device };
+        let given = self.name.is_some();
+        let asked = !given && !session.json && session.identity()?.account.is_none();
+        let name = match self.name {
+            Some(name) => name,
+            None if asked => ask_name()?.unwrap_or_else(default_name),
+            None => default_name(),
+        };
+        let create = Devices::Create { name: name.clone(), device_name: self.device };
         let reply = session.submit(Command::Devices(create))?;
         let Reply::Created { account, words } = reply else { bail!("unexpected reply") };
         if session.json {
             return json(&json!({ "account": account, "words": words }));
         }
-        line(format!("{} now has an account: {}", tidy(&self.name), account))?;
+        line(format!("{} now has an account: {}", tidy(&name), account))?;
+        if !given {
+            line(format!(
+                "Others see the name “{}”; `teahouse name 'Another Name'` changes it.",
+                tidy(&name)
+            ))?;
+        }
         line("\nThese 24 words are the account. Write them down; they are not shown again:\n")?;
         let words: Vec<&str> = words.split_whitespace().collect();
         for (row, some) in words.chunks(6).enumerate() {
@@ -66,6 +81,45 @@ impl Init {
         line(
             "\nNext: `teahouse run` in another terminal, then `teahouse card --qr` or `teahouse add LINK`.",
         )
+    }
+}
+
+/// Asks whoever sits at the terminal; `None` where nobody does, or nothing is typed.
+fn ask_name() -> Result<Option<String>> {
+    if !std::io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    let mut out = std::io::stderr().lock();
+    write!(out, "The name others will see [{}]: ", tidy(&default_name()))?;
+    out.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(Some(answer.trim().to_owned()).filter(|name| !name.is_empty()))
+}
+
+/// Show or change the name that others see.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  teahouse name                the name as it is
+  teahouse name 'Li Wei'       another one; contacts and groups learn it
+
+What you call somebody else is `teahouse contacts remark`.")]
+pub(super) struct Name {
+    /// The new name, at most 64 bytes; without it the present one is shown
+    name: Option<String>,
+}
+
+impl Name {
+    pub(super) fn execute(self, session: &Session) -> Result<()> {
+        let Some(name) = self.name else {
+            let name = session.identity()?.name;
+            return if session.json { json(&name) } else { line(tidy(&name)) };
+        };
+        session.submit(Command::Devices(Devices::Rename { name: name.clone() }))?;
+        done(session, &format!("Others see the name “{}” now.", tidy(name.trim())))?;
+        session.note_offline();
+        Ok(())
     }
 }
 

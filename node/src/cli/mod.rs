@@ -69,6 +69,8 @@ enum Cmd {
     Init(account::Init),
     /// Run a node until stopped
     Run(run::Run),
+    /// Show or change the name that others see
+    Name(account::Name),
     /// Who I am, what is connected
     Status,
     /// Make a contact card for somebody
@@ -146,6 +148,7 @@ impl Cli {
         match self.command {
             Cmd::Init(c) => c.execute(global)?,
             Cmd::Run(c) => c.execute(global)?,
+            Cmd::Name(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Status => account::status(&global.session(Need::Account)?)?,
             Cmd::Card(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Add(c) => c.execute(&global.session(Need::Account)?)?,
@@ -199,7 +202,13 @@ mod tests {
         };
         assert_eq!(code(&["init", "--name", "Ada"]), ExitCode::SUCCESS);
         assert_eq!(code(&["init", "--name", "Ada"]), ExitCode::FAILURE, "once");
+        assert_eq!(code(&["name", "Ada Lovelace"]), ExitCode::SUCCESS);
+        assert_eq!(code(&["name", " "]), ExitCode::FAILURE, "no name at all");
+        assert_eq!(code(&["name"]), ExitCode::SUCCESS);
+        assert_eq!(code(&["group", "create", " "]), ExitCode::FAILURE, "no title");
         assert_eq!(code(&["group", "create", "Book club"]), ExitCode::SUCCESS);
+        assert_eq!(code(&["read", "book"]), ExitCode::SUCCESS, "nothing yet");
+        assert_eq!(code(&["send", "book", " \n"]), ExitCode::FAILURE, "only spaces");
         assert_eq!(code(&["send", "book", "good morning"]), ExitCode::SUCCESS);
         assert_eq!(code(&["react", "book", "last", "👍"]), ExitCode::SUCCESS);
         assert_eq!(code(&["--json", "read", "BOOK"]), ExitCode::SUCCESS);

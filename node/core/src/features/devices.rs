@@ -18,12 +18,7 @@ use crate::tx::{Fail, Tx, capped};
 pub(crate) fn command(tx: &mut Tx<'_>, c: Devices) -> Result<Reply, Fail> {
     match c {
         Devices::Create { name, device_name } => {
-            let name = name.trim();
-            if name.is_empty() {
-                return Err(
-                    Refusal::Invalid { why: "a name has at least one letter".into() }.into()
-                );
-            }
+            let name = require_name(&name)?;
             let (account, entropy) = accounts::create(tx, name, device_name.trim())?;
             let private = topics::create(tx, TopicKind::Private, History::All, None)?;
             tx.edit_me(|me| me.private = Some(private))?;
@@ -32,7 +27,7 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Devices) -> Result<Reply, Fail> {
             Ok(Reply::Created { account, words })
         }
         Devices::Rename { name } => {
-            let name = Text::try_from(name.trim())
+            let name = Text::try_from(require_name(&name)?)
                 .map_err(|_| Refusal::Invalid { why: "a name has at most 64 bytes".into() })?;
             accounts::append(tx, AccountOp::SetProfile { name })?;
             Ok(Reply::Done)
@@ -43,6 +38,15 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Devices) -> Result<Reply, Fail> {
         Devices::LinkCancel => pairing::cancel(tx),
         Devices::Revoke { device } => revoke(tx, device),
     }
+}
+
+/// A name without what surrounds it; others are to see something.
+fn require_name(name: &str) -> Result<&str, Fail> {
+    let name = name.trim();
+    if name.is_empty() {
+        return Err(Refusal::Invalid { why: "a name has at least one letter".into() }.into());
+    }
+    Ok(name)
 }
 
 /// Revokes a device: in the account's log, with a cut in every topic, and with new keys
