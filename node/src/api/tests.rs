@@ -102,6 +102,10 @@ async fn bad_requests_get_problems() {
         assert_eq!(ask("POST /v1/commands", "{").0, 400);
         assert_eq!(ask("POST /v1/commands", "{\"devices\":\"no_such\"}").0, 400);
         assert_eq!(ask("POST /v1/commands", &" ".repeat(super::MAX_BODY + 1)).0, 413);
+        let blank = format!(
+            "{{\"chat\":{{\"send\":{{\"topic\":\"{zeros}\",\"text\":\" \",\"reply_to\":null}}}}}}"
+        );
+        assert_eq!(ask("POST /v1/commands", &blank).0, 400, "a message of nothing but spaces");
         let (status, problem) = ask("POST /v1/commands", "{\"devices\":\"link_start\"}");
         assert_eq!((status, &problem["refusal"]), (409, &Value::from("no_account")));
     })
