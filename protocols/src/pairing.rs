@@ -9,6 +9,7 @@
 //! | `Hello` | new | its device, a commitment to its nonce, proof that it has the code's secret |
 //! | `Challenge` | old | the account, its nonce, proof that it has the secret |
 //! | `Reveal` | new | its nonce, its consent to belong to the account |
+//! | `Name` | new | what its owner calls it; may be left out |
 //! | `Grant` | old | what a device of the account needs, opaque here |
 //!
 //! After `Reveal` both show six digits, the *short authentication string*, and each user
@@ -93,6 +94,12 @@ pub enum PairFrame {
     },
     /// Either way: no more of this.
     Abort,
+    /// New to old, after `Reveal`: what to call me. Whoever does not know this frame yet has
+    /// all it needs without it.
+    Name {
+        /// Empty for nothing.
+        name: Text<64>,
+    },
 }
 
 /// The six digits to compare.
@@ -137,6 +144,8 @@ pub enum OldStep {
     Send(PairFrame),
     /// Show these digits and ask the user.
     Compare(Sas),
+    /// Add the device under this name.
+    Named(Text<64>),
 }
 
 /// A new device that the user confirmed: write `AddDevice` with this, then
@@ -244,6 +253,10 @@ impl PairOld {
                 self.state = Old::Comparing(Confirmed { device, consent: *consent });
                 let keys = Keys::new(&self.secret, &self.own, &device);
                 Ok(OldStep::Compare(keys.sas(&self.account, &self.nonce, nonce)))
+            }
+            (state @ Old::Comparing(_), PairFrame::Name { name }) => {
+                self.state = state;
+                Ok(OldStep::Named(name.clone()))
             }
             (_, PairFrame::Abort) => Err(PairError::Aborted),
             _ => Err(PairError::OutOfOrder),

@@ -74,7 +74,7 @@ pub enum Devices {
     LinkJoin {
         /// `teahouse:pair/…`.
         code: String,
-        /// What this device is called.
+        /// What this device is called, at most 64 bytes.
         device_name: String,
     },
     /// The digits on both screens are equal: let the device in.

@@ -19,6 +19,9 @@ use super::show::{json, json_line, line, qr, short, tidy};
 /// A code lives for ten minutes.
 const CODE: Duration = Duration::from_mins(10);
 
+/// A code is good for one attempt: what to do when that did not come to its end.
+const AGAIN: &str = "Make a new code with `teahouse device link` on the old device.";
+
 /// How long letting the new device in may take.
 const LETTING_IN: Duration = Duration::from_mins(1);
 
@@ -157,7 +160,7 @@ fn link(session: &Session, draw: bool, no_wait: bool) -> Result<()> {
     }
     let digits = session.wait_for(CODE, || match session.linking()? {
         Linking::Compare { digits } => Ok(Some(digits)),
-        Linking::Failed { why } => bail!("linking failed: {why}"),
+        Linking::Failed { why } => bail!("linking failed: {why}. {AGAIN}"),
         Linking::Idle => bail!("linking was stopped"),
         Linking::Waiting | Linking::Copying { .. } => Ok(None),
     })?;
@@ -186,6 +189,10 @@ fn link(session: &Session, draw: bool, no_wait: bool) -> Result<()> {
 fn join(session: &Session) -> Result<()> {
     let mut shown = String::new();
     let mut show = |linking: &Linking| -> Result<()> {
+        // The end is told by itself.
+        if *linking == Linking::Idle {
+            return Ok(());
+        }
         let now = words(linking);
         if now != shown {
             if session.json {
@@ -201,13 +208,13 @@ fn join(session: &Session) -> Result<()> {
         let linking = session.linking()?;
         show(&linking)?;
         match (linking, session.identity()?.account) {
-            (Linking::Failed { why }, _) => bail!("linking failed: {why}"),
+            (Linking::Failed { why }, _) => bail!("linking failed: {why}. {AGAIN}"),
             (_, Some(account)) => Ok(Some(account)),
             (Linking::Idle, None) => bail!("linking was stopped"),
             _ => Ok(None),
         }
     })?;
-    let Some(account) = account else { bail!("linking did not finish in time") };
+    let Some(account) = account else { bail!("linking did not finish in time. {AGAIN}") };
     // A running node goes on copying; this process ends, so it waits while history comes.
     while !session.attached() {
         let before = session.linking()?;
@@ -230,14 +237,18 @@ fn join(session: &Session) -> Result<()> {
 fn words(linking: &Linking) -> String {
     match linking {
         Linking::Idle => "No linking is under way.".into(),
-        Linking::Waiting => "Waiting for the other device.".into(),
+        Linking::Waiting => {
+            "Waiting for the other device. A code is good once: if nothing happens, make a new \
+             one with `teahouse device link`."
+                .into()
+        }
         Linking::Compare { digits } => {
             format!("Both screens must show {digits}. If so, confirm on the old device.")
         }
         Linking::Copying { topics, envelopes } => {
             format!("Copying: {envelopes} entries of {topics} chats so far.")
         }
-        Linking::Failed { why } => format!("Linking failed: {why}"),
+        Linking::Failed { why } => format!("Linking failed: {why}. {AGAIN}"),
     }
 }
 

@@ -34,7 +34,7 @@ fn new(code: &PairCode, n: u8, seed: u64) -> (PairNew, PairFrame) {
 fn sent(step: OldStep) -> PairFrame {
     match step {
         OldStep::Send(frame) => frame,
-        OldStep::Compare(_) => panic!("no frame"),
+        OldStep::Compare(_) | OldStep::Named(_) => panic!("no frame"),
     }
 }
 
@@ -120,6 +120,7 @@ proptest! {
         wire_holds(&PairFrame::Reveal { nonce: a, consent: Signature([7; 64]) });
         wire_holds(&PairFrame::Grant { payload: grant.try_into().unwrap() });
         wire_holds(&PairFrame::Abort);
+        wire_holds(&PairFrame::Name { name: "laptop".try_into().unwrap() });
     }
 }
 
@@ -228,6 +229,20 @@ fn nothing_is_granted_before_both_users_agree() {
     let (_, mut n, ..) = compared(3);
     assert_eq!(n.receive(&device(OLD), &PairFrame::Abort, &key(NEW)), Err(PairError::Aborted));
     assert_eq!(n.receive(&device(OLD), &grant, &key(NEW)), Err(PairError::Burnt));
+}
+
+#[test]
+fn a_name_changes_nothing_but_the_name() {
+    let name = PairFrame::Name { name: "laptop".try_into().unwrap() };
+    let (mut o, ..) = compared(1);
+    let named = OldStep::Named("laptop".try_into().unwrap());
+    assert_eq!(o.receive(&device(THIRD), &name), Err(PairError::OtherDevice));
+    assert_eq!(o.receive(&device(NEW), &name), Ok(named));
+    assert!(o.confirm(true).is_ok());
+    // Before the device has shown that it may speak, and after it was let in, it burns.
+    let (mut o, code) = old(2);
+    assert_eq!(o.receive(&device(NEW), &name), Err(PairError::OutOfOrder));
+    assert_eq!(o.receive(&device(NEW), &new(&code, NEW, 2).1), Err(PairError::Burnt));
 }
 
 #[test]

@@ -556,6 +556,7 @@ pub(crate) fn pairing() -> Suite {
         ("reveal", &reveal),
         ("grant", &grant),
         ("abort", &PairFrame::Abort),
+        ("name", &PairFrame::Name { name: text("laptop") }),
     ] {
         suite.plain(name, frame);
     }
@@ -563,7 +564,8 @@ pub(crate) fn pairing() -> Suite {
     let mut version = encode(&hello);
     version[1] = 2;
     suite.refuse::<PairFrame>("version 2", &version);
-    suite.refuse::<PairFrame>("an unknown frame", &[5]);
+    suite.refuse::<PairFrame>("a name that is missing", &[5]);
+    suite.refuse::<PairFrame>("an unknown frame", &[6]);
     let long = postcard::to_stdvec(&(3_u8, 880 * 1024 + 1_u32)).unwrap();
     suite.refuse::<PairFrame>("a grant beyond the bound claimed", &long);
     let mut loose = encode(&grant);

@@ -121,6 +121,10 @@ fn a_second_device_joins_and_is_revoked() {
     assert!(matches!(x, view::Linking::Compare { .. }), "{x:?}");
     w.ask(a, Command::Devices(Devices::LinkConfirm)).unwrap();
     w.run(20_000);
+    for d in [a, a2] {
+        let devices = query::devices(&w.snapshot(d)).unwrap();
+        assert!(devices.iter().any(|d| d.name == "tablet"), "{devices:?}");
+    }
     assert_eq!(w.texts(a2, chat).len(), 5);
     w.say(b, chat, "welcome, tablet").unwrap();
     w.run(5_000);

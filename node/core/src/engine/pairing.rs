@@ -31,14 +31,20 @@ pub(crate) enum Pairing {
     #[default]
     Idle,
     /// This device shows a code.
-    Old { machine: Box<PairOld>, made: Millis, name: String, partner: Option<DeviceId> },
+    Old {
+        machine: Box<PairOld>,
+        made: Millis,
+        /// What the new device is called, once it has said so.
+        name: Option<Text<64>>,
+        partner: Option<DeviceId>,
+    },
     /// This device typed one in.
     New {
         machine: Box<PairNew>,
         code: Box<PairCode>,
         hello: PairFrame,
         account: Option<AccountId>,
-        device_name: String,
+        device_name: Text<64>,
     },
 }
 
@@ -60,12 +66,8 @@ pub(crate) fn start(tx: &mut Tx<'_>) -> Result<Reply, Fail> {
     let addrs: Vec<Text<160>> =
         tx.mem.addrs.iter().filter_map(|a| Text::try_from(a.as_str()).ok()).collect();
     let code = machine.code(capped(addrs));
-    tx.mem.pairing = Pairing::Old {
-        machine: Box::new(machine),
-        made: tx.now,
-        name: String::new(),
-        partner: None,
-    };
+    tx.mem.pairing =
+        Pairing::Old { machine: Box::new(machine), made: tx.now, name: None, partner: None };
     show(tx, Linking::Waiting)?;
     Ok(Reply::Code { link: Link::Pair(code).to_uri() })
 }
@@ -76,6 +78,8 @@ pub(crate) fn join(tx: &mut Tx<'_>, code: &str, device_name: String) -> Result<R
     if me.account.is_some() {
         return Err(Refusal::AccountExists.into());
     }
+    let device_name = Text::try_from(device_name.trim())
+        .map_err(|_| Refusal::Invalid { why: "a device's name has at most 64 bytes".into() })?;
     let link = Link::parse(code).map_err(|e| Refusal::Invalid { why: e.to_string() })?;
     let Link::Pair(code) = link else {
         return Err(Refusal::Invalid { why: "this link is not for linking a device".into() }.into());
@@ -122,9 +126,17 @@ pub(crate) fn receive(tx: &mut Tx<'_>, from: DeviceId, bytes: &[u8]) -> Result<(
     let frame: PairFrame = codec::decode(bytes).map_err(Fail::peer)?;
     let me = tx.me()?;
     match std::mem::take(&mut tx.mem.pairing) {
+        // Somebody has a code that is used up: nobody should wait for an answer in vain.
+        Pairing::Idle if matches!(frame, PairFrame::Hello { .. }) => {
+            let abort = pair_frame(&PairFrame::Abort)?;
+            tx.send(from, abort);
+            Ok(())
+        }
         Pairing::Idle => Err(Fail::peer("pairing was not asked for")),
         Pairing::Old { mut machine, made, name, partner } => {
             if tx.now > made.saturating_add(CODE_GOOD) {
+                let abort = pair_frame(&PairFrame::Abort)?;
+                tx.send(from, abort);
                 return failed(tx, "the code was shown too long ago");
             }
             match machine.receive(&from, &frame) {
@@ -138,12 +150,21 @@ pub(crate) fn receive(tx: &mut Tx<'_>, from: DeviceId, bytes: &[u8]) -> Result<(
                     tx.mem.pairing = Pairing::Old { machine, made, name, partner: Some(from) };
                     Ok(show(tx, Linking::Compare { digits: sas.to_string() })?)
                 }
+                Ok(OldStep::Named(name)) => {
+                    let name = Some(name).filter(|n| !n.is_empty());
+                    tx.mem.pairing = Pairing::Old { machine, made, name, partner };
+                    Ok(())
+                }
                 // A stranger's frame burns nothing.
                 Err(teahouse_protocols::pairing::PairError::OtherDevice) => {
                     tx.mem.pairing = Pairing::Old { machine, made, name, partner };
                     Err(Fail::peer("pairing frame from another device"))
                 }
-                Err(e) => failed(tx, &e.to_string()),
+                Err(e) => {
+                    let abort = pair_frame(&PairFrame::Abort)?;
+                    tx.send(from, abort);
+                    failed(tx, &e.to_string())
+                }
             }
         }
         Pairing::New { mut machine, code, hello, account, device_name } => {
@@ -151,10 +172,14 @@ pub(crate) fn receive(tx: &mut Tx<'_>, from: DeviceId, bytes: &[u8]) -> Result<(
                 Ok(NewStep::Compare { send, sas, account }) => {
                     // The new device's person compares too; the old one's yes decides.
                     let _ = machine.confirm(true);
-                    tx.mem.pairing =
-                        Pairing::New { machine, code, hello, account: Some(account), device_name };
                     let frame = pair_frame(&send)?;
                     tx.send(from, frame);
+                    if !device_name.is_empty() {
+                        let frame = pair_frame(&PairFrame::Name { name: device_name.clone() })?;
+                        tx.send(from, frame);
+                    }
+                    tx.mem.pairing =
+                        Pairing::New { machine, code, hello, account: Some(account), device_name };
                     Ok(show(tx, Linking::Compare { digits: sas.to_string() })?)
                 }
                 Ok(NewStep::Waiting) => {
@@ -180,11 +205,14 @@ pub(crate) fn receive(tx: &mut Tx<'_>, from: DeviceId, bytes: &[u8]) -> Result<(
 /// The digits are equal: lets the new device in.
 pub(crate) fn confirm(tx: &mut Tx<'_>) -> Result<Reply, Fail> {
     let nothing = || Refusal::NotAllowed { why: "there are no digits to compare".into() };
-    let Pairing::Old { mut machine, .. } = std::mem::take(&mut tx.mem.pairing) else {
+    let Pairing::Old { mut machine, name, .. } = std::mem::take(&mut tx.mem.pairing) else {
         return Err(nothing().into());
     };
     let confirmed = machine.confirm(true).map_err(|_| nothing())?;
-    let name = Text::try_from("new device").map_err(Fail::peer)?;
+    let name = match name {
+        Some(name) => name,
+        None => Text::try_from("new device").map_err(Fail::peer)?,
+    };
     accounts::append(
         tx,
         AccountOp::AddDevice { device: confirmed.device, name, consent: confirmed.consent },
