@@ -300,16 +300,17 @@ It is a request: whoever has read the message has read it.")]
 pub(super) struct Recall {
     /// The chat
     chat: String,
-    /// `last`, or as `read` shows it
+    /// `last` (the newest of your own), or as `read` shows it
     message: String,
 }
 
 impl Recall {
     pub(super) fn execute(self, session: &Session) -> Result<()> {
         let topic = resolve::chat(session, &self.chat)?.topic;
-        let message = resolve::message(session, topic, &self.message)?;
+        let message = resolve::own_message(session, topic, &self.message)?;
+        let mine = session.message(topic, message)?.mine;
         session.submit(Command::Chat(Ask::Recall { topic, message }))?;
-        done(session, "Taken back.")?;
+        done(session, if mine { "Taken back." } else { "Hidden for everybody." })?;
         session.note_offline();
         Ok(())
     }

@@ -176,7 +176,7 @@ enum Change {
         /// The name
         name: String,
     },
-    /// Neither see nor tell them anything
+    /// Neither hear from them nor write to them; what they send meanwhile shows after `unblock`
     Block {
         /// Whom
         who: String,

@@ -146,6 +146,16 @@ pub(super) fn message(session: &Session, topic: TopicId, text: &str) -> Result<M
     message_among(&newest, text)
 }
 
+/// Like [`message`], but `last` is the newest of one's own: what one takes back.
+pub(super) fn own_message(session: &Session, topic: TopicId, text: &str) -> Result<MessageId> {
+    if text != "last" {
+        return message(session, topic, text);
+    }
+    let newest = session.messages(topic, None, crate::api::MAX_MESSAGES)?;
+    let own = newest.iter().rev().find(|m| m.mine);
+    Ok(own.context("you have written nothing here lately")?.id)
+}
+
 fn message_among(newest: &[view::Message], text: &str) -> Result<MessageId> {
     let (device, seq) = text
         .split_once(':')

@@ -623,6 +623,20 @@ impl Town {
                 );
                 let command = Groups::Remove { topic: chat.topic, account };
                 self.ask(device, Command::Groups(command), Asked::Plain);
+                // They may be leaving, or naming others, while nobody has told them.
+                let theirs = self.people.iter().find(|p| p.account == account && !p.villain);
+                let Some(theirs) = theirs.and_then(|p| p.devices.first().copied()) else { return };
+                if theirs == device || !self.up(theirs) || !self.coin(600) {
+                    return;
+                }
+                self.tell("act: at the same time", theirs);
+                let command = if self.coin(500) {
+                    Groups::Leave { topic: chat.topic }
+                } else {
+                    let own = self.people[person].account;
+                    Groups::SetRole { topic: chat.topic, account: own, role: Role::Member }
+                };
+                self.ask(theirs, Command::Groups(command), Asked::Plain);
             }
             910..916 => {
                 let Some(chat) = self.chat_of(device, true) else { return };

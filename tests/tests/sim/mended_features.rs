@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use teahouse_core::command::{Chat, Command, Contacts, Devices, Reply};
-use teahouse_core::query;
+use teahouse_core::command::{Chat, Command, Contacts, Devices, Groups, Reply};
 use teahouse_core::store::{KeyRange, ReadExt};
 use teahouse_core::tables::{DEVICE_ACCOUNT, OPS};
+use teahouse_core::{query, view};
 use teahouse_protocols::ids::{AccountId, DeviceId, TopicId};
 use teahouse_protocols::membership::{AuthorisedCut, MembershipLog};
 use teahouse_protocols::sign::Signed;
 use teahouse_tests::world::World;
+
+use crate::town::town;
 
 /// Two people, each with a relay of their own; returns the relays and the devices.
 fn two_towns(seed: u64) -> (World, [usize; 2], [usize; 2]) {
@@ -198,4 +200,62 @@ fn unread_ends_at_a_hundred() {
     assert_eq!((unread(&w, a), unread(&w, b)), (100, 60));
     w.ask(a, Command::Chat(Chat::MarkRead { topic: chat })).unwrap();
     assert_eq!(unread(&w, a), 0);
+}
+
+/// Next door, a contact request needs no relay.
+#[test]
+fn a_request_reaches_whom_it_meets_without_any_relay() {
+    let mut w = World::new(31);
+    let (a, b) = (w.add_device(), w.add_device());
+    w.create(a, "Ann");
+    w.create(b, "Bob");
+    let chat = w.befriend(a, b);
+    w.run(5_000);
+    let m = w.say(a, chat, "no relay at all").unwrap();
+    w.run(1_000);
+    assert_eq!(w.texts(b, chat), ["no relay at all"]);
+    assert_eq!(w.delivery(a, chat, m).words(), "delivered");
+}
+
+/// Whoever proposed a direct chat is no admin over the other.
+#[test]
+fn nobody_takes_back_what_the_other_wrote_in_a_direct_chat() {
+    let (mut w, _, d) = town(32, &["Ann", "Bob"]);
+    let chat = w.befriend(d[0], d[1]);
+    w.run(5_000);
+    let m = w.say(d[1], chat, "mine").unwrap();
+    w.run(2_000);
+    let recall = |message| Command::Chat(Chat::Recall { topic: chat, message });
+    for device in [d[0], d[1]] {
+        let result = w.ask(device, recall(m));
+        assert_eq!(result.is_ok(), device == d[1], "{result:?}");
+        w.run(2_000);
+        let shown = query::message(&w.snapshot(d[1]), chat, m).unwrap().unwrap().content;
+        let expected = if device == d[0] {
+            view::Content::Text("mine".into())
+        } else {
+            view::Content::Recalled
+        };
+        assert_eq!(shown, expected);
+    }
+}
+
+/// What was delivered stays delivered when who has it leaves and somebody else comes.
+#[test]
+fn delivered_stays_delivered_when_the_reader_leaves() {
+    let (mut w, _, d) = town(33, &["Ann", "Bob", "Cy"]);
+    w.befriend(d[0], d[1]);
+    w.befriend(d[0], d[2]);
+    w.run(5_000);
+    let (bob, cy) = (w.account(d[1]), w.account(d[2]));
+    let group = w.group(d[0], "trio", vec![cy]);
+    w.run(5_000);
+    let m = w.say(d[0], group, "without Bob").unwrap();
+    w.run(2_000);
+    assert_eq!(w.delivery(d[0], group, m).words(), "delivered");
+    w.ask(d[0], Command::Groups(Groups::Invite { topic: group, account: bob })).unwrap();
+    w.run(5_000);
+    w.ask(d[2], Command::Groups(Groups::Leave { topic: group })).unwrap();
+    w.run(5_000);
+    assert_eq!(w.delivery(d[0], group, m).words(), "delivered");
 }
