@@ -189,8 +189,9 @@ fn link(session: &Session, draw: bool, no_wait: bool) -> Result<()> {
 fn join(session: &Session) -> Result<()> {
     let mut shown = String::new();
     let mut show = |linking: &Linking| -> Result<()> {
-        // The end is told by itself.
-        if *linking == Linking::Idle {
+        // How it ended is told below.
+        let ended = matches!(linking, Linking::Idle | Linking::Failed { .. });
+        if ended {
             return Ok(());
         }
         let now = words(linking);
