@@ -257,10 +257,9 @@ fn learn_bundle(tx: &mut Tx<'_>, bundle: &Signed<PrekeyBundle>) -> Result<bool, 
     if first && tx.me()?.account == Some(b.account) && is_active(tx, b.device)? {
         topics::welcome_everywhere(tx, b.device)?;
         // Others can seal to it, too: they may be met at relays only.
-        match announce(tx) {
-            Err(Fail::Storage(e)) => return Err(e.into()),
-            // With the outbox full they hear it when they connect.
-            Ok(()) | Err(_) => {}
+        // With the outbox full they hear it when they connect.
+        if let Err(Fail::Storage(e)) = announce(tx) {
+            return Err(e.into());
         }
     }
     // After the welcome: what is of an unknown topic is not kept.

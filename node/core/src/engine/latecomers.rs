@@ -95,9 +95,9 @@ fn hand_over(tx: &mut Tx<'_>, topic: TopicId, to: DeviceId) -> Result<(), Storag
         }
     }
     items.push(InboxItem::Letters(capped(run)));
-    match inbox::send(tx, to, items) {
-        Err(Fail::Storage(e)) => Err(e),
-        // Where this fails it waits for a connection.
-        Ok(()) | Err(_) => Ok(()),
+    // Where this fails it waits for a connection.
+    if let Err(Fail::Storage(e)) = inbox::send(tx, to, items) {
+        return Err(e);
     }
+    Ok(())
 }

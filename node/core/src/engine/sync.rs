@@ -435,7 +435,7 @@ fn backwards(tx: &mut Tx<'_>, peer: DeviceId, topic: TopicId) -> Result<bool, St
 /// Whether this device lacks something that a peer may have though their digests are equal:
 /// bodies, or what is before the part held here.
 fn lacks(tx: &mut Tx<'_>, peer: DeviceId, topic: TopicId) -> Result<bool, Fail> {
-    Ok(!letters::missing(tx, topic, &topic.0, 1, false)?.is_empty()
+    Ok(!letters::missing(tx, topic, &topic.0, 1, true)?.is_empty()
         || backwards(tx, peer, topic)?
             && topics::chains(&tx.stage, topic)?.iter().any(|(_, chain)| chain.low > 1))
 }

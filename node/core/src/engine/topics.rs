@@ -913,9 +913,8 @@ pub(crate) fn take_welcome(
     }
     for parcel in &welcome.parcels {
         // One parcel that doesn't open spoils no other: the key can be asked for.
-        match take_parcel(tx, parcel, keys) {
-            Err(Fail::Storage(e)) => return Err(e.into()),
-            Ok(_) | Err(_) => {}
+        if let Err(Fail::Storage(e)) = take_parcel(tx, parcel, keys) {
+            return Err(e.into());
         }
     }
     inbox::unpark(tx, topic)?;
