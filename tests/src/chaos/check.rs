@@ -667,6 +667,28 @@ impl Town {
         Ok(())
     }
 
+    /// Whether a shown row should have its text: `s` is the author's device, `t` the reader's.
+    fn owes_text(
+        &self,
+        s: &Snapshot,
+        t: &Snapshot,
+        topic: TopicId,
+        m: &Message,
+        row: &MessageRow,
+    ) -> bool {
+        if row.text.is_some() || row.expired || row.unknown || recalls(t, topic, m.id) > 0 {
+            return false;
+        }
+        let there = shown(s, topic, m.id);
+        // Its time is up; the reader's clock may be behind.
+        let expired = there.as_ref().is_some_and(|r| r.expired);
+        // Erased by a recall that the reader may not read (it was out then), or that was taken
+        // back with who was removed.
+        let erased =
+            self.recalled.contains(&m.id) && there.as_ref().is_some_and(|r| r.text.is_none());
+        !expired && !erased
+    }
+
     /// What was said and counts is with everybody who was in and is.
     fn all_there(&self, topic: TopicId, held: &[(usize, Topic)], live: &[usize]) -> Check {
         let devices: BTreeSet<usize> = held.iter().map(|(d, _)| *d).collect();
@@ -703,18 +725,7 @@ impl Town {
                                 name_of(m.id)
                             ));
                         }
-                        Some(row)
-                            if row.text.is_none()
-                                && !row.expired
-                                && !row.unknown
-                                && recalls(&t, topic, m.id) == 0
-                                // Erased by a recall that this device may not read (it was out
-                                // then), or that was taken back with who was removed.
-                                && !(self.recalled.contains(&m.id)
-                                    && shown(&s, topic, m.id).is_some_and(|r| r.text.is_none()))
-                                // Its time is up; this device's clock may be behind.
-                                && !shown(&s, topic, m.id).is_some_and(|r| r.expired) =>
-                        {
+                        Some(row) if self.owes_text(&s, &t, topic, m, &row) => {
                             let prefix = key(&[&topic.0, &m.id.device.0, &m.id.seq.to_be_bytes()]);
                             let prefix = KeyRange::prefix(&prefix);
                             let here = t.count(&BODIES, &prefix, 16).expect("reads");

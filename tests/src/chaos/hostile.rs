@@ -360,7 +360,7 @@ impl Town {
             })
             .collect();
         let Some(helper) = self.pick(&helpers) else { return };
-        pen.heads = now.heads.clone();
+        pen.heads.clone_from(&now.heads);
         let chain: Option<Chain> = s.get_typed(&CHAINS, &place).expect("reads");
         let at = chain.map_or(Branch { seq: 0, head: EnvelopeId([0; 32]) }, |c| Branch {
             seq: c.high,
