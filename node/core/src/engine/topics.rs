@@ -169,8 +169,10 @@ pub(crate) fn operate(tx: &mut Tx<'_>, topic: TopicId, op: MemberOp) -> Result<(
     if (gone || cut) && after.now().members.contains_key(&account) {
         parcels = rekey(tx, topic)?;
     }
+    let pack = InboxItem::Account(accounts::pack(tx, account, &[])?);
     for device in audience {
-        let mut items = vec![item.clone()];
+        // Whoever does not know this device yet would refuse its word.
+        let mut items = vec![pack.clone(), item.clone()];
         items
             .extend(parcels.iter().filter(|p| p.to == device.0).map(|p| InboxItem::Key(p.clone())));
         inbox::send(tx, device, items)?;
@@ -444,8 +446,11 @@ pub(crate) fn epoch_for_sending(
             break;
         }
     }
+    let account = tx.account()?;
+    let pack = InboxItem::Account(accounts::pack(tx, account, &[])?);
     for parcel in rekey(tx, topic)? {
-        inbox::send(tx, DeviceId(parcel.to), vec![InboxItem::Key(parcel)])?;
+        let to = DeviceId(parcel.to);
+        inbox::send(tx, to, vec![pack.clone(), InboxItem::Key(parcel)])?;
     }
     let newest = epochs(&tx.stage, topic, 1)?;
     let epoch = *newest.first().ok_or_else(|| Fail::peer("no epoch after a rekey"))?;
