@@ -492,7 +492,7 @@ impl Core {
                     Err(Fail::Peer(why)) if why == PANICKED => {
                         self.quarantine(env, stage, &fetched.bytes)?;
                     }
-                    Err(Fail::Later(_)) if !cfg!(sim_bug = "early_mail_dropped") => {
+                    Err(Fail::Later(_)) => {
                         stalled.insert(fetched.tag);
                         mail::stall(&mut self.mem, fetched.relay, fetched.tag, env.now);
                         continue;
