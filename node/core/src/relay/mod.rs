@@ -347,12 +347,12 @@ impl Relay {
     }
 }
 
-/// The planted bug that counts what is there instead of remembering what there was.
+/// The planted bug that counts what is there, from nought, instead of remembering what there was.
 fn reuse_indices(store: &mut Store) -> Result<(), StorageError> {
     let snapshot = store.snapshot()?;
     let mut stage = Stage::new(&snapshot);
     for (tag, row) in snapshot.scan_typed::<TagRow>(&TAGS, &KeyRange::all(), false, usize::MAX)? {
-        stage.put_typed(&TAGS, &tag, &TagRow { last: row.items, ..row })?;
+        stage.put_typed(&TAGS, &tag, &TagRow { last: row.items.saturating_sub(1), ..row })?;
     }
     let writes = stage.into_writes();
     store.commit(&writes).map(drop)
