@@ -208,6 +208,11 @@ pub enum Chat {
         /// Seconds.
         seconds: u32,
     },
+    /// Take a chat off the list until somebody writes in it. Its messages stay.
+    Hide {
+        /// The chat.
+        topic: TopicId,
+    },
     /// Keep an unsent text (empty to drop it). At most 4 KiB.
     Draft {
         /// The chat.

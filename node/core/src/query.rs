@@ -1,5 +1,7 @@
 //! Queries: from rows to what is shown. They read a snapshot and never wait for the core.
 
+mod events;
+
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -11,17 +13,20 @@ use teahouse_protocols::safety::SafetyNumber;
 use teahouse_protocols::sign::SigningKey;
 
 use crate::command::MessageId;
+use crate::engine::letters::log_row;
 use crate::engine::{accounts, cursors, topics};
 use crate::features::chat::{field_key, recalled};
 use crate::store::{Key, KeyRange, KeyReader, Read, ReadExt, StorageError};
 use crate::tables::{
     ALARMS, AlarmRow, CHAINS, CONTACTS, Chain, Chosen, ContactValue, DEPOSITS, DRAFTS, Deposit,
     FIELDS, Field, LINKING, LinkingRow, ME, MESSAGES, Me, MessageRow, NICKNAMES, REACTIONS,
-    READ_MARKS, RELAYS, REQUESTS, RelayRow, Request, TAGS, TOKENS, TOPICS, TagRow, Topic,
+    READ_MARKS, RELAYS, REQUESTS, RelayRow, Request, SETTINGS, TAGS, TOKENS, TOPICS, TagRow, Topic,
     chain_key, message_key, pair_key,
 };
 use crate::tx::TopicState;
 use crate::view;
+
+pub use events::events;
 
 type Result<T> = std::result::Result<T, StorageError>;
 
@@ -38,7 +43,7 @@ const MAX_LOOKED_AT: u64 = 1_000;
 /// Who this device is.
 pub fn identity(s: &dyn Read) -> Result<view::Identity> {
     let me = me(s)?;
-    let device = DeviceId(SigningKey::from_bytes(&me.seed).verifying_key().to_bytes());
+    let device = this_device(s)?;
     let log = match me.account {
         Some(account) => accounts::load(s, account)?,
         None => None,
@@ -134,19 +139,14 @@ fn chat_line(
             if title.is_empty() { "group".to_owned() } else { title }
         }
     };
-    let last = s.last(&MESSAGES, &topic.0)?;
-    let (mut time, mut preview) = (row.created, String::new());
-    if let Some((key, value)) = last {
+    let blocked = blocked_since(s, row.peer)?;
+    let mut line = Line { time: row.created, ..Line::default() };
+    if let Some(since) = blocked {
+        line.time = since;
+    } else if let Some((key, value)) = s.last(&MESSAGES, &topic.0)? {
         let (at, id) = message_place(&key)?;
-        time = at;
         let message: MessageRow = crate::store::decode(&MESSAGES, &value)?;
-        preview = match content(s, topic, id, &message)? {
-            view::Content::Text(text) => text.lines().next().unwrap_or_default().to_owned(),
-            view::Content::Recalled | view::Content::Hidden => "message taken back".to_owned(),
-            view::Content::Expired => "message disappeared".to_owned(),
-            view::Content::Pending => "…".to_owned(),
-            view::Content::Unknown => "update to read".to_owned(),
-        };
+        line = last_line(s, names, (account, topic), (at, id), &message)?;
     }
     let draft: Option<Chosen<String>> = s.get_typed(&DRAFTS, &topic.0)?;
     let active = state.now().members.contains_key(&account);
@@ -156,18 +156,72 @@ fn chat_line(
         title,
         peer: row.peer,
         state: match (active, row.proposed) {
+            _ if blocked.is_some() => view::ChatState::Blocked,
             (false, _) => view::ChatState::Left,
             (true, true) => view::ChatState::Requested,
             (true, false) => view::ChatState::Active,
         },
-        preview,
-        time,
-        unread: unread(s, account, topic)?,
+        preview: line.text,
+        preview_by: line.by,
+        delivery: line.delivery,
+        time: line.time,
+        hidden: hidden_upto(s, topic)?.is_some_and(|upto| line.time <= upto),
+        unread: if blocked.is_some() { 0 } else { unread(s, account, topic)? },
         draft: draft.map(|d| d.value).unwrap_or_default(),
         notice: field(Field::Notice)?,
         timer: field(Field::Timer)?.parse().unwrap_or(0),
         members: state.now().members.len() as u32,
     }))
+}
+
+/// What the chat list tells of the latest message.
+#[derive(Default)]
+struct Line {
+    time: Millis,
+    text: String,
+    by: String,
+    delivery: Option<view::Delivery>,
+}
+
+fn last_line(
+    s: &dyn Read,
+    names: &mut Names<'_>,
+    (me, topic): (AccountId, TopicId),
+    (time, id): (Millis, MessageId),
+    row: &MessageRow,
+) -> Result<Line> {
+    let text = match content(s, topic, id, row)? {
+        view::Content::Text(text) => text.lines().next().unwrap_or_default().to_owned(),
+        view::Content::Recalled | view::Content::Hidden => "message taken back".to_owned(),
+        view::Content::Expired => "message disappeared".to_owned(),
+        view::Content::Pending => "…".to_owned(),
+        view::Content::Unknown => "update to read".to_owned(),
+    };
+    if row.account != me {
+        let by = names.in_topic(topic, row.account)?;
+        return Ok(Line { time, text, by, delivery: None });
+    }
+    let proofs = cursors::Proofs::load(s, topic, me, this_device(s)?)?;
+    let delivery = proofs.map(|mut p| p.delivery(s, id.device, id.seq)).transpose()?;
+    Ok(Line { time, text, by: String::new(), delivery })
+}
+
+fn this_device(s: &dyn Read) -> Result<DeviceId> {
+    Ok(DeviceId(SigningKey::from_bytes(&me(s)?.seed).verifying_key().to_bytes()))
+}
+
+/// Since when the other person of a direct chat is blocked, if it is.
+fn blocked_since(s: &dyn Read, peer: Option<AccountId>) -> Result<Option<Millis>> {
+    let Some(peer) = peer else { return Ok(None) };
+    let contact: Option<Chosen<ContactValue>> = s.get_typed(&CONTACTS, &peer.0)?;
+    Ok(contact.filter(|c| c.value.blocked).map(|c| c.value.time))
+}
+
+/// Up to when a chat is off the list.
+fn hidden_upto(s: &dyn Read, topic: TopicId) -> Result<Option<Millis>> {
+    let name = crate::features::chat::hidden_name(topic);
+    let row: Option<Chosen<Vec<u8>>> = s.get_typed(&SETTINGS, name.as_bytes())?;
+    Ok(row.and_then(|r| Some(Millis::from_le_bytes(r.value.try_into().ok()?))))
 }
 
 fn unread(s: &dyn Read, me: AccountId, topic: TopicId) -> Result<u64> {
@@ -219,25 +273,37 @@ pub fn messages(
     before: Option<(Millis, MessageId)>,
     limit: usize,
 ) -> Result<Vec<view::Message>> {
-    let mut range = KeyRange::prefix(&topic.0);
-    if let Some((time, id)) = before {
-        range = range.before(&message_key(topic, time, id));
-    }
-    let rows = s.scan(&MESSAGES, &range, true, limit.min(10_000))?;
+    let limit = limit.min(10_000);
+    let mut before = before.map(|(time, id)| message_key(topic, time, id));
     let mut shown = Shown::new(s, topic)?;
-    let mut out = Vec::with_capacity(rows.len());
-    for (key, value) in rows.into_iter().rev() {
-        let (time, id) = message_place(&key)?;
-        let row: MessageRow = crate::store::decode(&MESSAGES, &value)?;
-        out.push(shown.message(time, id, row)?);
+    let mut out = Vec::new();
+    // What a blocked contact wrote takes no place: the next rows are read instead.
+    while out.len() < limit {
+        let mut range = KeyRange::prefix(&topic.0);
+        if let Some(key) = &before {
+            range = range.before(key);
+        }
+        let want = limit - out.len();
+        let rows = s.scan(&MESSAGES, &range, true, want)?;
+        let end = rows.len() < want;
+        before = rows.last().map(|(key, _)| key.clone());
+        for (key, value) in rows {
+            let (time, id) = message_place(&key)?;
+            let row: MessageRow = crate::store::decode(&MESSAGES, &value)?;
+            out.extend(shown.message(time, id, row)?);
+        }
+        if end {
+            break;
+        }
     }
+    out.reverse();
     Ok(out)
 }
 
 /// One message.
 pub fn message(s: &dyn Read, topic: TopicId, id: MessageId) -> Result<Option<view::Message>> {
     let Some((time, row)) = crate::features::chat::find(s, topic, id)? else { return Ok(None) };
-    Ok(Some(Shown::new(s, topic)?.message(time, id, row)?))
+    Shown::new(s, topic)?.message(time, id, row)
 }
 
 /// What messages of one topic are shown with.
@@ -247,6 +313,8 @@ struct Shown<'s> {
     me: Option<AccountId>,
     proofs: Option<cursors::Proofs>,
     names: Names<'s>,
+    /// Since when the other person of a direct chat is blocked.
+    blocked: Option<Millis>,
 }
 
 impl<'s> Shown<'s> {
@@ -256,17 +324,31 @@ impl<'s> Shown<'s> {
             Some(account) => cursors::Proofs::load(s, topic, account, me.device)?,
             None => None,
         };
-        Ok(Self { s, topic, me: me.account, proofs, names: Names::new(s) })
+        let peer = s.get_typed::<Topic>(&TOPICS, &topic.0)?.and_then(|t| t.peer);
+        let blocked = blocked_since(s, peer)?;
+        Ok(Self { s, topic, me: me.account, proofs, names: Names::new(s), blocked })
     }
 
-    fn message(&mut self, time: Millis, id: MessageId, row: MessageRow) -> Result<view::Message> {
-        let content = content(self.s, self.topic, id, &row)?;
+    /// `None` for what is not shown: it came from a contact who was blocked by then.
+    fn message(
+        &mut self,
+        time: Millis,
+        id: MessageId,
+        row: MessageRow,
+    ) -> Result<Option<view::Message>> {
         let mine = Some(row.account) == self.me;
+        if let Some(since) = self.blocked.filter(|_| !mine) {
+            let came = log_row(self.s, self.topic, id.device, id.seq)?.map(|r| r.received);
+            if came.is_none_or(|came| came >= since) {
+                return Ok(None);
+            }
+        }
+        let content = content(self.s, self.topic, id, &row)?;
         let delivery = match &mut self.proofs {
             Some(proofs) if mine => Some(proofs.delivery(self.s, id.device, id.seq)?),
             _ => None,
         };
-        Ok(view::Message {
+        Ok(Some(view::Message {
             topic: self.topic,
             id,
             author: row.account,
@@ -280,7 +362,7 @@ impl<'s> Shown<'s> {
             expires: row.expires,
             reactions: reactions(self.s, self.topic, id)?,
             delivery,
-        })
+        }))
     }
 }
 
@@ -578,13 +660,7 @@ fn waiting_in(
     state: &TopicState,
     (account, device): (AccountId, DeviceId),
 ) -> Result<Vec<view::Waiting>> {
-    let blocked = match chat.peer {
-        Some(peer) => s
-            .get_typed::<Chosen<ContactValue>>(&CONTACTS, &peer.0)?
-            .is_some_and(|c| c.value.blocked),
-        None => false,
-    };
-    if blocked || chat.state == view::ChatState::Left {
+    if matches!(chat.state, view::ChatState::Blocked | view::ChatState::Left) {
         return Ok(Vec::new());
     }
     let chain: Option<Chain> = s.get_typed(&CHAINS, &chain_key(chat.topic, device))?;
@@ -604,7 +680,7 @@ fn waiting_in(
         return Ok(Vec::new());
     }
     let line = |relay: Option<RelayId>, from: u64, why: String| -> Result<view::Waiting> {
-        let first = crate::engine::letters::log_row(s, chat.topic, device, from + 1)?;
+        let first = log_row(s, chat.topic, device, from + 1)?;
         Ok(view::Waiting {
             topic: chat.topic,
             title: chat.title.clone(),

@@ -35,6 +35,8 @@ tables! {
     truth TOPICS = "topics";
     /// topic, op → signed membership record (raw).
     truth OPS = "ops";
+    /// topic, op → when it came here (u64); none for what came with a welcome.
+    truth OP_TIMES = "op_times";
     /// epoch → [`Epoch`].
     truth EPOCHS = "epochs";
     /// topic, order of arrival (u64), epoch → nothing.
@@ -97,6 +99,8 @@ tables! {
     projection RECALLS = "recalls";
     /// topic, field (u8) → [`Chosen`].
     projection FIELDS = "fields";
+    /// topic, time, device, seq → [`TitleRow`]: every title that was given.
+    projection TITLES = "titles";
     /// topic, account → [`Chosen`] nickname.
     projection NICKNAMES = "nicknames";
     /// account → [`Chosen`] [`ContactValue`].
@@ -105,6 +109,8 @@ tables! {
     projection READ_MARKS = "read_marks";
     /// name (text) → [`Chosen`] bytes.
     projection SECRETS = "secrets";
+    /// name (text) → [`Chosen`] bytes.
+    projection SETTINGS = "settings";
     /// topic → [`Chosen`] text.
     projection DRAFTS = "drafts";
     /// topic → highest Lamport number seen (u64).
@@ -583,6 +589,15 @@ pub enum Field {
     Timer = 2,
 }
 
+/// A title that was given to a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TitleRow {
+    /// By whom.
+    pub account: AccountId,
+    /// The title.
+    pub title: String,
+}
+
 /// What one's own devices keep about a contact.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContactValue {
@@ -596,7 +611,7 @@ pub struct ContactValue {
     pub remark: String,
     /// The direct chat.
     pub topic: Option<TopicId>,
-    /// When it changed.
+    /// When it changed; of who is blocked, since when.
     pub time: Millis,
 }
 

@@ -43,6 +43,9 @@ pub enum ChatState {
     Requested,
     /// Left, or removed: can read what it had, not write.
     Left,
+    /// A direct chat with somebody who is blocked: what they write is not shown, and they are
+    /// not told that it came.
+    Blocked,
 }
 
 /// A line of the chat list.
@@ -60,8 +63,14 @@ pub struct Chat {
     pub state: ChatState,
     /// First line of the latest message; empty when there is none.
     pub preview: String,
+    /// Who wrote that message; empty when it is one's own, or there is none.
+    pub preview_by: String,
+    /// What is proved of it, if it is one's own.
+    pub delivery: Option<Delivery>,
     /// When the latest message (or the chat) came.
     pub time: Millis,
+    /// Taken off the list, until somebody writes in it.
+    pub hidden: bool,
     /// Messages not read here.
     pub unread: u64,
     /// Unsent text.
@@ -211,6 +220,95 @@ pub struct Member {
     pub role: Role,
     /// Whether it is this account.
     pub me: bool,
+}
+
+/// A person in an [`Event`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Who {
+    /// The account.
+    pub account: AccountId,
+    /// What to call them there.
+    pub name: String,
+    /// Whether it is this account.
+    pub me: bool,
+}
+
+/// Something that happened in a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When this device heard of it.
+    pub time: Millis,
+    /// Who did it.
+    pub by: Who,
+    /// What.
+    pub happened: Happened,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Happened {
+    /// The group was made.
+    Created,
+    /// Somebody was added.
+    Added {
+        /// Who.
+        who: Who,
+    },
+    /// Somebody was removed.
+    Removed {
+        /// Who.
+        who: Who,
+    },
+    /// They left.
+    Left,
+    /// Somebody got another role.
+    Role {
+        /// Who.
+        who: Who,
+        /// Which.
+        role: Role,
+    },
+    /// Whether those who join from then on see earlier messages.
+    History {
+        /// Yes or no.
+        shared: bool,
+    },
+    /// The group got a title.
+    Named {
+        /// Which.
+        title: String,
+    },
+}
+
+impl Event {
+    /// In words, without a full stop.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let by = if self.by.me { "You" } else { &self.by.name };
+        let name = |who: &Who| if who.me { "you".to_owned() } else { who.name.clone() };
+        match &self.happened {
+            Happened::Created => format!("{by} made the group"),
+            Happened::Added { who } => format!("{by} added {}", name(who)),
+            Happened::Removed { who } => format!("{by} removed {}", name(who)),
+            Happened::Left => format!("{by} left"),
+            Happened::Role { who, role } => {
+                let role = match role {
+                    Role::Member => "an ordinary member",
+                    Role::Admin => "an admin",
+                    Role::Owner => "an owner",
+                };
+                format!("{by} made {} {role}", name(who))
+            }
+            Happened::History { shared: true } => {
+                format!("{by} decided: whoever joins from now on sees earlier messages")
+            }
+            Happened::History { shared: false } => {
+                format!("{by} decided: whoever joins from now on sees only later messages")
+            }
+            Happened::Named { title } => format!("{by} named the group “{title}”"),
+        }
+    }
 }
 
 /// A device of this account.

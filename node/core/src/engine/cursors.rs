@@ -11,6 +11,7 @@ use teahouse_protocols::sign::Signed;
 use teahouse_protocols::sync::Frame;
 
 use crate::engine::{accounts, letters, topics};
+use crate::features::contacts;
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
 use crate::tables::{ACKS, AckRow, CHAINS, DEPOSITS, Deposit, OWN_CURSORS, OwnCursor, chain_key};
 use crate::tx::{Effect, Fail, TopicState, Tx, capped};
@@ -23,6 +24,11 @@ pub(crate) fn publish(tx: &mut Tx<'_>) -> Result<(), Fail> {
     let me = tx.me()?;
     let Some(account) = me.account else { return Ok(()) };
     for topic in due {
+        // Whoever waits for an answer, or is blocked, is told nothing; what is held is told
+        // once that changes.
+        if contacts::is_quiet(tx, topic)? {
+            continue;
+        }
         let mut own = tx.typed::<OwnCursor>(&OWN_CURSORS, &topic.0)?.unwrap_or_default();
         let mut published: BTreeMap<DeviceId, u64> = own.published.iter().copied().collect();
         let mut acks = Vec::new();

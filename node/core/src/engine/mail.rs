@@ -6,6 +6,7 @@
 //! after the highest index that is durable here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::{Discriminant, discriminant};
 use std::ops::ControlFlow;
 
 use rayon::prelude::*;
@@ -61,6 +62,8 @@ const EMPTY_SOON: Millis = 2_000;
 const LOOK_ROWS: usize = 2_048;
 const LOOK_BYTES: usize = 8 * 1024 * 1024;
 const LOOK_AGAIN: Millis = 100;
+/// How long a refusal stands that is not repeated: longer than anything waits ([`Hush`]).
+const REFUSAL_STANDS: Millis = 10 * 60 * 1000;
 /// Tags and topics of one relay whose trouble is remembered.
 const MAX_HUSHED: usize = 4_096;
 /// One week.
@@ -88,6 +91,27 @@ pub(crate) struct Session {
     empty: Hush,
     /// When each topic's cursor may be mailed.
     cursor_due: BTreeMap<TopicId, Millis>,
+    /// The last refusal.
+    refused: Option<Refused>,
+}
+
+/// A refusal that is told to people: until the same succeeds, or it was not repeated for
+/// longer than anything waits to be tried again. That the relay answers something else is no
+/// reason to forget it.
+#[derive(Debug)]
+struct Refused {
+    kind: Discriminant<Pending>,
+    /// The tag or topic it is about; `None` when it says something of the relay.
+    about: Option<[u8; 32]>,
+    at: Millis,
+}
+
+impl Refused {
+    fn is_settled_by(&self, success: &Pending, now: Millis) -> bool {
+        now >= self.at.saturating_add(REFUSAL_STANDS)
+            || self.kind == discriminant(success)
+                && (self.about.is_none() || self.about == success.about())
+    }
 }
 
 /// How long something waits after it failed.
@@ -154,6 +178,17 @@ enum Pending {
     Run { topic: TopicId, first: u64, upto: u64 },
     Cursor { topic: TopicId, acks: Vec<(DeviceId, u64)> },
     Out { key: Vec<u8>, tag: Tag },
+}
+
+impl Pending {
+    /// The tag or topic it is about; `None` when it concerns the whole relay.
+    const fn about(&self) -> Option<[u8; 32]> {
+        match self {
+            Self::Run { topic, .. } | Self::Cursor { topic, .. } => Some(topic.0),
+            Self::Open(tag, _) | Self::Out { tag, .. } => Some(tag.0),
+            Self::Hello | Self::Admit | Self::Refill(_) | Self::Fetch(_) => None,
+        }
+    }
 }
 
 /// A fetch under way.
@@ -962,6 +997,7 @@ pub(crate) fn reply(
             let session = tx.mem.mail.entry(relay).or_default();
             session.back_off(now);
             session.challenge = None;
+            session.refused = None;
             requeue(tx, &pending);
             if row.trouble != why {
                 row.trouble = why;
@@ -970,11 +1006,19 @@ pub(crate) fn reply(
             return Ok(Vec::new());
         }
     };
-    // A relay that answers again is noted once a minute, not for every answer.
     let refused = matches!(reply, Reply::Refused(_));
-    if !refused && !row.trouble.is_empty() || row.last_answer.is_none_or(|t| t + 60_000 < tx.now) {
-        row.last_answer = Some(tx.now);
-        if !refused {
+    let now = tx.now;
+    let session = tx.mem.mail.entry(relay).or_default();
+    let settled =
+        !refused && session.refused.as_ref().is_none_or(|r| r.is_settled_by(&pending, now));
+    if settled {
+        session.refused = None;
+    }
+    // A relay that answers again is noted once a minute, not for every answer.
+    let well_again = settled && !row.trouble.is_empty();
+    if well_again || row.last_answer.is_none_or(|t| t + 60_000 < now) {
+        row.last_answer = Some(now);
+        if well_again {
             row.trouble.clear();
         }
         tx.put(&RELAYS, &relay.0, &row)?;
@@ -1150,11 +1194,7 @@ fn refuse(
     }
     let session = tx.mem.mail.entry(relay).or_default();
     // What concerns one mailbox stops that mailbox.
-    let one = match &pending {
-        Pending::Run { topic, .. } | Pending::Cursor { topic, .. } => Some(topic.0),
-        Pending::Open(tag, _) | Pending::Out { tag, .. } => Some(tag.0),
-        Pending::Hello | Pending::Admit | Pending::Refill(_) | Pending::Fetch(_) => None,
-    };
+    let one = pending.about();
     if let Some(id) = one {
         session.hush(id, now);
     }
@@ -1162,6 +1202,8 @@ fn refuse(
         refusal,
         Refusal::SlowDown | Refusal::RelayFull | Refusal::Storage | Refusal::Draining
     );
+    let about = one.filter(|_| !whole);
+    session.refused = Some(Refused { kind: discriminant(&pending), about, at: now });
     if whole || one.is_none() {
         session.back_off(now);
     }

@@ -25,8 +25,8 @@ use crate::engine::{accounts, inbox, latecomers, letters};
 use crate::features::contacts;
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
 use crate::tables::{
-    CHAINS, Chain, DEVICE_ACCOUNT, EPOCHS, Epoch, OPS, REKEY_DUE, TOPIC_EPOCHS, TOPICS, Topic,
-    pair_key,
+    CHAINS, Chain, DEVICE_ACCOUNT, EPOCHS, Epoch, OP_TIMES, OPS, REKEY_DUE, TOPIC_EPOCHS, TOPICS,
+    Topic, pair_key,
 };
 use crate::tx::{Effect, Fail, TopicState, Tx, capped};
 
@@ -140,6 +140,7 @@ pub(crate) fn create(
     let row = Topic { kind, created: tx.now, peer, proposed: false, hidden: false, epochs: 0 };
     tx.put(&TOPICS, &topic.0, &row)?;
     tx.put_raw(&OPS, &pair_key(&topic.0, &signed.id()), signed.bytes().to_vec())?;
+    note_time(tx, topic, OpId(signed.id()))?;
     tx.out.push(Effect::Peers);
     Ok(topic)
 }
@@ -247,6 +248,7 @@ pub(crate) fn insert(
     for id in &result.new {
         if let Some(record) = log.get(id) {
             tx.put_raw(&OPS, &pair_key(&topic.0, &id.0), record.bytes().to_vec())?;
+            note_time(tx, topic, *id)?;
         }
     }
     let eval = log.evaluate(&oracle(&tx.stage));
@@ -275,6 +277,13 @@ pub(crate) fn insert(
     letters::release(tx, topic)?;
     inbox::unpark(tx, topic)?;
     Ok(true)
+}
+
+/// Notes when an operation came: operations carry no time of their own, and people want to
+/// see who joined and who left where it happened in the conversation.
+fn note_time(tx: &mut Tx<'_>, topic: TopicId, op: OpId) -> Result<(), StorageError> {
+    let now = tx.now;
+    tx.put(&OP_TIMES, &pair_key(&topic.0, &op.0), &now)
 }
 
 /// Draws the consequences of a changed account for the topics it is in; `devices` says
@@ -883,6 +892,10 @@ pub(crate) fn take_welcome(
         let host = log.get(&mine.added_by).map(|r| r.get().account);
         if from != account && host != Some(from) {
             return Err(Fail::peer("a welcome by somebody else than who added this account"));
+        }
+        if from != account {
+            // Of what came before, nobody here saw the time.
+            note_time(tx, topic, mine.added_by)?;
         }
         let based = from == account || mine.history == History::FromJoining;
         let peer = match kind {

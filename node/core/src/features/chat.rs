@@ -63,6 +63,14 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Chat) -> Result<Reply, Fail> {
             let lamport = next_lamport(tx, topic)?;
             write(tx, topic, ChatEntry::Timer { seconds, lamport })
         }
+        Chat::Hide { topic } => {
+            topics::require(tx, topic)?;
+            let upto = last_time(tx, topic)?.max(tx.now);
+            let private = contacts::private_topic(tx)?;
+            let lamport = next_lamport(tx, private)?;
+            let (name, value) = (hidden_name(topic), upto.to_le_bytes().to_vec());
+            contacts::write(tx, PrivateEntry::Setting { name, value, lamport })
+        }
         Chat::Draft { topic, text } => {
             topics::require(tx, topic)?;
             let private = contacts::private_topic(tx)?;
@@ -387,6 +395,12 @@ fn last_time(tx: &Tx<'_>, topic: TopicId) -> Result<Millis, StorageError> {
 fn timer_of(tx: &Tx<'_>, topic: TopicId) -> Result<Option<u32>, StorageError> {
     let row: Option<Chosen<String>> = tx.typed(&FIELDS, &field_key(topic, Field::Timer))?;
     Ok(row.and_then(|r| r.value.parse().ok()).filter(|s| *s > 0))
+}
+
+/// The setting that takes a chat off the list, up to a time (8 bytes, little endian): names
+/// have room for the beginning of the topic's id, and no two of a person's topics share it.
+pub(crate) fn hidden_name(topic: TopicId) -> String {
+    format!("hidden/{}", data_encoding::BASE64URL_NOPAD.encode(&topic.0[..18]))
 }
 
 /// topic, field.

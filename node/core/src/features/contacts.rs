@@ -7,7 +7,7 @@ use teahouse_crdt::{PrivateEntry, TypedEntry};
 use teahouse_protocols::account::AccountOp;
 use teahouse_protocols::card::{ContactCard, LinkSecret, VerifiedCard};
 use teahouse_protocols::epoch::{GroupKeys, PairwiseHpke};
-use teahouse_protocols::ids::{AccountId, DeviceId, OpId, Tag, TopicId};
+use teahouse_protocols::ids::{AccountId, DeviceId, Millis, OpId, Tag, TopicId};
 use teahouse_protocols::inbox::{ContactRequest, InboxItem, open_request, seal_request};
 use teahouse_protocols::link::Link;
 use teahouse_protocols::mailbox::secret_hash;
@@ -22,14 +22,14 @@ use crate::features::{Applied, Feature, choose, groups, next_lamport};
 use crate::store::{KeyRange, ReadExt, StorageError};
 use crate::tables::{
     CONTACTS, Chosen, ContactValue, DRAFTS, LAMPORT, LOG, READ_MARKS, RELAYS, REQUESTS, RelayRow,
-    Request, SECRETS, TOPICS, Topic,
+    Request, SECRETS, SETTINGS, TOPICS, Topic,
 };
 use crate::tx::{Fail, Tx, capped};
 
 pub(crate) const FEATURE: Feature = Feature {
     name: "contacts",
     kinds: &[TopicKind::Private],
-    tables: &[&CONTACTS, &READ_MARKS, &SECRETS, &DRAFTS, &LAMPORT],
+    tables: &[&CONTACTS, &READ_MARKS, &SECRETS, &SETTINGS, &DRAFTS, &LAMPORT],
     apply,
 };
 
@@ -283,7 +283,7 @@ fn ask(
         incoming: false,
         name: card.name.to_string(),
         greeting: greeting.to_owned(),
-        time: tx.now,
+        time: request_time(tx, them)?,
         topic,
         declined: false,
         invited: false,
@@ -351,7 +351,7 @@ pub(crate) fn request(tx: &mut Tx<'_>, sealed: &[u8]) -> Result<(), Fail> {
         incoming: true,
         name: request.name.to_string(),
         greeting: request.greeting.to_string(),
-        time: tx.now,
+        time: request_time(tx, them)?,
         topic,
         declined: false,
         invited,
@@ -480,6 +480,8 @@ fn hide(tx: &mut Tx<'_>, topic: TopicId, hidden: bool) -> Result<(), StorageErro
         row.hidden = hidden;
         if !hidden {
             row.proposed = false;
+            // Acknowledgements were held back while it was a proposal.
+            tx.mem.acks_due.insert(topic);
         }
         tx.put(&TOPICS, &topic.0, &row)?;
     }
@@ -580,13 +582,25 @@ fn edit(
     if tx.account()? == account || accounts::log(tx, account)?.is_none() {
         return Err(Refusal::NotFound { what: "contact".into() }.into());
     }
-    let mut value = contact(tx, account)?;
+    let before = contact(tx, account)?;
+    let mut value = before.clone();
     f(&mut value);
-    value.time = tx.now;
+    // Whoever is blocked stays so since then, whatever else is changed.
+    // Otherwise an answer comes after what it answers, though the clock was set back.
+    if !(before.blocked && value.blocked) {
+        let request: Option<Request> = tx.typed(&REQUESTS, &account.0)?;
+        value.time = tx.now.max(before.time).max(request.map_or(0, |r| r.time));
+    }
     let private = private_topic(tx)?;
     let lamport = next_lamport(tx, private)?;
     let value = postcard::to_stdvec(&value).map_err(Fail::peer)?;
     write(tx, PrivateEntry::Contact { account: account.0, value, lamport })
+}
+
+/// When a request comes: after all that was decided about this account before, though the
+/// clock was set back. See [`answered`].
+fn request_time(tx: &Tx<'_>, account: AccountId) -> Result<Millis, StorageError> {
+    Ok(tx.now.max(contact(tx, account)?.time.saturating_add(1)))
 }
 
 fn require_request(tx: &Tx<'_>, account: AccountId) -> Result<Request, Fail> {
@@ -687,7 +701,9 @@ fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), Sto
         PrivateEntry::Draft { topic: of, text, lamport } => {
             choose(tx, &DRAFTS, &of, change, lamport, text)
         }
-        PrivateEntry::Setting { .. } => Ok(()),
+        PrivateEntry::Setting { name, value, lamport } => {
+            choose(tx, &SETTINGS, name.as_bytes(), change, lamport, value)
+        }
     }
 }
 
@@ -715,6 +731,8 @@ fn answered(tx: &mut Tx<'_>, them: AccountId) -> Result<(), StorageError> {
         tx.del(&REQUESTS, &them.0)?;
     }
     for (topic, row) in direct_with(tx, them)? {
+        // Acknowledgements were held back while they were blocked.
+        tx.mem.acks_due.insert(topic);
         let agreed = c.friend && row.proposed && (topic == kept || !is_proposal(tx, topic)?);
         // The one that stays is shown, whatever was settled before.
         if agreed || topic == kept && !row.proposed && row.hidden {

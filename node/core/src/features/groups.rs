@@ -14,13 +14,13 @@ use crate::engine::{accounts, inbox, topics};
 use crate::features::chat::{field_key, write};
 use crate::features::{Applied, Feature, choose, contacts, next_lamport};
 use crate::store::StorageError;
-use crate::tables::{FIELDS, Field, LAMPORT, NICKNAMES, pair_key};
+use crate::tables::{FIELDS, Field, LAMPORT, NICKNAMES, TITLES, TitleRow, message_key, pair_key};
 use crate::tx::{Fail, Tx, capped};
 
 pub(crate) const FEATURE: Feature = Feature {
     name: "groups",
     kinds: &[TopicKind::Direct, TopicKind::Group],
-    tables: &[&FIELDS, &NICKNAMES, &LAMPORT],
+    tables: &[&FIELDS, &TITLES, &NICKNAMES, &LAMPORT],
     apply,
 };
 
@@ -155,7 +155,11 @@ fn require_group(
 fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), StorageError> {
     let Ok(entry) = ChatEntry::from_entry(change.seq, entry) else { return Ok(()) };
     let (field, text, lamport) = match entry {
-        ChatEntry::Title { text, lamport } => (Field::Title, text, lamport),
+        ChatEntry::Title { text, lamport } => {
+            let row = TitleRow { account: change.account, title: text.clone() };
+            tx.put(&TITLES, &message_key(change.topic, change.time, change.id()), &row)?;
+            (Field::Title, text, lamport)
+        }
         // Who was no admin when writing sets no notice, on every replica alike.
         ChatEntry::Notice { text, lamport } if change.role >= Role::Admin => {
             (Field::Notice, text, lamport)

@@ -4,7 +4,11 @@ use teahouse_protocols::account::RelayAddr;
 use teahouse_protocols::ids::{DeviceId, RelayId, Tag, TopicId};
 use teahouse_protocols::mailbox::MAX_READS;
 
-use super::{Hush, MAX_HUSHED, OutItem, Session, Waits, following};
+use std::mem::discriminant;
+
+use super::{
+    Fetch, Hush, MAX_HUSHED, OutItem, Pending, REFUSAL_STANDS, Refused, Session, Waits, following,
+};
 
 fn tag(n: u16) -> Tag {
     let mut tag = [0; 32];
@@ -59,6 +63,23 @@ fn remembered_trouble_is_bounded() {
     }
     assert!(session.hushed.len() <= MAX_HUSHED);
     assert_eq!(session.quiet(&tag(8_000).0, 2_000), None);
+}
+
+/// A refusal is told until what was refused succeeds: an answer about something else, as
+/// every fetch brings, settles nothing.
+#[test]
+fn a_refusal_stands_until_the_same_succeeds() {
+    let run = |n: u8| Pending::Run { topic: TopicId([n; 32]), first: 1, upto: 2 };
+    let fetch = Pending::Fetch(Fetch { tags: [].into(), topics: true, sent: 0 });
+    let refused = |about| Refused { kind: discriminant(&run(1)), about, at: 1_000 };
+    let one = refused(run(1).about());
+    assert!(!one.is_settled_by(&fetch, 2_000));
+    assert!(!one.is_settled_by(&run(2), 2_000), "another mailbox");
+    assert!(one.is_settled_by(&run(1), 2_000));
+    assert!(one.is_settled_by(&fetch, 1_000 + REFUSAL_STANDS), "not repeated");
+    let whole = refused(None);
+    assert!(!whole.is_settled_by(&fetch, 2_000));
+    assert!(whole.is_settled_by(&run(2), 2_000), "the relay takes deposits again");
 }
 
 /// The short form reads what the whole form writes.
