@@ -63,7 +63,10 @@ texts! {
     chats_none_found = "No chat by that name.";
     chat_requested = "Waiting for their answer";
     chat_left = "You are no longer in this chat";
+    chat_blocked = "Blocked";
     chat_draft = "Draft:";
+    chat_mark_read = "Mark as read";
+    chat_hide = "Take off the list";
 
     // Conversation
     conversation_none = "Choose a chat, or press Ctrl+K.";
@@ -73,6 +76,9 @@ texts! {
     conversation_bottom = "Latest messages";
     conversation_waiting = "You can write when they accept.";
     conversation_left = "You can read this chat, but no longer write in it.";
+    conversation_blocked = "You blocked this person. To write, unblock them under Details.";
+    timer = "Disappearing messages";
+    timer_how = "For what is written from now on, by everybody here.";
     message_pending = "This message's text has not arrived yet.";
     message_recalled = "This message was recalled.";
     message_hidden = "An admin hid this message.";
@@ -118,8 +124,8 @@ texts! {
     contact_block = "Block";
     contact_unblock = "Unblock";
     contact_delete = "Delete contact";
-    contact_delete_how = "They leave your contacts. The chat stays.";
-    contact_block_how = "You will neither see nor be seen by this person.";
+    contact_delete_how = "They leave your contacts. The chat stays, and they can still write in it: block them to stop that.";
+    contact_block_how = "You see nothing that they write from now on, and they are told nothing. What they write meanwhile shows if you unblock them.";
     contact_message = "Send message";
     contact_remark = "Your name for them";
     contact_safety = "Safety number";
@@ -183,6 +189,8 @@ texts! {
     group_notice_hint = "What everybody should know";
     group_leave = "Leave group";
     group_leave_how = "You can read what you already have, and nothing that is written from now on.";
+    group_role = "Role";
+    role_member = "member";
     role_owner = "owner";
     role_admin = "admin";
 
@@ -247,6 +255,20 @@ pub fn date_long(year: i64, month_number: i64, day: i64) -> String {
 #[must_use]
 pub fn disappears(when: &str) -> String {
     format!("disappears {when}")
+}
+
+/// After how long messages disappear.
+#[must_use]
+pub fn timer_after(seconds: u32) -> String {
+    let (n, unit) = match seconds {
+        0 => return "Off".into(),
+        s if s % 604_800 == 0 => (s / 604_800, "week"),
+        s if s % 86_400 == 0 => (s / 86_400, "day"),
+        s if s % 3_600 == 0 => (s / 3_600, "hour"),
+        s if s % 60 == 0 => (s / 60, "minute"),
+        s => (s, "second"),
+    };
+    if n == 1 { format!("After 1 {unit}") } else { format!("After {n} {unit}s") }
 }
 
 /// How a relay does that answers.

@@ -36,13 +36,14 @@ pub enum View {
 }
 
 /// Tables whose keys begin with a topic.
-static BY_TOPIC: [&Table; 12] = [
+static BY_TOPIC: [&Table; 13] = [
     &tables::TOPICS,
     &tables::OPS,
     &tables::MESSAGES,
     &tables::REACTIONS,
     &tables::RECALLS,
     &tables::FIELDS,
+    &tables::TITLES,
     &tables::NICKNAMES,
     &tables::READ_MARKS,
     &tables::DRAFTS,
@@ -86,6 +87,9 @@ impl View {
                 REQUESTS,
                 READ_MARKS,
                 DRAFTS,
+                SETTINGS,
+                ACKS,
+                DEPOSITS,
                 ACCOUNT_RECORDS
             ],
             Self::Messages => reads![
@@ -95,6 +99,7 @@ impl View {
                 ACKS,
                 DEPOSITS,
                 OPS,
+                TITLES,
                 NICKNAMES,
                 CONTACTS,
                 ACCOUNT_RECORDS,

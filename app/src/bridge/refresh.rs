@@ -112,10 +112,12 @@ fn conversation(
     if more {
         messages.remove(0);
     }
+    let since = messages.first().filter(|_| more).map_or(0, |m| m.time);
+    let events = query::events(s, topic, since, limit)?;
     let around = Around { members: &members, me, more, now, zone };
     // A quoted message that can't be read is shown as one that is not here.
     let find = |id| query::message(s, topic, id).ok().flatten();
-    Ok(Some(vm::conversation(&chat, &around, &messages, find)))
+    Ok(Some(vm::conversation(&chat, &around, &messages, &events, find)))
 }
 
 fn set<T: PartialEq>(old: &mut T, new: T, changed: &mut bool) {

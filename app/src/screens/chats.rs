@@ -1,9 +1,10 @@
 //! The chat list.
 
 use egui::{ScrollArea, Ui};
+use teahouse_node::core::command::{Chat, Command};
 use teahouse_node::protocols::ids::TopicId;
 
-use crate::desk::{Desk, Go};
+use crate::desk::{After, Desk, Go};
 use crate::screens::dialogs::Dialog;
 use crate::strings;
 use crate::vm::{ChatRow, Model};
@@ -18,11 +19,26 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// The chats that the list shows now.
+    /// The chats that the list shows now: by name, what was taken off it is found too.
     pub(crate) fn shown<'m>(&self, model: &'m Model) -> impl Iterator<Item = &'m ChatRow> {
         let filter = self.filter.trim().to_lowercase();
-        model.chats.iter().filter(move |c| c.title.to_lowercase().contains(&filter))
+        model.chats.iter().filter(move |c| {
+            (!c.hidden || !filter.is_empty()) && c.title.to_lowercase().contains(&filter)
+        })
     }
+}
+
+/// What can be done with a chat from the list.
+fn menu(ui: &mut Ui, chat: &ChatRow, desk: &mut Desk) {
+    let topic = chat.topic;
+    let mut item = |shown: bool, words: &str, command: Chat| {
+        if shown && ui.button(words).clicked() {
+            desk.submit(Command::Chat(command), After::Nothing);
+            ui.close();
+        }
+    };
+    item(chat.unread > 0, strings::chat_mark_read(), Chat::MarkRead { topic });
+    item(!chat.hidden, strings::chat_hide(), Chat::Hide { topic });
 }
 
 pub(crate) fn show(
@@ -71,6 +87,7 @@ pub(crate) fn show(
             if response.clicked() {
                 desk.go(Go::Chat(chat.topic));
             }
+            response.context_menu(|ui| menu(ui, chat, desk));
         }
         if none {
             let words = if model.chats.is_empty() {

@@ -131,7 +131,15 @@ pub(crate) fn card(
             remark(ui, state, person, desk);
             safety(ui, model, person, desk);
         }
-        ContactState::Blocked | ContactState::Known => {}
+        // No longer a contact: the chat is still there.
+        ContactState::Known => {
+            if let Some(topic) = person.topic
+                && ui.button(strings::contact_message()).clicked()
+            {
+                desk.go(Go::Chat(topic));
+            }
+        }
+        ContactState::Blocked => {}
     }
     ui.add_space(space::LARGE);
     ui.horizontal_wrapped(|ui| ends(ui, person, desk));

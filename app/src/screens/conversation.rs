@@ -17,10 +17,13 @@ use crate::theme::{SMALL, space, tokens};
 use crate::vm::{Body, Conversation, MessageRow, Model};
 use crate::widgets::bubble::{self, Act, Rights};
 use crate::widgets::message_list::MessageList;
-use crate::widgets::{from_right, hint, nothing};
+use crate::widgets::{from_right, hint, nothing, section};
 
 /// Messages asked for at first, and more each time the beginning is near.
 pub(crate) const PAGE: usize = 200;
+
+/// Seconds that can be chosen for messages to disappear after.
+const TIMERS: [u32; 5] = [0, 3_600, 86_400, 7 * 86_400, 28 * 86_400];
 
 /// What somebody is doing in a chat; kept while they are in another one.
 #[derive(Debug)]
@@ -84,6 +87,9 @@ pub(crate) fn show(
             }
             ChatState::Left => {
                 hint(ui, strings::conversation_left());
+            }
+            ChatState::Blocked => {
+                hint(ui, strings::conversation_blocked());
             }
         });
     egui::CentralPanel::default_margins()
@@ -184,7 +190,7 @@ fn carry_out(
 ) {
     let (topic, message) = (conversation.topic, row.id);
     let text = match &row.body {
-        Body::Text(text) => text.as_str(),
+        Body::Text(text) | Body::Event(text) => text.as_str(),
         Body::Remark(words) => words,
     };
     match act {
@@ -240,5 +246,27 @@ fn details(
                 ui.label(&conversation.title);
             }
         }
+        if conversation.writable() {
+            timer(ui, conversation, desk);
+        }
     });
+}
+
+/// After how long new messages disappear.
+fn timer(ui: &mut Ui, conversation: &Conversation, desk: &mut Desk) {
+    section(ui, strings::timer());
+    let now = conversation.timer;
+    let mut chosen = now;
+    let menu = egui::ComboBox::from_id_salt("timer").selected_text(strings::timer_after(now));
+    let menu = menu.show_ui(ui, |ui| {
+        for seconds in TIMERS {
+            ui.selectable_value(&mut chosen, seconds, strings::timer_after(seconds));
+        }
+    });
+    menu.response.accessible_name(strings::timer());
+    hint(ui, strings::timer_how());
+    if chosen != now {
+        let timer = Chat::Timer { topic: conversation.topic, seconds: chosen };
+        desk.submit(Command::Chat(timer), After::Nothing);
+    }
 }

@@ -9,7 +9,7 @@ use crate::desk::{After, Desk, Go};
 use crate::screens::dialogs::{Confirm, Dialog};
 use crate::strings;
 use crate::theme::{SMALL, space, tokens};
-use crate::vm::Conversation;
+use crate::vm::{Conversation, MemberRow};
 use crate::widgets::{area, danger, field, hint, section, small};
 
 /// What is being typed; `None` while it is as the group has it.
@@ -64,6 +64,10 @@ pub(crate) fn details(ui: &mut Ui, state: &mut State, group: &Conversation, desk
                 Role::Member => "",
             };
             ui.label(RichText::new(role).size(SMALL).color(t.weak));
+            // Only owners give roles.
+            if active && group.role == Role::Owner && !member.me {
+                role_menu(ui, group, member, desk);
+            }
             // Who has the same role or a higher one can't be removed.
             if admin
                 && !member.me
@@ -88,7 +92,8 @@ pub(crate) fn details(ui: &mut Ui, state: &mut State, group: &Conversation, desk
     if admin && ui.button(strings::group_invite()).clicked() {
         desk.go(Go::Dialog(Dialog::invite(topic)));
     }
-    if danger(ui, strings::group_leave()).clicked() {
+    // Nobody else is in it: there is nothing to leave.
+    if group.members.len() > 1 && danger(ui, strings::group_leave()).clicked() {
         desk.go(Go::Dialog(Dialog::Confirm(Confirm {
             what: strings::group_leave(),
             whom: group.title.clone(),
@@ -97,4 +102,27 @@ pub(crate) fn details(ui: &mut Ui, state: &mut State, group: &Conversation, desk
             after: After::Nothing,
         })));
     }
+}
+
+/// The menu of roles that an owner gives a member.
+fn role_menu(ui: &mut Ui, group: &Conversation, member: &MemberRow, desk: &mut Desk) {
+    let words = RichText::new(strings::group_role()).size(SMALL);
+    let roles = [
+        (Role::Member, strings::role_member()),
+        (Role::Admin, strings::role_admin()),
+        (Role::Owner, strings::role_owner()),
+    ];
+    let menu = ui.menu_button(words, |ui| {
+        for (role, words) in roles {
+            if ui.selectable_label(member.role == role, words).clicked() {
+                if member.role != role {
+                    let account = member.account;
+                    let give = Groups::SetRole { topic: group.topic, account, role };
+                    desk.submit(Command::Groups(give), After::Nothing);
+                }
+                ui.close();
+            }
+        }
+    });
+    menu.response.accessible_name(strings::doing(strings::group_role(), &member.name));
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use teahouse_node::core::command::MessageId;
 use teahouse_node::core::view::{self, ChatKind, ChatState, Content};
-use teahouse_node::protocols::ids::{AccountId, Millis, TopicId};
+use teahouse_node::protocols::ids::{AccountId, DeviceId, Millis, TopicId};
 use teahouse_node::protocols::membership::Role;
 
 use super::rows::{one_line, title};
@@ -28,13 +28,15 @@ pub struct Conversation {
     pub state: ChatState,
     /// The group's notice.
     pub notice: String,
+    /// Seconds until new messages disappear; 0 for never.
+    pub timer: u32,
     /// Messages not read here.
     pub unread: u64,
     /// Members, the highest role first.
     pub members: Vec<MemberRow>,
     /// What this account may do here.
     pub role: Role,
-    /// The messages, oldest first.
+    /// The messages, and what happened between them, oldest first.
     pub messages: Vec<MessageRow>,
     /// Whether older messages exist that are not in `messages`.
     pub more: bool,
@@ -60,10 +62,10 @@ pub struct MemberRow {
     pub me: bool,
 }
 
-/// A message.
+/// A message, or something that happened ([`Body::Event`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageRow {
-    /// Its id.
+    /// Its id; of what is no message, one that no message has.
     pub id: MessageId,
     /// Who wrote it.
     pub author: AccountId,
@@ -98,6 +100,8 @@ pub enum Body {
     Text(String),
     /// A remark in place of text that is not there.
     Remark(&'static str),
+    /// No message: something happened in the group.
+    Event(String),
 }
 
 /// A quoted message.
@@ -137,19 +141,33 @@ pub struct Around<'a> {
     pub zone: &'a Zone,
 }
 
-/// Builds the rows of a conversation. `messages` are the newest, oldest first; `find` looks
-/// up quoted messages that are not among them.
+/// Builds the rows of a conversation. `messages` are the newest, oldest first, and `events`
+/// what happened meanwhile; `find` looks up quoted messages that are not among them.
 pub fn conversation(
     chat: &view::Chat,
     around: &Around<'_>,
     messages: &[view::Message],
+    events: &[view::Event],
     mut find: impl FnMut(MessageId) -> Option<view::Message>,
 ) -> Arc<Conversation> {
     let Around { members, me, more, now, zone } = *around;
     let here: BTreeMap<MessageId, &view::Message> = messages.iter().map(|m| (m.id, m)).collect();
-    let mut rows: Vec<MessageRow> = Vec::with_capacity(messages.len());
+    let mut rows: Vec<MessageRow> = Vec::with_capacity(messages.len() + events.len());
     let (mut day, mut author) = (None, None);
+    let mut events = events.iter().peekable();
+    let mut happened = |rows: &mut Vec<MessageRow>, day: &mut Option<i64>, upto: Millis| {
+        let before = rows.len();
+        while let Some(e) = events.next_if(|e| e.time <= upto) {
+            let moment = zone.moment(e.time);
+            let new_day = day.replace(moment.day) != Some(moment.day);
+            rows.push(event_row(e, new_day.then(|| zone.day(e.time, now)), moment.clock()));
+        }
+        rows.len() > before
+    };
     for m in messages {
+        if happened(&mut rows, &mut day, m.time) {
+            author = None;
+        }
         let moment = zone.moment(m.time);
         let new_day = day != Some(moment.day);
         let named =
@@ -165,7 +183,7 @@ pub fn conversation(
                     id,
                     author: if q.mine { strings::you().into() } else { one_line(&q.author_name) },
                     line: match body(&q.content) {
-                        Body::Text(text) => one_line(&text),
+                        Body::Text(text) | Body::Event(text) => one_line(&text),
                         Body::Remark(words) => words.into(),
                     },
                 },
@@ -202,6 +220,7 @@ pub fn conversation(
         row.look = look(&row);
         rows.push(row);
     }
+    happened(&mut rows, &mut day, Millis::MAX);
 
     let mut members: Vec<_> = members
         .iter()
@@ -220,12 +239,39 @@ pub fn conversation(
         title: title(&chat.title, chat.kind),
         state: chat.state,
         notice: chat.notice.clone(),
+        timer: chat.timer,
         unread: chat.unread,
         role: members.iter().find(|m| m.me).map_or(Role::Member, |m| m.role),
         members,
         messages: rows,
         more,
     })
+}
+
+fn event_row(event: &view::Event, day: Option<String>, time: String) -> MessageRow {
+    let words = one_line(&event.words());
+    let mut hash = DefaultHasher::new();
+    (event.time, &words).hash(&mut hash);
+    // Messages are numbered from 1.
+    let mut id = MessageId { device: DeviceId([0; 32]), seq: 0 };
+    id.device.0[..8].copy_from_slice(&hash.finish().to_le_bytes());
+    let mut row = MessageRow {
+        id,
+        author: event.by.account,
+        author_name: String::new(),
+        mine: event.by.me,
+        day,
+        time,
+        body: Body::Event(words),
+        quote: None,
+        forwarded: false,
+        expires: None,
+        reactions: Vec::new(),
+        delivery: None,
+        look: 0,
+    };
+    row.look = look(&row);
+    row
 }
 
 fn body(content: &Content) -> Body {
@@ -248,7 +294,7 @@ fn look(row: &MessageRow) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use teahouse_node::protocols::ids::DeviceId;
+    use teahouse_node::core::view::{Event, Happened, Who};
 
     use super::*;
 
@@ -280,7 +326,10 @@ mod tests {
             peer: None,
             state: ChatState::Active,
             preview: String::new(),
+            preview_by: String::new(),
+            delivery: None,
             time: 0,
+            hidden: false,
             unread: 0,
             draft: String::new(),
             notice: String::new(),
@@ -290,9 +339,35 @@ mod tests {
     }
 
     fn build(messages: &[view::Message]) -> Arc<Conversation> {
+        build_with(messages, &[])
+    }
+
+    fn build_with(messages: &[view::Message], events: &[Event]) -> Arc<Conversation> {
         let zone = Zone::utc();
         let around = Around { members: &[], me: None, more: false, now: 100 * HOUR, zone: &zone };
-        conversation(&group(), &around, messages, |_| None)
+        conversation(&group(), &around, messages, events, |_| None)
+    }
+
+    #[test]
+    fn what_happened_stands_where_it_happened() {
+        let who = |n: u8| Who { account: AccountId([n; 32]), name: format!("P{n}"), me: n == 0 };
+        let at = |time, happened| Event { time, by: who(0), happened };
+        let events = [
+            at(HOUR / 2, Happened::Created),
+            at(HOUR, Happened::Added { who: who(2) }),
+            at(30 * HOUR, Happened::Removed { who: who(2) }),
+        ];
+        let c = build_with(&[message(1, 1, HOUR), message(2, 1, 2 * HOUR)], &events);
+        let said = |m: &MessageRow| match &m.body {
+            Body::Event(words) => words.clone(),
+            _ => String::new(),
+        };
+        let rows: Vec<_> = c.messages.iter().map(said).collect();
+        assert_eq!(rows, ["You made the group", "You added P2", "", "", "You removed P2"]);
+        let days: Vec<_> = c.messages.iter().map(|m| m.day.is_some()).collect();
+        assert_eq!(days, [true, false, false, false, true]);
+        let ids: std::collections::BTreeSet<_> = c.messages.iter().map(|m| m.id).collect();
+        assert_eq!(ids.len(), 5, "each row has an id of its own");
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub struct ChatRow {
     pub unread: u64,
     /// Unsent text, as the node keeps it.
     pub draft: String,
+    /// Taken off the list; found by its name all the same.
+    pub hidden: bool,
 }
 
 /// The chat list in the given order.
@@ -44,13 +46,26 @@ pub fn chat_rows(chats: &[view::Chat], now: Millis, zone: &Zone) -> Arc<[ChatRow
             preview: match c.state {
                 ChatState::Requested => strings::chat_requested().into(),
                 ChatState::Left => strings::chat_left().into(),
-                ChatState::Active => one_line(&c.preview),
+                ChatState::Blocked => strings::chat_blocked().into(),
+                ChatState::Active => preview(c),
             },
             when: zone.short(c.time, now),
             unread: c.unread,
             draft: c.draft.clone(),
+            hidden: c.hidden,
         })
         .collect()
+}
+
+/// The latest message, and who wrote it where that is not plain.
+fn preview(c: &view::Chat) -> String {
+    if c.delivery.is_some() {
+        one_line(&format!("{}: {}", strings::you(), c.preview))
+    } else if c.kind == ChatKind::Group && !c.preview_by.is_empty() {
+        one_line(&format!("{}: {}", c.preview_by, c.preview))
+    } else {
+        one_line(&c.preview)
+    }
 }
 
 /// A title to show: never empty.
@@ -91,11 +106,11 @@ pub struct ContactRow {
     pub devices: u32,
 }
 
-/// People by name; who is known from groups only is left out.
+/// People by name; who is known from groups only, without a chat, is left out.
 pub fn contact_rows(contacts: &[view::Contact]) -> Arc<[ContactRow]> {
     let mut rows: Vec<_> = contacts
         .iter()
-        .filter(|c| c.state != ContactState::Known)
+        .filter(|c| c.state != ContactState::Known || c.topic.is_some())
         .map(|c| ContactRow {
             account: c.account,
             name: title(&c.name, ChatKind::Direct),

@@ -51,6 +51,10 @@ pub(crate) fn show(ui: &mut Ui, row: &MessageRow, rights: Rights) -> Option<Act>
     if let Some(day) = &row.day {
         day_line(ui, day);
     }
+    if let Body::Event(words) = &row.body {
+        event_line(ui, words, &row.time);
+        return None;
+    }
     ui.add_space(space::SMALL / 2.0);
     if !row.author_name.is_empty() {
         let weak = tokens(ui).weak;
@@ -98,10 +102,21 @@ fn day_line(ui: &mut Ui, day: &str) {
     ui.add_space(space::SMALL);
 }
 
+/// Something that happened: no bubble, nothing to be done with it.
+fn event_line(ui: &mut Ui, words: &str, time: &str) {
+    let text = RichText::new(words).size(SMALL).color(tokens(ui).weak);
+    ui.add_space(space::SMALL);
+    ui.vertical_centered(|ui| {
+        ui.set_max_width(MAX_WIDTH);
+        ui.add(Label::new(text).wrap()).on_hover_text(time);
+    });
+    ui.add_space(space::SMALL);
+}
+
 fn content(ui: &mut Ui, row: &MessageRow, room: f32, act: &mut Option<Act>) -> egui::Response {
     let t = tokens(ui);
     let text = match &row.body {
-        Body::Text(text) => RichText::new(text).color(t.text),
+        Body::Text(text) | Body::Event(text) => RichText::new(text).color(t.text),
         Body::Remark(words) => RichText::new(*words).color(t.weak).italics(),
     };
     let galley = WidgetText::from(text).into_galley(

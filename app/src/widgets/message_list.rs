@@ -236,7 +236,7 @@ fn estimate(row: &MessageRow, width: f32) -> f32 {
             .split('\n')
             .map(|line| (float(line.chars().count()) / letters_a_line).ceil().max(1.0))
             .sum(),
-        Body::Remark(_) => 1.0,
+        Body::Remark(_) | Body::Event(_) => 1.0,
     };
     let mut height = 42.0 + lines * 19.0;
     for extra in [row.day.is_some(), row.quote.is_some(), !row.reactions.is_empty()] {

@@ -105,6 +105,9 @@ pub(crate) fn chat(topic: TopicId, title: &str, peer: Option<AccountId>) -> view
         peer,
         state: ChatState::Active,
         preview: "Tea at four?".into(),
+        preview_by: String::new(),
+        delivery: None,
+        hidden: false,
         time: NOW - 5 * MINUTE,
         unread: 0,
         draft: String::new(),
@@ -237,6 +240,7 @@ pub(crate) fn conversation(chat: &view::Chat, messages: &[view::Message]) -> Arc
         chat,
         &vm::Around { members: &members(), me: Some(ME), more: false, now: NOW, zone: &zone },
         messages,
+        &[],
         |_| None,
     )
 }

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use problem::Problem;
 pub use relay::{Invited, RelayDrainRequest, RelayInviteRequest, RelayView};
-pub use routes::{MAX_MESSAGES, Place, Rebuilt, Safety};
+pub use routes::{MAX_EVENTS, MAX_MESSAGES, Place, Rebuilt, Safety};
 pub use sse::Touched;
 
 use crate::handle::Handle;

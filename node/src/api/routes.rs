@@ -26,6 +26,9 @@ use crate::metrics;
 /// Messages in an answer at most; the default is 50.
 pub const MAX_MESSAGES: usize = 200;
 
+/// Events of a group in an answer at most, the newest.
+pub const MAX_EVENTS: usize = 1_000;
+
 #[derive(Clone)]
 struct Device {
     handle: Handle,
@@ -61,6 +64,7 @@ pub(super) fn all(handle: &Handle, ended: &CancellationToken) -> Vec<Route> {
         on("get", "/v1/chats/{topic}/messages", get(messages)),
         on("get", "/v1/chats/{topic}/messages/{message}", get(message)),
         on("get", "/v1/chats/{topic}/members", get(members)),
+        on("get", "/v1/chats/{topic}/events", get(happened)),
         on("get", "/v1/contacts", get(contacts)),
         on("get", "/v1/requests", get(requests)),
         on("get", "/v1/devices", get(devices)),
@@ -166,6 +170,22 @@ async fn members(
     let Json(found) = read(device, move |s| {
         let known = query::chat(s, topic)?.is_some();
         known.then(|| query::members(s, topic)).transpose()
+    })
+    .await?;
+    Ok(Json(found.ok_or_else(|| Problem::not_found("chat"))?))
+}
+
+async fn happened(
+    State(device): State<Device>,
+    Path(id): Path<String>,
+    Query(parameters): Query<BTreeMap<String, String>>,
+) -> Answer<Vec<view::Event>> {
+    let topic = topic(&id)?;
+    let since = parameters.get("since").map_or(Ok(0), |n| n.parse::<Millis>());
+    let since = since.map_err(|_| Problem::bad_request("`since` is a time in milliseconds"))?;
+    let Json(found) = read(device, move |s| {
+        let known = query::chat(s, topic)?.is_some();
+        known.then(|| query::events(s, topic, since, MAX_EVENTS)).transpose()
     })
     .await?;
     Ok(Json(found.ok_or_else(|| Problem::not_found("chat"))?))

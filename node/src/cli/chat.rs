@@ -1,6 +1,5 @@
-//! `chats`, `send`, `read`, `react`, `recall`, `forward`, `timer`.
+//! `chats`, `send`, `react`, `recall`, `forward`, `timer`, `hide`.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::io::Read as _;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,26 +9,41 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use teahouse_core::command::{Chat as Ask, Command, MessageId, Reply};
 use teahouse_core::view;
-use teahouse_protocols::ids::TopicId;
 
 use super::Global;
 use super::people::done;
 use super::resolve;
 use super::session::{Need, Session};
-use super::show::{self, json, json_line, line, short, short_message, tidy};
-use crate::api::{MAX_MESSAGES, Place};
+use super::show::{json, line, short, short_message, tidy};
 
-/// Messages whose later changes `read --follow` notices.
-const FOLLOWED: usize = MAX_MESSAGES;
+/// List chats, the newest first.
+#[derive(Debug, Args)]
+pub(super) struct Chats {
+    /// Those that were taken off the list, too
+    #[arg(long)]
+    all: bool,
+}
 
-pub(super) fn list(session: &Session) -> Result<()> {
-    let chats = session.chats()?;
-    if session.json {
-        return json(&chats);
+impl Chats {
+    pub(super) fn execute(self, session: &Session) -> Result<()> {
+        let mut chats = session.chats()?;
+        if session.json {
+            return json(&chats);
+        }
+        let known = chats.len();
+        chats.retain(|c| self.all || !c.hidden);
+        match (known, known - chats.len()) {
+            (0, _) => line("No chats yet. Add somebody (`teahouse add LINK`) or make a group."),
+            (_, 0) => list(&chats),
+            (_, n) => {
+                list(&chats)?;
+                line(format!("{n} more off the list: teahouse chats --all"))
+            }
+        }
     }
-    if chats.is_empty() {
-        return line("No chats yet. Add somebody (`teahouse add LINK`) or make a group.");
-    }
+}
+
+fn list(chats: &[view::Chat]) -> Result<()> {
     for c in chats {
         let mut words = Vec::new();
         if c.kind == view::ChatKind::Group {
@@ -42,14 +56,22 @@ pub(super) fn list(session: &Session) -> Result<()> {
             view::ChatState::Active => {}
             view::ChatState::Requested => words.push("not accepted yet".into()),
             view::ChatState::Left => words.push("left".into()),
+            view::ChatState::Blocked => words.push("blocked".into()),
         }
         if c.unread > 0 {
             words.push(format!("{} unread", c.unread));
         }
         let words =
             if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) };
+        let preview = match c.delivery {
+            Some(d) => format!("me: {} ({})", tidy(&c.preview), d.words()),
+            None if c.kind == view::ChatKind::Group && !c.preview_by.is_empty() => {
+                format!("{}: {}", tidy(&c.preview_by), tidy(&c.preview))
+            }
+            None => tidy(&c.preview),
+        };
         let id = short(&c.topic.to_hex());
-        line(format!("{id}  {}{words}  {}", tidy(&c.title), tidy(&c.preview)))?;
+        line(format!("{id}  {}{words}  {preview}", tidy(&c.title)))?;
     }
     Ok(())
 }
@@ -144,123 +166,6 @@ impl Send {
             return Ok(ExitCode::SUCCESS);
         }
         bail!("still {state} after {} s: `teahouse doctor` says why", self.timeout)
-    }
-}
-
-/// Read messages.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  teahouse read Bob                 the newest messages, marked as read
-  teahouse read Bob --follow        and what comes, until ctrl-c
-  teahouse read Bob --limit 1000 --json
-
-Each message ends with its [id], which --reply-to, react, recall and forward take.
-Times are UTC.")]
-pub(super) struct Read {
-    /// Whose chat, or which group
-    chat: String,
-    /// Go on with what comes
-    #[arg(long, short)]
-    follow: bool,
-    /// How many messages
-    #[arg(long, default_value_t = 30, value_name = "N")]
-    limit: usize,
-    /// Don't mark them as read
-    #[arg(long)]
-    peek: bool,
-}
-
-impl Read {
-    pub(super) fn execute(self, global: &Global) -> Result<()> {
-        let need = if self.follow { Need::Network } else { Need::Account };
-        let session = &global.session(need)?;
-        let chat = resolve::chat(session, &self.chat)?;
-        // Before the first read: nothing falls in between.
-        let changes = self.follow.then(|| session.changes()).transpose()?;
-        let messages = newest(session, chat.topic, self.limit)?;
-        if session.json && !self.follow {
-            json(&messages)?;
-        }
-        let mut printer = Printer { json: session.json, day: String::new() };
-        if self.follow || !session.json {
-            for m in &messages {
-                printer.print(m)?;
-            }
-            if messages.is_empty() && !session.json {
-                line("No messages yet.")?;
-            }
-        }
-        let mark = |unread: bool| -> Result<()> {
-            if unread && !self.peek {
-                session.submit(Command::Chat(Ask::MarkRead { topic: chat.topic }))?;
-            }
-            Ok(())
-        };
-        mark(chat.unread > 0)?;
-        let Some(mut changes) = changes else { return Ok(()) };
-
-        let mut seen: BTreeMap<MessageId, view::Message> =
-            messages.into_iter().map(|m| (m.id, m)).collect();
-        loop {
-            changes.wait(Duration::from_secs(30))?;
-            let page = session.messages(chat.topic, None, FOLLOWED)?;
-            let mut unread = false;
-            for m in &page {
-                let before = seen.insert(m.id, m.clone());
-                // Before the oldest that was shown lies what was not asked for.
-                let worth = match &before {
-                    None => true,
-                    Some(before) if session.json => before != m,
-                    Some(before) => before.content != m.content,
-                };
-                if worth {
-                    printer.print(m)?;
-                }
-                unread |= before.is_none() && !m.mine;
-            }
-            // What has scrolled out is not looked at again.
-            let ids: std::collections::BTreeSet<_> = page.iter().map(|m| m.id).collect();
-            seen.retain(|id, _| ids.contains(id));
-            mark(unread)?;
-        }
-    }
-}
-
-/// The newest messages, page by page, oldest first.
-fn newest(session: &Session, topic: TopicId, limit: usize) -> Result<Vec<view::Message>> {
-    let mut all: VecDeque<view::Message> = VecDeque::new();
-    while all.len() < limit {
-        let before = all.front().map(|m| Place(m.time, m.id));
-        let want = (limit - all.len()).min(MAX_MESSAGES);
-        let page = session.messages(topic, before, want)?;
-        let short = page.len() < want;
-        for m in page.into_iter().rev() {
-            all.push_front(m);
-        }
-        if short {
-            break;
-        }
-    }
-    Ok(all.into())
-}
-
-struct Printer {
-    json: bool,
-    day: String,
-}
-
-impl Printer {
-    fn print(&mut self, m: &view::Message) -> Result<()> {
-        if self.json {
-            return json_line(m);
-        }
-        let (day, _) = show::day_and_minute(m.time);
-        if day != self.day {
-            line(format!("— {day} —"))?;
-            self.day = day;
-        }
-        line(show::message(m))
     }
 }
 
@@ -366,6 +271,24 @@ impl Timer {
             n => format!("New messages disappear after {n} seconds."),
         };
         done(session, &words)
+    }
+}
+
+/// Take a chat off the list until somebody writes in it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Its messages stay on this device; `teahouse chats --all` lists it, and `read` and `send`
+find it by its name.")]
+pub(super) struct Hide {
+    /// The chat
+    chat: String,
+}
+
+impl Hide {
+    pub(super) fn execute(self, session: &Session) -> Result<()> {
+        let chat = resolve::chat(session, &self.chat)?;
+        session.submit(Command::Chat(Ask::Hide { topic: chat.topic }))?;
+        done(session, "It is off the list until somebody writes in it.")
     }
 }
 

@@ -2,7 +2,8 @@
 
 use anyhow::{Result, bail};
 use clap::{Subcommand, ValueEnum};
-use teahouse_core::command::{Command, Groups as Ask, Reply};
+use teahouse_core::command::{Chat, Command, Groups as Ask, Reply};
+use teahouse_core::view::ChatState;
 use teahouse_protocols::membership;
 
 use super::people::done;
@@ -44,7 +45,7 @@ pub(super) enum Group {
         /// Whom
         who: String,
     },
-    /// Leave
+    /// Leave; or, where nobody else is in it, take it off the list
     Leave {
         /// The group
         group: String,
@@ -139,7 +140,13 @@ impl Group {
                 (Ask::Remove { topic, account }, "Removed; the keys are new.".to_owned())
             }
             Self::Leave { group: g } => {
-                (Ask::Leave { topic: group(&g)?.topic }, "Left.".to_owned())
+                let g = group(&g)?;
+                if g.members == 1 && g.state == ChatState::Active {
+                    session.submit(Command::Chat(Chat::Hide { topic: g.topic }))?;
+                    let said = "Nobody else is in it: it is off your list. Its messages stay here.";
+                    return done(session, said);
+                }
+                (Ask::Leave { topic: g.topic }, "Left.".to_owned())
             }
             Self::Role { group: g, who, role } => {
                 let topic = group(&g)?.topic;

@@ -6,6 +6,7 @@ mod chat;
 mod device;
 mod group;
 mod people;
+mod read;
 mod relay;
 mod resolve;
 mod run;
@@ -84,11 +85,11 @@ enum Cmd {
     /// The safety number with somebody
     Safety(people::Safety),
     /// List chats
-    Chats,
+    Chats(chat::Chats),
     /// Write a message
     Send(chat::Send),
     /// Read messages
-    Read(chat::Read),
+    Read(read::Read),
     /// Put or take back a reaction
     React(chat::React),
     /// Take a message back
@@ -97,6 +98,8 @@ enum Cmd {
     Forward(chat::Forward),
     /// Let new messages disappear after a time
     Timer(chat::Timer),
+    /// Take a chat off the list until somebody writes in it
+    Hide(chat::Hide),
     /// Groups
     #[command(subcommand)]
     Group(group::Group),
@@ -155,13 +158,14 @@ impl Cli {
             Cmd::Requests(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Contacts(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Safety(c) => c.execute(&global.session(Need::Account)?)?,
-            Cmd::Chats => chat::list(&global.session(Need::Account)?)?,
+            Cmd::Chats(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Send(c) => return c.execute(global),
             Cmd::Read(c) => c.execute(global)?,
             Cmd::React(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Recall(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Forward(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Timer(c) => c.execute(&global.session(Need::Account)?)?,
+            Cmd::Hide(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Group(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Device(c) => c.execute(global)?,
             Cmd::Relay(c) => c.execute(global)?,
@@ -214,6 +218,13 @@ mod tests {
         assert_eq!(code(&["--json", "read", "BOOK"]), ExitCode::SUCCESS);
         assert_eq!(code(&["send", "nobody", "hello"]), ExitCode::FAILURE);
         assert_eq!(code(&["card", "--qr"]), ExitCode::SUCCESS);
+        assert_eq!(code(&["card", "--uses", "0"]), ExitCode::from(2), "a card for nobody");
+        assert_eq!(code(&["send", "book", "indeed", "--reply-to", "last"]), ExitCode::SUCCESS);
+        assert_eq!(code(&["group", "rename", "book", "Books"]), ExitCode::SUCCESS);
+        assert_eq!(code(&["read", "books"]), ExitCode::SUCCESS);
+        assert_eq!(code(&["group", "leave", "books"]), ExitCode::SUCCESS, "off the list");
+        assert_eq!(code(&["chats"]), ExitCode::SUCCESS);
+        assert_eq!(code(&["read", "books"]), ExitCode::SUCCESS, "and still there");
         assert_eq!(code(&["rebuild"]), ExitCode::SUCCESS);
         assert_eq!(code(&["doctor"]), ExitCode::from(1), "no node runs");
         assert_eq!(code(&["relay", "status"]), ExitCode::FAILURE, "no relay here");

@@ -20,7 +20,8 @@ Examples:
   teahouse card --revoke teahouse:card/…   make an old card worthless")]
 pub(super) struct Card {
     /// How many people may use it without waiting
-    #[arg(long, default_value_t = 10, value_name = "N")]
+    #[arg(long, default_value_t = 10, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
     uses: u32,
     /// Draw it as a QR code too
     #[arg(long)]
@@ -52,7 +53,7 @@ impl Card {
             line(qr(&link)?)?;
         }
         line(&link)?;
-        session.note_offline();
+        session.note("whoever uses the card waits until one does");
         Ok(())
     }
 }
@@ -186,7 +187,8 @@ enum Change {
         /// Whom
         who: String,
     },
-    /// Remove from contacts; the chat stays
+    /// Remove from contacts. The chat stays, and they can still write in it: block them to
+    /// stop that
     Delete {
         /// Whom
         who: String,
@@ -250,6 +252,7 @@ fn list(session: &Session) -> Result<()> {
             ContactState::Asking => "asks for contact",
             ContactState::Friend => "contact",
             ContactState::Blocked => "blocked",
+            ContactState::Known if c.topic.is_some() => "no longer a contact",
             ContactState::Known => "from a group",
         }];
         words.extend(c.verified.then_some("verified"));

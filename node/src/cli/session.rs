@@ -11,11 +11,11 @@ use teahouse_core::command::{Command, MessageId, Reply};
 use teahouse_core::query;
 use teahouse_core::store::{OpenError, Snapshot, StorageError};
 use teahouse_core::view;
-use teahouse_protocols::ids::{AccountId, TopicId};
+use teahouse_protocols::ids::{AccountId, Millis, TopicId};
 use tokio::runtime::Runtime;
 
 use super::Global;
-use crate::api::{MAX_MESSAGES, Place, Rebuilt, Safety};
+use crate::api::{MAX_EVENTS, MAX_MESSAGES, Place, Rebuilt, Safety};
 use crate::client::Client;
 use crate::config::{self, Role};
 use crate::handle::{NodeStatus, Subscription};
@@ -94,8 +94,13 @@ impl Session {
 
     /// Says, where it matters, that nothing leaves yet.
     pub(super) fn note_offline(&self) {
+        self.note("this leaves as soon as one does");
+    }
+
+    /// Says what it means that no node is running, where none is.
+    pub(super) fn note(&self, so: &str) {
         if !self.online() && !self.json {
-            eprintln!("No node is running: this leaves as soon as one does (`teahouse run`).");
+            eprintln!("No node is running: {so} (`teahouse run`).");
         }
     }
 
@@ -162,6 +167,12 @@ impl Session {
             Inner::Local { node, .. } => node.handle().query(|s| query::message(s, topic, id))?,
         };
         found.context("there is no such message")
+    }
+
+    /// What happened in a group since a time, oldest first.
+    pub(super) fn happened(&self, topic: TopicId, since: Millis) -> Result<Vec<view::Event>> {
+        let path = format!("/v1/chats/{topic}/events?since={since}");
+        self.read(&path, |s| query::events(s, topic, since, MAX_EVENTS))
     }
 
     pub(super) fn members(&self, topic: TopicId) -> Result<Vec<view::Member>> {

@@ -121,11 +121,11 @@ pub(super) fn content(content: &view::Content) -> String {
     }
 }
 
-/// A message on a line of its own (or more, if it has more).
-pub(super) fn message(m: &view::Message) -> String {
+/// A message on a line of its own (or more, if it has more); `quote` is what it answers.
+pub(super) fn message(m: &view::Message, quote: Option<&str>) -> String {
     let (_, minute) = day_and_minute(m.time);
     let who = if m.mine { "me".to_owned() } else { tidy(&m.author_name) };
-    let reply = m.reply_to.as_ref().map(|id| format!("(to {}) ", short_message(id)));
+    let reply = quote.map(|quote| format!("[to {quote}] "));
     let forwarded = if m.forwarded { "(forwarded) " } else { "" };
     let text = block(&content(&m.content), 7);
     let reactions: Vec<String> = m
