@@ -6,6 +6,7 @@ mod chaos;
 mod mended_devices;
 mod mended_features;
 mod mended_mail;
+mod mended_people;
 mod mended_sync;
 mod story;
 mod town;

@@ -7,7 +7,7 @@ use teahouse_protocols::membership::{History, MemberOp, TopicKind};
 use super::{Names, Result, me, message_place};
 use crate::engine::topics;
 use crate::store::{KeyRange, Read, ReadExt};
-use crate::tables::{OP_TIMES, TITLES, TitleRow};
+use crate::tables::{OP_TIMES, TITLES, TitleRow, pair_key};
 use crate::view::{Event, Happened, Who};
 
 /// Titles looked at, the newest.
@@ -28,14 +28,15 @@ pub fn events(s: &dyn Read, topic: TopicId, since: Millis, limit: usize) -> Resu
     let mut who = |account: AccountId| -> Result<Who> {
         Ok(Who { account, name: names.in_topic(topic, account)?, me: Some(account) == me })
     };
-    let mut out: Vec<((Millis, [u8; 32], u64), Event)> = Vec::new();
+    // By time; what came together, operations first and in their own order.
+    let mut out: Vec<((Millis, u64), Event)> = Vec::new();
 
-    let times: Vec<(Vec<u8>, Millis)> =
-        s.scan_typed(&OP_TIMES, &KeyRange::prefix(&topic.0), true, 65_536)?;
-    for (key, time) in times.into_iter().filter(|(_, time)| *time >= since) {
-        let Some(id) = key.last_chunk::<32>() else { continue };
+    // What waits for earlier operations is not in the order yet.
+    for (position, id) in (0..).zip(state.log.dag().order()) {
+        let time: Option<Millis> = s.get_typed(&OP_TIMES, &pair_key(&topic.0, id))?;
+        let Some(time) = time.filter(|time| *time >= since) else { continue };
         let Some(record) = state.log.get(&OpId(*id)) else { continue };
-        if state.now().void.contains_key(&OpId(*id)) || state.log.dag().pending().contains(id) {
+        if state.now().void.contains_key(&OpId(*id)) {
             continue;
         }
         let record = record.get();
@@ -52,18 +53,18 @@ pub fn events(s: &dyn Read, topic: TopicId, since: Millis, limit: usize) -> Resu
             }
             MemberOp::CutDevice { .. } => continue,
         };
-        out.push(((time, *id, 0), Event { time, by: who(record.account)?, happened }));
+        out.push(((time, position), Event { time, by: who(record.account)?, happened }));
     }
 
     let titles: Vec<(Vec<u8>, TitleRow)> =
         s.scan_typed(&TITLES, &KeyRange::prefix(&topic.0), true, MAX_TITLES)?;
-    for (key, row) in titles {
-        let (time, id) = message_place(&key)?;
+    for (nth, (key, row)) in (0..).zip(titles) {
+        let (time, _) = message_place(&key)?;
         if time < since {
             break;
         }
         let happened = Happened::Named { title: row.title };
-        out.push(((time, id.device.0, id.seq), Event { time, by: who(row.account)?, happened }));
+        out.push(((time, u64::MAX - nth), Event { time, by: who(row.account)?, happened }));
     }
     out.sort_by_key(|(place, _)| *place);
     Ok(out.drain(out.len().saturating_sub(limit)..).map(|(_, event)| event).collect())

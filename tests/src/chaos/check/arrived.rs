@@ -6,8 +6,9 @@ use teahouse_core::command::MessageId;
 use teahouse_core::query;
 use teahouse_core::store::{KeyRange, ReadExt, Snapshot};
 use teahouse_core::tables::{
-    BODIES, DEVICE_ACCOUNT, LogRow, MISSING_BODIES, MessageRow, OPS, Status, Topic,
+    BODIES, DEVICE_ACCOUNT, LogRow, MISSING_BODIES, MessageRow, OPS, Status, TOPICS, Topic,
 };
+use teahouse_core::view::ChatState;
 use teahouse_protocols::envelope::Envelope;
 use teahouse_protocols::ids::{AccountId, TopicId};
 use teahouse_protocols::membership::MembershipLog;
@@ -78,7 +79,10 @@ impl Town {
                 }
                 // Who was out meanwhile has it, but can't prove it: to hold a chain is then to
                 // hold what came since.
-                let proves = stayed.contains(&person.account) && Some(i) != self.owner(m.device);
+                // Nor is anything told in answer to a proposal that waits, or to who is blocked.
+                let proves = stayed.contains(&person.account)
+                    && Some(i) != self.owner(m.device)
+                    && !theirs.iter().any(|d| is_quiet(&self.world.snapshot(*d), topic));
                 owed += usize::from(!theirs.is_empty() && proves);
             }
             let claims = delivered.entry(m.device).or_insert_with(|| {
@@ -119,6 +123,16 @@ impl Town {
             self.recalled.contains(&m.id) && there.as_ref().is_some_and(|r| r.text.is_none());
         !expired && !erased
     }
+}
+
+/// Whether a device says nothing about a direct chat to its other side.
+fn is_quiet(s: &Snapshot, topic: TopicId) -> bool {
+    let row: Option<Topic> = s.get_typed(&TOPICS, &topic.0).expect("reads");
+    let blocked = || {
+        let chat = query::chat(s, topic).expect("reads");
+        chat.is_some_and(|c| c.state == ChatState::Blocked)
+    };
+    row.is_some_and(|r| r.proposed) || blocked()
 }
 
 /// Accounts that were in where a message's author stood, and have been in ever since.

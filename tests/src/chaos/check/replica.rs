@@ -9,6 +9,7 @@ use teahouse_core::tables::{
     CHAINS, CONTACTS, Chain, DRAFTS, FIELDS, FORKS, Fork, NICKNAMES, OPS, REACTIONS, READ_MARKS,
     RECALLS, SECRETS, Topic, WAITING, Waiting, WaitingOn,
 };
+use teahouse_core::view::ChatState;
 use teahouse_protocols::ids::{DeviceId, TopicId};
 use teahouse_protocols::membership::TopicKind;
 
@@ -88,7 +89,8 @@ struct Replica {
     ops: Vec<Vec<u8>>,
     chains: BTreeMap<DeviceId, String>,
     rows: BTreeMap<&'static str, BTreeMap<Vec<u8>, Vec<u8>>>,
-    messages: BTreeMap<MessageId, String>,
+    /// As they are shown; `None` where the other person is blocked, and not all is.
+    messages: Option<BTreeMap<MessageId, String>>,
     /// Whether `query::digest` must be equal too: no fork, no partial history, no timer.
     plain: bool,
     /// Some devices are left out: rows may differ.
@@ -124,7 +126,9 @@ impl Replica {
         } else {
             &[&FIELDS, &NICKNAMES, &REACTIONS, &RECALLS]
         };
-        let mut messages = BTreeMap::new();
+        let chat = query::chat(s, topic).expect("reads");
+        let blocked = chat.is_some_and(|c| c.state == ChatState::Blocked);
+        let mut messages = (!blocked).then(BTreeMap::new);
         if !partial {
             for table in tables {
                 let range =
@@ -133,7 +137,10 @@ impl Replica {
                 rows.insert(table.name, all.into_iter().collect());
             }
         }
-        if kind != TopicKind::Private && !partial {
+        if kind != TopicKind::Private
+            && !partial
+            && let Some(messages) = &mut messages
+        {
             for m in query::messages(s, topic, None, 10_000).expect("reads") {
                 let content = if m.expires.is_some() {
                     plain = false;
@@ -188,9 +195,10 @@ impl Replica {
                 return Some(format!("rows of {table}: {differ:?}"));
             }
         }
-        let ids: BTreeSet<&MessageId> = self.messages.keys().chain(other.messages.keys()).collect();
+        let (Some(mine), Some(theirs)) = (&self.messages, &other.messages) else { return None };
+        let ids: BTreeSet<&MessageId> = mine.keys().chain(theirs.keys()).collect();
         for id in ids {
-            let (a, b) = (self.messages.get(id), other.messages.get(id));
+            let (a, b) = (mine.get(id), theirs.get(id));
             if a != b {
                 return Some(format!("message {}: {a:?} and {b:?}", name_of(*id)));
             }
