@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::many_single_char_names, reason = "stories, not services")]
 
+mod cannot;
 mod chaos;
 mod mended_devices;
 mod mended_features;

@@ -13,21 +13,7 @@ use teahouse_protocols::sign::{Signed, SigningKey};
 use teahouse_protocols::sync::Frame;
 use teahouse_tests::world::World;
 
-use crate::town::town;
-
-fn link(w: &mut World, old: usize) -> usize {
-    let new = w.add_device();
-    w.run(5_000);
-    let Ok(Reply::Code { link: code }) = w.ask(old, Command::Devices(Devices::LinkStart)) else {
-        panic!("a code")
-    };
-    let join = Devices::LinkJoin { code, device_name: "second".into() };
-    w.ask(new, Command::Devices(join)).unwrap();
-    w.run(2_000);
-    w.ask(old, Command::Devices(Devices::LinkConfirm)).unwrap();
-    w.run(30_000);
-    new
-}
+use crate::town::{link, town};
 
 /// Nobody meets anybody but at the relay.
 fn apart(w: &mut World) {
