@@ -45,7 +45,7 @@ pub(crate) fn rekey(tx: &mut Tx<'_>, topic: TopicId) -> Result<Vec<Parcel>, Fail
 }
 
 /// Notes that a member's devices were found removed: until the topic's log says where each
-/// was cut off ([`saw_all_removals`]), no epoch from before serves for sending. A device may
+/// was cut off ([`super::sealing`]), no epoch from before serves for sending. A device may
 /// have come and gone without being known here, and was given the keys by its siblings.
 pub(crate) fn devices_removed(
     tx: &mut Tx<'_>,

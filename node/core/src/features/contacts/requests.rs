@@ -302,7 +302,7 @@ pub(super) fn accept(
 }
 
 /// When a request comes: after all that was decided about this account before, though the
-/// clock was set back. See [`answered`].
+/// clock was set back. See [`super::direct::answered`].
 fn request_time(tx: &Tx<'_>, account: AccountId) -> Result<Millis, StorageError> {
     Ok(tx.now.max(contact(tx, account)?.time.saturating_add(1)))
 }
