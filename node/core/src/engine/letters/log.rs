@@ -59,17 +59,7 @@ pub(crate) fn run(
     first: u64,
     last: u64,
 ) -> Result<Vec<Letter>, StorageError> {
-    let mut run: Vec<Letter> = Vec::new();
-    let mut bytes = 0;
-    for seq in first..=last {
-        let Some(letter) = letter(read, topic, device, seq)? else { break };
-        bytes += letter.envelope.len() + letter.bodies.iter().map(|b| b.len()).sum::<usize>();
-        if !run.is_empty() && (bytes > inbox::LETTER_BYTES || run.len() >= MAX_RUN) {
-            break;
-        }
-        run.push(letter);
-    }
-    Ok(run)
+    fitting(read, topic, device, first..=last)
 }
 
 /// The newest envelopes of a run that fit into one inbox message, oldest first.
@@ -80,9 +70,22 @@ pub(crate) fn newest(
     first: u64,
     last: u64,
 ) -> Result<Vec<Letter>, StorageError> {
+    let mut out = fitting(read, topic, device, (first..=last).rev())?;
+    out.reverse();
+    Ok(out)
+}
+
+/// Letters of a chain in the order of `seqs`, up to the first that is not here or has no more
+/// room in one inbox message. The first always has.
+fn fitting(
+    read: &dyn Read,
+    topic: TopicId,
+    device: DeviceId,
+    seqs: impl Iterator<Item = u64>,
+) -> Result<Vec<Letter>, StorageError> {
     let mut out: Vec<Letter> = Vec::new();
     let mut bytes = 0;
-    for seq in (first..=last).rev() {
+    for seq in seqs {
         let Some(letter) = letter(read, topic, device, seq)? else { break };
         bytes += letter.envelope.len() + letter.bodies.iter().map(|b| b.len()).sum::<usize>();
         if !out.is_empty() && (bytes > inbox::LETTER_BYTES || out.len() >= MAX_RUN) {
@@ -90,7 +93,6 @@ pub(crate) fn newest(
         }
         out.push(letter);
     }
-    out.reverse();
     Ok(out)
 }
 
