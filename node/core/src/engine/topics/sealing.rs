@@ -8,6 +8,7 @@ use teahouse_protocols::epoch::{EpochHead, EpochSecret};
 use teahouse_protocols::ids::{DeviceId, EpochId, OpId, TopicId};
 use teahouse_protocols::inbox::InboxItem;
 use teahouse_protocols::membership::MemberOp;
+use teahouse_protocols::sign::Signed;
 
 use super::epochs::{epochs, head, secret};
 use super::rekey::{Demand, demand, note_rekey, reachable, rekey};
@@ -15,40 +16,27 @@ use super::{devices, require};
 use crate::engine::{accounts, inbox};
 use crate::tx::{Fail, TopicState, Tx};
 
+/// Epochs looked at for a choice, the newest.
+const MAX_LOOKED_AT: usize = 8;
+
 /// The epoch to seal under, made now if none is adequate.
 pub(crate) fn epoch_for_sending(
     tx: &mut Tx<'_>,
     topic: TopicId,
 ) -> Result<(EpochId, Arc<EpochSecret>), Fail> {
     let needed = reachable(tx, topic)?;
-    let current = devices(tx, topic)?;
-    let state = require(tx, topic)?;
-    let cut = cut_devices(&state);
-    let me = tx.me()?.device;
-    let demand = demand(tx, topic, &cut)?;
-    let usable = if demand == Demand::Fresh { 0 } else { 8 };
-    for epoch in epochs(&tx.stage, topic, usable)? {
-        let Some(head) = head(tx, epoch)? else { continue };
-        if demand == Demand::Own && head.get().author != me {
-            continue;
-        }
-        let recipients = &head.get().recipients;
-        let covers = needed.iter().all(|d| recipients.binary_search(d).is_ok());
-        let clean = clean(head.get(), &current, &cut);
-        let later = saw_all_removals(&state, head.get(), me);
+    let found = newest_fit(tx, topic, |head, clean, later| {
         if !clean && !cfg!(sim_bug = "stale_epoch") && !cfg!(sim_bug = "granted_epoch") {
-            break;
+            return Fit::NoOlder;
         }
+        let covers = needed.iter().all(|d| head.recipients.binary_search(d).is_ok());
         let adequate = covers
             && (clean && (later || cfg!(sim_bug = "granted_epoch"))
                 || cfg!(sim_bug = "stale_epoch"));
-        if adequate && let Some((_, secret)) = secret(tx, epoch)? {
-            return Ok((epoch, secret));
-        }
-        // Older ones of one's own may be from before.
-        if demand == Demand::Own {
-            break;
-        }
+        if adequate { Fit::Yes } else { Fit::No }
+    })?;
+    if let Some(found) = found {
+        return Ok((found.epoch, found.secret));
     }
     let account = tx.account()?;
     let pack = InboxItem::Account(accounts::pack(tx, account, &[])?);
@@ -77,23 +65,57 @@ pub(crate) fn epoch_for_cursors(
     tx: &mut Tx<'_>,
     topic: TopicId,
 ) -> Result<Option<ForCursors>, Fail> {
+    let found =
+        newest_fit(tx, topic, |_, clean, later| if clean && later { Fit::Yes } else { Fit::No })?;
+    Ok(found.map(|f| ForCursors { secret: f.secret, named: f.head.get().recipients.to_vec() }))
+}
+
+/// An epoch that fits.
+struct Found {
+    epoch: EpochId,
+    head: Signed<EpochHead>,
+    secret: Arc<EpochSecret>,
+}
+
+/// What a choice says of an epoch.
+enum Fit {
+    Yes,
+    No,
+    /// Nor does any older one.
+    NoOlder,
+}
+
+/// The newest epoch that `fit` takes of those that removed devices leave usable ([`Demand`]).
+/// It is told the head, whether the epoch is [`clean`], and whether it is and its author
+/// [`saw_all_removals`].
+fn newest_fit(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    fit: impl Fn(&EpochHead, bool, bool) -> Fit,
+) -> Result<Option<Found>, Fail> {
     let current = devices(tx, topic)?;
     let state = require(tx, topic)?;
     let cut = cut_devices(&state);
     let me = tx.me()?.device;
     let demand = demand(tx, topic, &cut)?;
-    let usable = if demand == Demand::Fresh { 0 } else { 8 };
-    for epoch in epochs(&tx.stage, topic, usable)? {
+    let most = if demand == Demand::Fresh { 0 } else { MAX_LOOKED_AT };
+    for epoch in epochs(&tx.stage, topic, most)? {
         let Some(head) = head(tx, epoch)? else { continue };
         if demand == Demand::Own && head.get().author != me {
             continue;
         }
-        if clean(head.get(), &current, &cut)
-            && saw_all_removals(&state, head.get(), me)
-            && let Some((_, secret)) = secret(tx, epoch)?
-        {
-            return Ok(Some(ForCursors { secret, named: head.get().recipients.to_vec() }));
+        let clean = clean(head.get(), &current, &cut);
+        let later = clean && saw_all_removals(&state, head.get(), me);
+        match fit(head.get(), clean, later) {
+            Fit::Yes => {
+                if let Some((_, secret)) = secret(tx, epoch)? {
+                    return Ok(Some(Found { epoch, head, secret }));
+                }
+            }
+            Fit::No => {}
+            Fit::NoOlder => break,
         }
+        // Older ones of one's own may be from before.
         if demand == Demand::Own {
             break;
         }
