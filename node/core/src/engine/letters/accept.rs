@@ -12,7 +12,7 @@ use super::judge::{entitled, judge};
 use super::log::{
     FRESH, advance, log_row, note_segment, store, store_bodies, tip_key, unopened_key,
 };
-use super::prepare::{Content, Prepared, Secrets, open};
+use super::prepare::{Content, Prepared, Secrets, open, opened};
 use super::replay::apply;
 use super::waiting::{continue_chain, wait};
 use crate::engine::{accounts, forks, topics};
@@ -159,8 +159,7 @@ pub(super) fn accept_one(
     note_segment(tx, topic, newest, header.segment, good.change.bytes().len())?;
     store_bodies(tx, &envelope, &header, &good.bodies)?;
     if status == Status::Accepted {
-        let opened: Vec<Option<Vec<u8>>> =
-            good.bodies.into_iter().map(|b| b.map(|(_, plain)| plain)).collect();
+        let opened = opened(good.bodies);
         apply(tx, &state, account, &envelope, &header, received, &opened, good.change.entries())?;
     }
     Ok(Outcome::Stored(status))
@@ -216,8 +215,7 @@ fn backfill(
     };
     store_bodies(tx, &envelope, &header, &good.bodies)?;
     if status == Status::Accepted {
-        let opened: Vec<Option<Vec<u8>>> =
-            good.bodies.into_iter().map(|b| b.map(|(_, plain)| plain)).collect();
+        let opened = opened(good.bodies);
         apply(tx, state, account, &envelope, &header, received, &opened, good.change.entries())?;
     }
     Ok(Outcome::Stored(status))

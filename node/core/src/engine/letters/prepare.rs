@@ -51,6 +51,11 @@ pub(super) struct Good {
     pub(super) bodies: Vec<Option<(Vec<u8>, Vec<u8>)>>,
 }
 
+/// The opened ones alone.
+pub(super) fn opened(bodies: Vec<Option<(Vec<u8>, Vec<u8>)>>) -> Vec<Option<Vec<u8>>> {
+    bodies.into_iter().map(|b| b.map(|(_, plain)| plain)).collect()
+}
+
 /// Secrets known before a batch, for [`prepare`] on several threads.
 pub(crate) type Secrets = BTreeMap<EpochId, (TopicId, Arc<EpochSecret>)>;
 

@@ -7,7 +7,7 @@ use teahouse_protocols::ids::{AccountId, DeviceId, EpochId, Millis, TopicId};
 use teahouse_protocols::membership::Role;
 
 use super::log::{log_row, unopened_key};
-use super::prepare::{Content, Secrets, open};
+use super::prepare::{Content, Secrets, open, opened};
 use super::waiting::MAX_WAITING;
 use crate::engine::{accounts, topics};
 use crate::features::{self, Applied, FEATURES};
@@ -111,8 +111,7 @@ pub(super) fn reapply(tx: &mut Tx<'_>, state: &TopicState, row: &LogRow) -> Resu
             tx.put_raw(&MISSING_BODIES, &key, hash.0.to_vec())?;
         }
     }
-    let bodies: Vec<Option<Vec<u8>>> =
-        good.bodies.into_iter().map(|b| b.map(|(_, plain)| plain)).collect();
+    let bodies = opened(good.bodies);
     apply(tx, state, account, &envelope, &header, row.received, &bodies, good.change.entries())?;
     Ok(())
 }
