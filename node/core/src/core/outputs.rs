@@ -7,7 +7,7 @@ use teahouse_protocols::ids::{DeviceId, TopicId};
 use teahouse_protocols::sync::{Frame, MAX_FRAME, PAGE_BYTES, PAGE_LETTERS};
 
 use super::boundary::Peers;
-use crate::engine::{accounts, pairing, topics};
+use crate::engine::{accounts, letters, pairing, topics};
 use crate::features::contacts;
 use crate::store::StorageError;
 use crate::tx::{Effect, Tx};
@@ -47,10 +47,7 @@ pub(super) fn encode(effects: Vec<Effect>) -> Vec<(DeviceId, Vec<u8>)> {
     for effect in effects {
         let Effect::Frame(device, frame) = effect else { continue };
         if let Frame::Push(topic, letters) = frame {
-            let size: usize = letters
-                .iter()
-                .map(|l| l.envelope.len() + l.bodies.iter().map(|b| b.len()).sum::<usize>())
-                .sum();
+            let size: usize = letters.iter().map(letters::size).sum();
             if let Some((index, bytes)) = open.get_mut(&(device, topic))
                 && *bytes + size <= PAGE_BYTES
                 && let Frame::Push(_, list) = &mut frames[*index].1

@@ -51,6 +51,11 @@ pub(crate) fn letter(
     Ok(Some(Letter { envelope, bodies: capped(bodies) }))
 }
 
+/// Bytes of an envelope and the bodies with it.
+pub(crate) fn size(letter: &Letter) -> usize {
+    letter.envelope.len() + letter.bodies.iter().map(|b| b.len()).sum::<usize>()
+}
+
 /// Letters of a chain from `first` to `last` at most, as many as fit one inbox message.
 pub(crate) fn run(
     read: &dyn Read,
@@ -87,7 +92,7 @@ fn fitting(
     let mut bytes = 0;
     for seq in seqs {
         let Some(letter) = letter(read, topic, device, seq)? else { break };
-        bytes += letter.envelope.len() + letter.bodies.iter().map(|b| b.len()).sum::<usize>();
+        bytes += size(&letter);
         if !out.is_empty() && (bytes > inbox::LETTER_BYTES || out.len() >= MAX_RUN) {
             break;
         }

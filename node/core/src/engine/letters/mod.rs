@@ -31,7 +31,7 @@ pub(crate) use self::accept::{Outcome, accept};
 pub(crate) use self::append::append;
 pub(crate) use self::bodies::{complete_upto, given_up, missing, take_lone_body};
 pub(crate) use self::judge::rejudge;
-pub(crate) use self::log::{MAX_RUN, letter, log_row, newest, run};
+pub(crate) use self::log::{MAX_RUN, letter, log_row, newest, run, size};
 pub(crate) use self::prepare::{Prepared, Secrets, prepare};
 pub(crate) use self::replay::{open_stored, replay};
 pub(crate) use self::waiting::{release, waits_for};

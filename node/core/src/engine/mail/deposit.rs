@@ -133,7 +133,7 @@ impl Pump<'_, '_> {
             };
             let Ok(envelope) = Envelope::from_bytes(&letter.envelope) else { break };
             let Some(header) = &envelope.header else { break };
-            let size = letter.envelope.len() + letter.bodies.iter().map(|b| b.len()).sum::<usize>();
+            let size = letters::size(&letter);
             if epoch.is_some_and(|e| e != header.epoch)
                 || !items.is_empty() && bytes + size > DEPOSIT_BYTES
                 || items.len() + 1 + letter.bodies.len() > 256
