@@ -2,8 +2,8 @@
 //!
 //! Pure but for its store: no clock, no randomness, no sockets, no async runtime. Time and
 //! randomness come in with [`Env`]; everything else is an [`Input`] or follows from the
-//! tables. Start reading at [`Core::step`] (`core.rs`), then `tx.rs`, then one feature
-//! (`features/chat.rs`), then the engine (`engine/letters.rs`).
+//! tables. Start reading at [`Core::step`] (`core/mod.rs`), then `tx.rs`, then one feature
+//! (`features/chat.rs`), then the engine (`engine/letters`).
 
 mod core;
 mod engine;

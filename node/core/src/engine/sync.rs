@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use teahouse_protocols::codec;
 use teahouse_protocols::envelope::sealed_hash;
 use teahouse_protocols::ids::{AccountId, DeviceId, EpochId, Millis, TopicId};
-use teahouse_protocols::inbox::Letter;
 use teahouse_protocols::membership::{History, MemberOp};
 use teahouse_protocols::sign::Signed;
 use teahouse_protocols::sync::{Frame, Held, PAGE_BYTES, PAGE_LETTERS, Run};
@@ -524,23 +523,19 @@ fn page(tx: &mut Tx<'_>, to: DeviceId, topic: TopicId, runs: &[Run]) -> Result<(
             let Some(letter) = letters::letter(&tx.stage, topic, run.device, seq)? else {
                 break;
             };
-            bytes += size(&letter);
+            bytes += letters::size(&letter);
             letters.push(letter);
             // Where a device told two stories, both are told.
             if let Some(other) =
                 forks.get(&run.device).filter(|f| f.seq == seq).and_then(forks::other)
             {
-                bytes += size(&other);
+                bytes += letters::size(&other);
                 letters.push(other);
             }
         }
     }
     tx.send(to, Frame::Page { topic, letters: capped(letters), more });
     Ok(())
-}
-
-fn size(letter: &Letter) -> usize {
-    letter.envelope.len() + letter.bodies.iter().map(|b| b.len()).sum::<usize>()
 }
 
 /// A page was taken in; `stored` says whether it brought anything.

@@ -6,9 +6,10 @@ use teahouse_protocols::mailbox::MAX_READS;
 
 use std::mem::discriminant;
 
-use super::{
-    Fetch, Hush, MAX_HUSHED, OutItem, Pending, REFUSAL_STANDS, Refused, Session, Waits, following,
-};
+use super::fetch::following;
+use super::outbox::Waits;
+use super::session::{Fetch, Hush, MAX_HUSHED, Pending, REFUSAL_STANDS, Refused, Session};
+use crate::tables::OutItem;
 
 fn tag(n: u16) -> Tag {
     let mut tag = [0; 32];

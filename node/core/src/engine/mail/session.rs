@@ -1,0 +1,139 @@
+//! The session with one relay: what was asked of it, and what waits until when. All of it is
+//! volatile; losing it costs a round trip.
+
+use std::collections::BTreeMap;
+use std::mem::{Discriminant, discriminant};
+
+use teahouse_protocols::ids::{DeviceId, Millis, Tag, TopicId};
+use teahouse_protocols::mailbox::Token;
+
+use crate::tables::TagSource;
+
+/// Tags and topics of one relay whose trouble is remembered.
+pub(super) const MAX_HUSHED: usize = 4_096;
+/// How long a refusal stands that is not repeated: longer than anything waits ([`Hush`]).
+pub(super) const REFUSAL_STANDS: Millis = 10 * 60 * 1000;
+
+/// The session with one relay. Volatile.
+#[derive(Debug, Default)]
+pub(crate) struct Session {
+    pub(super) challenge: Option<[u8; 32]>,
+    pub(super) inflight: BTreeMap<u64, Pending>,
+    pub(super) retry_at: Millis,
+    pub(super) fails: u32,
+    pub(super) tags_checked: Millis,
+    /// Tags to be opened.
+    pub(super) to_open: BTreeMap<Tag, TagSource>,
+    /// The last topic tag asked for: the next fetch begins after it.
+    pub(super) asked: Option<Tag>,
+    /// Where each tag stood when items came for it: if it stands there still when it is asked
+    /// for again, they were of no use.
+    pub(super) served: BTreeMap<Tag, u64>,
+    /// Tags, and topics, that wait on their own: what is wrong with one is no reason to leave
+    /// the others alone.
+    pub(super) hushed: BTreeMap<[u8; 32], Hush>,
+    /// The same for fetches that come back at once with nothing.
+    pub(super) empty: Hush,
+    /// When each topic's cursor may be mailed.
+    pub(super) cursor_due: BTreeMap<TopicId, Millis>,
+    /// The last refusal.
+    pub(super) refused: Option<Refused>,
+}
+
+impl Session {
+    /// Waits longer after each failure, up to half a minute. Requests that fail together
+    /// count once.
+    pub(super) fn back_off(&mut self, now: Millis) {
+        if self.retry_at > now {
+            return;
+        }
+        self.retry_at = now + (500 << self.fails).min(30_000);
+        self.fails = (self.fails + 1).min(6);
+    }
+
+    /// Leaves one tag or topic alone for a while, longer each time.
+    pub(super) fn hush(&mut self, id: [u8; 32], now: Millis) {
+        if self.hushed.len() >= MAX_HUSHED && !self.hushed.contains_key(&id) {
+            self.hushed.retain(|_, h| h.until > now);
+            if self.hushed.len() >= MAX_HUSHED {
+                self.hushed.pop_first();
+            }
+        }
+        self.hushed.entry(id).or_default().again(now);
+    }
+
+    /// Until when a tag or topic is left alone, if it is.
+    pub(super) fn quiet(&self, id: &[u8; 32], now: Millis) -> Option<Millis> {
+        self.hushed.get(id).map(|h| h.until).filter(|until| *until > now)
+    }
+}
+
+/// What a request under way is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Pending {
+    Hello,
+    Admit,
+    Refill(Token),
+    Open(Tag, Token),
+    Fetch(Fetch),
+    Run { topic: TopicId, first: u64, upto: u64 },
+    Cursor { topic: TopicId, acks: Vec<(DeviceId, u64)> },
+    Out { key: Vec<u8>, tag: Tag },
+}
+
+impl Pending {
+    /// The tag or topic it is about; `None` when it concerns the whole relay.
+    pub(super) const fn about(&self) -> Option<[u8; 32]> {
+        match self {
+            Self::Run { topic, .. } | Self::Cursor { topic, .. } => Some(topic.0),
+            Self::Open(tag, _) | Self::Out { tag, .. } => Some(tag.0),
+            Self::Hello | Self::Admit | Self::Refill(_) | Self::Fetch(_) => None,
+        }
+    }
+}
+
+/// A fetch under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fetch {
+    /// Its tags, and the highest index held of each.
+    pub(super) tags: BTreeMap<Tag, u64>,
+    /// Whether they are topics' tags.
+    pub(super) topics: bool,
+    pub(super) sent: Millis,
+}
+
+/// A refusal that is told to people: until the same succeeds, or it was not repeated for
+/// longer than anything waits to be tried again. That the relay answers something else is no
+/// reason to forget it.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) kind: Discriminant<Pending>,
+    /// The tag or topic it is about; `None` when it says something of the relay.
+    pub(super) about: Option<[u8; 32]>,
+    pub(super) at: Millis,
+}
+
+impl Refused {
+    pub(super) fn is_settled_by(&self, success: &Pending, now: Millis) -> bool {
+        now >= self.at.saturating_add(REFUSAL_STANDS)
+            || self.kind == discriminant(success)
+                && (self.about.is_none() || self.about == success.about())
+    }
+}
+
+/// How long something waits after it failed.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Hush {
+    pub(super) until: Millis,
+    fails: u32,
+}
+
+impl Hush {
+    /// Twice as long each time, up to nine minutes. What fails together counts once.
+    pub(super) const fn again(&mut self, now: Millis) {
+        if self.until <= now {
+            self.until = now + (1_000 << self.fails);
+            self.fails = if self.fails < 9 { self.fails + 1 } else { 9 };
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Tokens: a relay's permission to open tags, spent one for one and refilled in time.
+
+use std::collections::BTreeSet;
+
+use teahouse_protocols::ids::RelayId;
+use teahouse_protocols::mailbox::Token;
+
+use super::pump::{MAX_INFLIGHT, Pump};
+use super::session::Pending;
+use crate::engine::accounts;
+use crate::store::{Key, KeyRange, ReadExt, StorageError};
+use crate::tables::TOKENS;
+use crate::tx::{Fail, Tx};
+
+/// Takes tokens out, for a new device of the account.
+pub(crate) fn share_tokens(
+    tx: &mut Tx<'_>,
+    most: usize,
+) -> Result<Vec<(RelayId, Vec<Token>)>, Fail> {
+    let account = tx.account()?;
+    let mut out = Vec::new();
+    for relay in accounts::relays_of(tx, account)? {
+        let rows = tx.scan(&TOKENS, &KeyRange::prefix(&relay.id.0), true, most)?;
+        let mut tokens = Vec::new();
+        for (key, _) in rows {
+            tokens.push(token_of(&key));
+            tx.del(&TOKENS, &key)?;
+        }
+        out.push((relay.id, tokens));
+    }
+    Ok(out)
+}
+
+/// Puts tokens in.
+pub(crate) fn take_tokens(
+    tx: &mut Tx<'_>,
+    list: &[(RelayId, Vec<Token>)],
+) -> Result<(), StorageError> {
+    for (relay, tokens) in list.iter().take(8) {
+        for token in tokens.iter().take(64) {
+            tx.put_raw(&TOKENS, &token_key(*relay, token), Vec::new())?;
+        }
+    }
+    tx.mem.mail_due = true;
+    Ok(())
+}
+
+pub(super) fn add_tokens(
+    tx: &mut Tx<'_>,
+    relay: RelayId,
+    tokens: &[Token],
+) -> Result<(), StorageError> {
+    for token in tokens {
+        tx.put_raw(&TOKENS, &token_key(relay, token), Vec::new())?;
+    }
+    tx.mem.mail_due = true;
+    Ok(())
+}
+
+impl Pump<'_, '_> {
+    /// A token that no request under way uses.
+    pub(super) fn take_token(&mut self, relay: RelayId) -> Result<Option<Token>, Fail> {
+        let used: BTreeSet<Token> = self
+            .session(relay)
+            .inflight
+            .values()
+            .filter_map(|p| match p {
+                Pending::Open(_, token) | Pending::Refill(token) => Some(*token),
+                _ => None,
+            })
+            .collect();
+        let rows = self.tx.scan(&TOKENS, &KeyRange::prefix(&relay.0), false, MAX_INFLIGHT + 2)?;
+        Ok(rows.iter().map(|(k, _)| token_of(k)).find(|t| !used.contains(t)))
+    }
+}
+
+pub(super) fn token_key(relay: RelayId, token: &Token) -> Vec<u8> {
+    Key::new().fixed(&relay.0).fixed(token).into_bytes()
+}
+
+pub(super) fn token_of(key: &[u8]) -> Token {
+    key.last_chunk::<16>().copied().unwrap_or_default()
+}

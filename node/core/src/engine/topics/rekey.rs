@@ -1,0 +1,136 @@
+//! New epochs: making one for all who are in, and what devices that were removed demand until
+//! the topic's log cuts them off ([`Demand`]).
+
+use std::collections::BTreeSet;
+
+use teahouse_protocols::epoch::{GroupKeys, PairwiseHpke, Parcel};
+use teahouse_protocols::ids::{AccountId, DeviceId, EpochId, TopicId};
+
+use super::epochs::add_epoch;
+use super::{devices, members, require};
+use crate::engine::accounts;
+use crate::store::{KeyRange, ReadExt, StorageError};
+use crate::tables::{REKEY_DUE, pair_key};
+use crate::tx::{Fail, Tx};
+
+/// Removed devices looked at in one topic.
+const MAX_REKEY_DUE: usize = 4_096;
+
+/// Makes a new epoch for all current members; returns the parcels for the others.
+pub(crate) fn rekey(tx: &mut Tx<'_>, topic: TopicId) -> Result<Vec<Parcel>, Fail> {
+    let me = tx.me()?;
+    let mut recipients: Vec<DeviceId> = reachable(tx, topic)?.into_iter().collect();
+    if cfg!(sim_bug = "rekey_includes_removed") {
+        let former: Vec<AccountId> = require(tx, topic)?.now().former.iter().copied().collect();
+        for account in former {
+            recipients.extend(accounts::devices_of(tx, account)?);
+        }
+    }
+    let heads = require(tx, topic)?.eval.parents();
+    let (head, secret) = PairwiseHpke.rekey(topic, &heads, &recipients, &me.key, tx.rng);
+    add_epoch(tx, &head, &secret)?;
+    let mut parcels = Vec::new();
+    for device in recipients {
+        if device == me.device {
+            continue;
+        }
+        if let Some(bundle) = accounts::bundle_of(tx, device)? {
+            // A device whose prekey can't be sealed to is skipped: it asks later.
+            if let Ok(p) = PairwiseHpke.parcel(&head, &secret, device.0, &bundle.prekey, tx.rng) {
+                parcels.push(p);
+            }
+        }
+    }
+    Ok(parcels)
+}
+
+/// Notes that a member's devices were found removed: until the topic's log says where each
+/// was cut off ([`super::sealing`]), no epoch from before serves for sending. A device may
+/// have come and gone without being known here, and was given the keys by its siblings.
+pub(crate) fn devices_removed(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+    removed: &[DeviceId],
+) -> Result<(), StorageError> {
+    let Some(me) = tx.me()?.account.filter(|_| !removed.is_empty()) else { return Ok(()) };
+    for topic in accounts::topic_ids(tx)? {
+        let members = members(tx, topic)?;
+        if members.contains(&account) && members.contains(&me) {
+            for device in removed {
+                tx.put_raw(&REKEY_DUE, &pair_key(&topic.0, &device.0), Vec::new())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The same for a topic that was joined just now: its members' devices that were removed.
+pub(super) fn note_removed(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), StorageError> {
+    for member in members(tx, topic)? {
+        let Some(log) = accounts::log(tx, member)? else { continue };
+        for (device, info) in &log.state().devices {
+            if info.revoked.is_some() {
+                tx.put_raw(&REKEY_DUE, &pair_key(&topic.0, &device.0), Vec::new())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What removed devices that the topic's log does not cut off yet demand of an epoch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Demand {
+    Nothing,
+    /// That this device made it since.
+    Own,
+    /// That it be made now.
+    Fresh,
+}
+
+pub(super) fn demand(
+    tx: &Tx<'_>,
+    topic: TopicId,
+    cut: &BTreeSet<DeviceId>,
+) -> Result<Demand, StorageError> {
+    let mut demand = Demand::Nothing;
+    for (key, since) in tx.scan(&REKEY_DUE, &KeyRange::prefix(&topic.0), false, MAX_REKEY_DUE)? {
+        if key.last_chunk::<32>().is_some_and(|d| cut.contains(&DeviceId(*d))) {
+            continue;
+        }
+        if since.is_empty() {
+            return Ok(Demand::Fresh);
+        }
+        demand = Demand::Own;
+    }
+    Ok(demand)
+}
+
+/// Notes the epoch that was made after the removals known here.
+pub(super) fn note_rekey(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    epoch: EpochId,
+) -> Result<(), StorageError> {
+    let rows = tx.scan(&REKEY_DUE, &KeyRange::prefix(&topic.0), false, MAX_REKEY_DUE)?;
+    for (key, since) in rows {
+        if since.is_empty() {
+            tx.put_raw(&REKEY_DUE, &key, epoch.0.to_vec())?;
+        }
+    }
+    Ok(())
+}
+
+/// Devices of members to which a key can be sealed: active, with a known prekey. This one
+/// too.
+pub(super) fn reachable(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+) -> Result<BTreeSet<DeviceId>, StorageError> {
+    let mut out = BTreeSet::new();
+    for device in devices(tx, topic)? {
+        if accounts::bundle_of(tx, device)?.is_some() {
+            out.insert(device);
+        }
+    }
+    Ok(out)
+}

@@ -1,0 +1,267 @@
+//! Welcomes: all that a device needs to be in a topic, given and taken.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use teahouse_protocols::codec;
+use teahouse_protocols::epoch::Parcel;
+use teahouse_protocols::ids::{AccountId, DeviceId, EnvelopeId, TopicId};
+use teahouse_protocols::inbox::{InboxItem, Welcome};
+use teahouse_protocols::membership::{
+    History, MemberOp, MembershipLog, MembershipRecord, TopicKind,
+};
+use teahouse_protocols::seal::OpeningKey;
+use teahouse_protocols::sign::Signed;
+
+use super::epochs::{MAX_EPOCHS, epochs, parcel_for, take_parcel};
+use super::operations::{learn, note_time};
+use super::rekey::note_removed;
+use super::sealing::epoch_for_cursors;
+use super::{chains, members, oracle, require, row};
+use crate::engine::{accounts, inbox, letters};
+use crate::features::contacts;
+use crate::store::{ReadExt, StorageError};
+use crate::tables::{CHAINS, Chain, OPS, TOPICS, Topic, pair_key};
+use crate::tx::{Effect, Fail, TopicState, Tx, capped};
+
+/// How many of each chain's newest envelopes a new device of one's own gets first; the rest
+/// follows backwards.
+const NEWEST_FIRST: u64 = 512;
+/// No honest chain is longer.
+pub(crate) const MAX_SEQ: u64 = 1 << 48;
+
+/// What a joiner's device needs, with the epochs that its grant covers.
+pub(crate) fn welcome(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    device: DeviceId,
+    grant: History,
+) -> Result<Welcome, Fail> {
+    let mut parcels = Vec::new();
+    let limit = if grant == History::All { MAX_EPOCHS } else { 1 };
+    for epoch in epochs(&tx.stage, topic, limit)? {
+        if let Some(p) = parcel_for(tx, epoch, device)? {
+            parcels.push(p);
+        }
+    }
+    // Oldest first, so that the newest is the newest there too.
+    parcels.reverse();
+    welcome_with(tx, topic, parcels, grant)
+}
+
+/// A welcome with given parcels.
+pub(crate) fn welcome_with(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    parcels: Vec<Parcel>,
+    grant: History,
+) -> Result<Welcome, Fail> {
+    let state = require(tx, topic)?;
+    let records: Vec<_> = state
+        .log
+        .records_unknown_to(&[])
+        .into_iter()
+        .filter_map(|r| codec::Bytes::try_from(r.bytes().to_vec()).ok())
+        .collect();
+    let mut involved: BTreeSet<AccountId> = state.now().members.keys().copied().collect();
+    involved.extend(state.now().former.iter().copied());
+    let mut packs = Vec::new();
+    for account in involved {
+        packs.push(accounts::pack(tx, account, &[])?);
+    }
+    let base = if grant == History::All {
+        Vec::new()
+    } else {
+        chains(&tx.stage, topic)?
+            .into_iter()
+            .filter(|(_, c)| c.high > 0)
+            .map(|(d, c)| (d, c.high, c.head))
+            .collect()
+    };
+    Ok(Welcome {
+        topic,
+        records: capped(records),
+        parcels: capped(parcels),
+        accounts: capped(packs),
+        base: capped(base),
+    })
+}
+
+/// Welcomes this account's other devices into a topic.
+pub(crate) fn welcome_own(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), Fail> {
+    let account = tx.account()?;
+    let me = tx.me()?;
+    for device in accounts::devices_of(tx, account)? {
+        if device != me.device {
+            welcome_device(tx, topic, device)?;
+        }
+    }
+    Ok(())
+}
+
+/// Welcomes a new device of this account into everything, the private topic first.
+pub(crate) fn welcome_everywhere(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
+    let account = tx.account()?;
+    let private = tx.me()?.private;
+    let mut all = accounts::topic_ids(tx)?;
+    all.sort_by_key(|t| Some(*t) != private);
+    for topic in all {
+        if members(tx, topic)?.contains(&account) {
+            welcome_device(tx, topic, device)?;
+        }
+    }
+    Ok(())
+}
+
+/// Welcomes one of this account's devices into a topic. A stranger's proposal came to each
+/// of them, or was not meant for a later one.
+pub(crate) fn welcome_device(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    device: DeviceId,
+) -> Result<(), Fail> {
+    if contacts::is_proposal(tx, topic)? {
+        return Ok(());
+    }
+    let mut welcome = welcome(tx, topic, device, History::All)?;
+    let mut base = Vec::new();
+    for (author, chain) in chains(&tx.stage, topic)? {
+        let seq = chain.high.saturating_sub(NEWEST_FIRST);
+        if seq >= chain.low
+            && let Some(row) = letters::log_row(&tx.stage, topic, author, seq)?
+            && let Ok(envelope) = teahouse_protocols::envelope::Envelope::from_bytes(&row.envelope)
+        {
+            base.push((author, seq, envelope.id()));
+        }
+    }
+    welcome.base = capped(base);
+    let account = tx.account()?;
+    let pack = accounts::pack(tx, account, &[])?;
+    let mut items = vec![InboxItem::Account(pack), InboxItem::Welcome(Box::new(welcome))];
+    // A direct chat begins as a proposal there, too, unless this says otherwise.
+    if row(tx, topic)?.is_some_and(|r| r.kind == TopicKind::Direct && !r.proposed) {
+        items.push(InboxItem::Accepted(topic));
+    }
+    inbox::send(tx, device, items)
+}
+
+/// Takes a welcome in: the topic's records, accounts, keys, and where its chains begin.
+pub(crate) fn take_welcome(
+    tx: &mut Tx<'_>,
+    welcome: &Welcome,
+    keys: &[OpeningKey],
+    from: AccountId,
+    proposed: bool,
+) -> Result<TopicId, Fail> {
+    let topic = welcome.topic;
+    let account = tx.account()?;
+    let was_member = members(tx, topic)?.contains(&account);
+    // Its operations can come before it: who was out and has a key since has just joined, too.
+    let had_key = was_member && epoch_for_cursors(tx, topic)?.is_some();
+    if row(tx, topic)?.is_none() {
+        let mut records = Vec::new();
+        for bytes in &welcome.records {
+            records.push(Signed::<MembershipRecord>::from_bytes(bytes).map_err(Fail::peer)?);
+        }
+        let log = MembershipLog::from_records(topic, records).map_err(Fail::peer)?;
+        let kind = log.kind();
+        // Only accounts that the topic names are learnt with it.
+        let named: BTreeSet<AccountId> = log
+            .records()
+            .flat_map(|r| {
+                let added = match &r.get().op {
+                    MemberOp::Add { account, .. } => Some(*account),
+                    _ => None,
+                };
+                [Some(r.get().account), added]
+            })
+            .flatten()
+            .collect();
+        for pack in &welcome.accounts {
+            accounts::learn(tx, pack, &|a| named.contains(a))?;
+        }
+        let eval = log.evaluate(&oracle(&tx.stage));
+        let now = eval.membership();
+        let Some(mine) = now.members.get(&account) else {
+            return Err(Fail::peer("a welcome to a topic that this account is not in"));
+        };
+        // Whoever added this account speaks for where its history begins; nobody else.
+        let host = log.get(&mine.added_by).map(|r| r.get().account);
+        if from != account && host != Some(from) {
+            return Err(Fail::peer("a welcome by somebody else than who added this account"));
+        }
+        if from != account {
+            // Of what came before, nobody here saw the time.
+            note_time(tx, topic, mine.added_by)?;
+        }
+        let based = from == account || mine.history == History::FromJoining;
+        let peer = match kind {
+            TopicKind::Direct => now.members.keys().find(|m| **m != account).copied(),
+            _ => None,
+        };
+        for record in log.records() {
+            tx.put_raw(&OPS, &pair_key(&topic.0, &record.id()), record.bytes().to_vec())?;
+        }
+        let proposed = proposed && kind == TopicKind::Direct;
+        let row = Topic { kind, created: tx.now, peer, proposed, hidden: false, epochs: 0 };
+        tx.put(&TOPICS, &topic.0, &row)?;
+        for (device, seq, id) in welcome.base.iter().filter(|_| based) {
+            base(tx, topic, *device, *seq, *id)?;
+        }
+        tx.mem.topics.insert(topic, Arc::new(TopicState { log, eval }));
+        note_removed(tx, topic)?;
+        tx.out.push(Effect::Peers);
+    } else {
+        let state = require(tx, topic)?;
+        let known =
+            |a: &AccountId| state.now().members.contains_key(a) || state.now().former.contains(a);
+        for pack in &welcome.accounts {
+            accounts::learn(tx, pack, &known)?;
+        }
+        let records: Vec<Vec<u8>> = welcome.records.iter().map(|b| b.to_vec()).collect();
+        let back = state.now().former.contains(&account);
+        if !records.is_empty()
+            && (back || from == account || state.now().members.contains_key(&from))
+        {
+            learn(tx, topic, &records)?;
+        }
+    }
+    for parcel in &welcome.parcels {
+        // One parcel that doesn't open spoils no other: the key can be asked for.
+        if let Err(Fail::Storage(e)) = take_parcel(tx, parcel, keys) {
+            return Err(e.into());
+        }
+    }
+    inbox::unpark(tx, topic)?;
+    tx.mem.mail_due = true;
+    // Whoever invites this account may not know its newest devices yet. On joining only: a
+    // member who sends one key after the other makes no work for the outbox.
+    let joined = members(tx, topic)?.contains(&account)
+        && (!was_member || !had_key && epoch_for_cursors(tx, topic)?.is_some());
+    if joined && !proposed && from != account {
+        // Where this fails, they ask when they connect.
+        if let Err(Fail::Storage(e)) = welcome_own(tx, topic) {
+            return Err(e.into());
+        }
+    }
+    Ok(topic)
+}
+
+fn base(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    device: DeviceId,
+    seq: u64,
+    id: EnvelopeId,
+) -> Result<(), StorageError> {
+    let key = pair_key(&topic.0, &device.0);
+    // The own chain is never told by others.
+    if device == tx.me()?.device || seq == 0 || seq > MAX_SEQ {
+        return Ok(());
+    }
+    if !tx.contains(&CHAINS, &key)? {
+        let chain = Chain { low: seq + 1, high: seq, head: id, segment: 0, loose: true };
+        tx.put(&CHAINS, &key, &chain)?;
+    }
+    Ok(())
+}
