@@ -26,6 +26,8 @@ pub struct Device {
     pub skew: i64,
     /// Whether its disk is full: then it may fail to start.
     pub disk_is_troubled: bool,
+    /// What went over its network.
+    pub traffic: Traffic,
     env: Env,
     waiting: Vec<Input>,
     pub(super) scheduled: bool,
@@ -33,6 +35,16 @@ pub struct Device {
     pub(super) life: u64,
     pub(super) wanted: Peers,
     pub(super) connected: BTreeSet<usize>,
+}
+
+/// Bytes that a device sent and received, as its core hands them out and gets them: without
+/// what a transport adds.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Traffic {
+    /// With other devices.
+    pub frames: [u64; 2],
+    /// With relays.
+    pub mail: [u64; 2],
 }
 
 impl World {
@@ -51,6 +63,7 @@ impl World {
             replies: BTreeMap::new(),
             skew: 0,
             disk_is_troubled: false,
+            traffic: Traffic::default(),
             env,
             waiting: Vec::new(),
             scheduled: false,

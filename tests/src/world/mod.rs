@@ -23,7 +23,7 @@ use teahouse_core::relay::RelayInput;
 use teahouse_protocols::ids::{Millis, Tag};
 
 pub use self::audience::Audience;
-pub use self::device::Device;
+pub use self::device::{Device, Traffic};
 pub use self::network::Faults;
 use self::relay::Asked;
 pub use self::relay::{Manners, RelayNode};
@@ -123,6 +123,7 @@ impl World {
             }
             Event::Frame { to, from, bytes } => {
                 if self.devices[to].connected.contains(&from) {
+                    self.devices[to].traffic.frames[1] += bytes.len() as u64;
                     let device = self.devices[from].id;
                     self.input(to, Input::Frame { device, bytes });
                 }
@@ -154,6 +155,8 @@ impl World {
                     if !self.devices[device].online {
                         result = Err("the connection broke".to_owned());
                     }
+                    let came = result.as_ref().map_or(0, Vec::len);
+                    self.devices[device].traffic.mail[1] += came as u64;
                     self.input(device, Input::MailReply { id, result });
                 }
             }

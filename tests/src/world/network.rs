@@ -95,6 +95,7 @@ impl World {
             if !self.devices[device].connected.contains(&to) {
                 continue;
             }
+            self.devices[device].traffic.frames[0] += bytes.len() as u64;
             if self.full.contains(&(device, to)) {
                 self.count("frames_refused_full");
                 continue;
@@ -125,6 +126,7 @@ impl World {
             let delay = 1 + self.below(self.faults.delay.max(1));
             match relay {
                 Some(relay) if self.devices[device].online => {
+                    self.devices[device].traffic.mail[0] += mail.request.len() as u64;
                     let event = Event::MailRequest {
                         relay,
                         device,
