@@ -31,8 +31,10 @@ use crate::sign::{self, BadSignature, Domain, Signature, SigningKey};
 pub const MAX_ITEM: usize = MAX_INBOX + 16 * 1024;
 /// Most bytes of one request or reply.
 pub const MAX_MAIL: usize = 1024 * 1024;
-/// Most tags read in one request.
+/// Most tags named in one fetch.
 pub const MAX_READS: usize = 256;
+/// Most tags watched by one session.
+pub const MAX_WATCHED: usize = 4_096;
 
 /// A right to open one tag. Spent once.
 pub type Token = [u8; 16];
@@ -60,7 +62,7 @@ pub struct Item {
     pub delete: Option<[u8; 32]>,
 }
 
-/// One tag to read.
+/// A tag to watch, and from where on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Read {
     /// The tag.
@@ -74,7 +76,8 @@ pub struct Read {
 /// What a client asks of a relay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
-    /// First word of a session: gives the challenge for reads.
+    /// First word of a session: gives the challenge for reads. Said again, the session watches
+    /// nothing any more.
     Hello,
     /// Become a member: an invite code for tokens.
     Admit {
@@ -106,9 +109,12 @@ pub enum Request {
         /// What entitles the depositor.
         right: Right,
     },
-    /// Read tags; with `wait`, hold the answer until something comes (at most 30 s).
+    /// What has come under the tags that the session watches, beyond what it was given or says
+    /// that it has; with `wait`, hold the answer until something comes (at most 30 s). A
+    /// session has one held fetch: the next takes its place, and it is answered with nothing.
     Fetch {
-        /// Tags.
+        /// Tags to watch from now on, for the session's life; those that it watches already
+        /// are begun anew. [`MAX_WATCHED`] in all.
         reads: List<Read, MAX_READS>,
         /// Whether to wait when there is nothing.
         wait: bool,
@@ -161,12 +167,14 @@ pub enum Reply {
     },
     /// What there is, oldest first within each tag.
     Items {
-        /// (tag, index, bytes); tags in the order of the request.
+        /// (tag, index, bytes).
         items: List<(Tag, u64, Bytes<MAX_ITEM>), 1_024>,
-        /// Tags of the request that are not open here.
+        /// Tags named in the request that are not open here. They are watched all the same.
         closed: List<Tag, MAX_READS>,
         /// Whether more is there than fitted.
         more: bool,
+        /// How many tags the session watches. Fewer than it believes: it says hello again.
+        watched: u32,
     },
     /// Deleted (or never there).
     Deleted,

@@ -2,13 +2,13 @@
 
 use std::ops::ControlFlow;
 
-use teahouse_protocols::codec::Bytes;
+use teahouse_protocols::codec::{Bytes, List};
 use teahouse_protocols::ids::Tag;
 use teahouse_protocols::mailbox::{self, MAX_ITEM, Refusal, Reply};
 
 use super::decide::{Tx, bounded};
 use super::store::{ITEMS, TAGS, TagRow, item_key};
-use super::waits::{HOLD, Wait, Waits};
+use super::watches::{HOLD, Held, Watches};
 use super::{Progress, STEP_BYTES};
 use crate::store::{KeyRange, KeyReader, Read, ReadExt, StorageError};
 
@@ -42,60 +42,71 @@ impl Fetch {
     pub(super) fn run(
         self,
         tx: &mut Tx<'_>,
-        waits: &mut Waits,
+        watches: &mut Watches,
         progress: &mut Progress,
         uptime: u64,
     ) -> Result<(), Refusal> {
-        let Looked { open, closed } = tx.look(&self.reads)?;
+        let Self { id, session, reads, wait } = self;
+        let Looked { reads, closed } = tx.look(&reads)?;
+        watches.add(session, &reads)?;
+        // Whoever asks anew has given up on what it asked before.
+        if let Some(before) = watches.release(session) {
+            Page::default().answer(session, before.request, before.closed, watches, progress)?;
+        }
+        let deadline = uptime.saturating_add(HOLD);
+        if watches.count(session) == 0 {
+            return Ok(Page::default().answer(session, id, closed, watches, progress)?);
+        }
         let crowded = progress.bytes >= STEP_BYTES;
         if !crowded {
-            let page = page(&tx.stage, open)?;
-            if !page.is_empty() || !self.wait || self.reads.is_empty() {
-                return Ok(page.answer(self.id, closed, progress)?);
+            let page = page(&tx.stage, watches.due_of(session))?;
+            if !page.is_empty() || !wait {
+                return Ok(page.answer(session, id, closed, watches, progress)?);
             }
+            page.note(session, watches);
         }
-        let wait = Wait {
-            request: self.id,
-            session: self.session,
-            reads: self.reads,
-            closed,
-            hold: self.wait,
-            deadline: uptime.saturating_add(HOLD),
-        };
-        waits.hold(wait, crowded)
+        watches.hold(session, Held { request: id, closed, hold: wait, deadline }, crowded);
+        Ok(())
     }
 }
 
-/// Answers the held fetches under whose tags something came, as many as may leave with this
+/// Answers the held fetches under whose tags something came ([`Watches::touch`]), as many as may leave with this
 /// step, and those whose time is over.
-pub(super) fn serve(waits: &mut Waits, read: &dyn Read, progress: &mut Progress, uptime: u64) {
-    for tag in std::mem::take(&mut progress.touched) {
-        waits.touch(tag);
-    }
-    let mut in_vain = Vec::new();
-    for (number, wait, reads) in waits.due() {
+pub(super) fn serve(watches: &mut Watches, read: &dyn Read, progress: &mut Progress, uptime: u64) {
+    for session in watches.due() {
         if progress.bytes >= STEP_BYTES {
             break;
         }
-        let page = page(read, reads);
-        if page.as_ref().is_ok_and(|page| page.is_empty() && wait.hold) {
-            in_vain.push(number);
+        let Some(held) = watches.held_by(session) else { continue };
+        let (request, hold, closed) = (held.request, held.hold, held.closed.clone());
+        let page = page(read, watches.due_of(session));
+        if let Ok(page) = &page
+            && page.is_empty()
+            && hold
+        {
+            page.note(session, watches);
+            watches.not_due(session);
             continue;
         }
-        let answered = page.and_then(|p| p.answer(wait.request, wait.closed.clone(), progress));
+        let answered = page.and_then(|p| p.answer(session, request, closed, watches, progress));
         if let Err(e) = answered {
-            progress.answer(wait.request, &Reply::Refused(e.into()));
+            progress.answer(request, &Reply::Refused(e.into()));
         }
-        progress.answered.push(number);
+        progress.answered.push(session);
     }
-    for number in in_vain {
-        waits.not_due(number);
-    }
-    for (number, wait) in waits.over(uptime) {
-        if Page::default().answer(wait.request, wait.closed.clone(), progress).is_ok() {
-            progress.answered.push(number);
+    for session in watches.over(uptime) {
+        let Some(held) = watches.held_by(session) else { continue };
+        let (request, closed) = (held.request, held.closed.clone());
+        if Page::default().answer(session, request, closed, watches, progress).is_ok() {
+            progress.answered.push(session);
         }
     }
+}
+
+/// The answer to a fetch of a session that watches nothing any more.
+pub(super) fn nothing(closed: Vec<Tag>) -> Reply {
+    let closed = closed.try_into().unwrap_or_default();
+    Reply::Items { items: List::default(), closed, more: false, watched: 0 }
 }
 
 /// What a fetch finds.
@@ -105,13 +116,15 @@ struct Page {
     more: bool,
     /// Bytes of the items with their frames.
     bytes: usize,
+    /// Tags that were read to their end.
+    ended: Vec<Tag>,
 }
 
-/// Which of the tags of a fetch are worth looking at.
+/// The tags that a fetch names.
 #[derive(Default)]
 struct Looked {
-    /// Those with items that the client may not have.
-    open: Vec<After>,
+    /// With the highest index that the client has, and whether there may be more.
+    reads: Vec<(Tag, u64, bool)>,
     /// Those that are not open here.
     closed: Vec<Tag>,
 }
@@ -125,11 +138,10 @@ impl Tx<'_> {
             let row = self.stage.get_typed::<TagRow>(&TAGS, &tag.0)?;
             let Some(mut row) = row.filter(|row| row.kind.is_some()) else {
                 looked.closed.push(*tag);
+                looked.reads.push((*tag, *after, false));
                 continue;
             };
-            if row.items > 0 && row.last > *after {
-                looked.open.push((*tag, *after));
-            }
+            looked.reads.push((*tag, *after, row.items > 0 && row.last > *after));
             // At most once a day, so that fetching seldom costs a commit.
             if row.used < today {
                 row.used = today;
@@ -159,6 +171,7 @@ fn page(read: &dyn Read, reads: impl IntoIterator<Item = After>) -> Result<Page,
         if page.more {
             break;
         }
+        page.ended.push(tag);
     }
     Ok(page)
 }
@@ -190,16 +203,30 @@ impl Page {
         self.items.is_empty()
     }
 
+    /// Notes how far the session's client has its tags with this.
+    fn note(&self, session: u64, watches: &mut Watches) {
+        for (tag, index, _) in &self.items {
+            watches.advance(session, *tag, *index);
+        }
+        for tag in &self.ended {
+            watches.end(session, *tag);
+        }
+    }
+
     /// Answers a fetch with it.
     fn answer(
         self,
+        session: u64,
         request: u64,
         closed: Vec<Tag>,
+        watches: &mut Watches,
         progress: &mut Progress,
     ) -> Result<(), StorageError> {
+        self.note(session, watches);
+        let watched = watches.count(session) as u32;
         let (items, closed) = (bounded(self.items)?, bounded(closed)?);
         progress.bytes += self.bytes;
-        progress.answer(request, &Reply::Items { items, closed, more: self.more });
+        progress.answer(request, &Reply::Items { items, closed, more: self.more, watched });
         Ok(())
     }
 }

@@ -6,7 +6,7 @@
 //! every connection a number, its *session*, and carries bytes.
 //!
 //! On disk are tags, hashes, sizes, times and sealed bytes; in memory only what a restart may
-//! forget: challenges, rates, and fetches that are held. Everything is bounded, and nothing
+//! forget: challenges, rates, what sessions watch, and fetches that are held. Everything is bounded, and nothing
 //! about single items is in memory.
 //!
 //! A clock that jumps back is met in two ways. What is stored (ages, days) goes by the latest
@@ -20,11 +20,11 @@ mod store;
 mod sweep;
 #[cfg(test)]
 mod tests;
-mod waits;
+mod watches;
 
 use serde::{Deserialize, Serialize};
 use teahouse_protocols::codec;
-use teahouse_protocols::ids::{Millis, RelayId, Tag};
+use teahouse_protocols::ids::{Millis, RelayId};
 use teahouse_protocols::mailbox::{Refusal, Reply, Request};
 
 use crate::env::Env;
@@ -34,7 +34,7 @@ use fetch::Fetch;
 use prepare::{Prepared, Surroundings, prepare};
 use sessions::Sessions;
 use store::{META, TAGS, TOTALS, TagRow, Totals};
-use waits::Waits;
+use watches::Watches;
 
 /// Bytes of items that leave with one step, beyond which fetches wait for the next one. It
 /// bounds memory when many clients come back at once.
@@ -140,7 +140,7 @@ pub struct Relay {
     /// As of the last commit, but for its clock, which is never behind.
     totals: Totals,
     sessions: Sessions,
-    waits: Waits,
+    watches: Watches,
     counts: Counts,
     /// [`Env::now`] of the last step.
     seen: Millis,
@@ -161,11 +161,9 @@ struct Counts {
 struct Progress {
     out: RelayOutputs,
     counts: Counts,
-    /// Tags under which something came.
-    touched: Vec<Tag>,
     /// Bytes of items in the answers.
     bytes: usize,
-    /// Held fetches that are answered.
+    /// Sessions whose held fetches are answered.
     answered: Vec<u64>,
     sweep_failed: bool,
 }
@@ -204,7 +202,7 @@ impl Relay {
             config,
             totals,
             sessions: Sessions::new(),
-            waits: Waits::default(),
+            watches: Watches::default(),
             counts: Counts::default(),
             seen: env.now,
             uptime: 0,
@@ -224,16 +222,14 @@ impl Relay {
         self.seen = env.now;
         self.totals.clock = self.totals.clock.max(env.now);
 
-        let mark = self.waits.mark();
-        let progress = self.batch(env, batch).inspect_err(|_| {
-            // Waits that were marked as due may stay so: nothing will be found for them.
-            self.waits.forget_since(mark);
-        })?;
+        let mark = self.watches.mark();
+        let progress = self.batch(env, batch).inspect_err(|_| self.watches.undo(mark))?;
 
-        for number in progress.answered {
-            self.waits.remove(number);
+        self.watches.keep();
+        for session in progress.answered {
+            self.watches.release(session);
         }
-        let held = if self.waits.any_due() { Some(self.uptime) } else { self.waits.deadline() };
+        let held = if self.watches.any_due() { Some(self.uptime) } else { self.watches.deadline() };
         let held = held.map(|at| env.now.saturating_add(at.saturating_sub(self.uptime)));
         let mut out = progress.out;
         out.wake = out.wake.into_iter().chain(held).min();
@@ -271,11 +267,19 @@ impl Relay {
                     progress.answer(id, &reply);
                     continue;
                 }
+                Prepared::Hello { id, session, reply } => {
+                    // Nothing comes of what was asked before.
+                    if let Some(held) = self.watches.forget(session) {
+                        progress.answer(held.request, &fetch::nothing(held.closed));
+                    }
+                    progress.answer(id, &reply);
+                    continue;
+                }
                 Prepared::Request { id, session, request, proven } => {
                     let done = match request {
                         Request::Fetch { reads, wait } if proven == Some(true) => {
                             let fetch = Fetch::new(id, session, &reads, wait);
-                            fetch.run(&mut tx, &mut self.waits, &mut progress, self.uptime)
+                            fetch.run(&mut tx, &mut self.watches, &mut progress, self.uptime)
                         }
                         request => tx
                             .decide(env, self.id, request, proven)
@@ -284,21 +288,23 @@ impl Relay {
                     done.map_err(|why| progress.answer(id, &Reply::Refused(why))).is_ok()
                 }
                 Prepared::Other(RelayInput::SessionClosed { session }) => {
-                    self.waits.close_session(session);
+                    self.watches.forget(session);
                     continue;
                 }
                 Prepared::Other(input) => tx.operate(env, &input, &mut progress).is_ok(),
             };
             // What failed is dropped with its writes.
             if done {
-                progress.touched.append(&mut tx.touched);
+                for tag in tx.touched {
+                    self.watches.touch(tag);
+                }
                 totals = tx.totals;
                 let writes = tx.stage.into_writes();
                 stage.absorb(writes);
             }
         }
 
-        fetch::serve(&mut self.waits, &stage, &mut progress, self.uptime);
+        fetch::serve(&mut self.watches, &stage, &mut progress, self.uptime);
         let clock_due = totals.clock - stored.clock >= CLOCK_STORED;
         if clock_due || totals != (Totals { clock: totals.clock, ..stored }) {
             stage.put_typed(&META, TOTALS, &totals)?;
@@ -337,7 +343,7 @@ impl Relay {
             tags: self.totals.tags,
             items: self.totals.items,
             bytes: self.totals.bytes,
-            waits: self.waits.len() as u64,
+            waits: self.watches.held() as u64,
             deposits: self.counts.deposits,
             fetches: self.counts.fetches,
             refusals: self.counts.refusals,

@@ -2,8 +2,6 @@
 //! what is refused cheaply is refused, and all signatures of the batch are checked at once, in
 //! parallel.
 
-use std::collections::BTreeSet;
-
 use rayon::prelude::*;
 use teahouse_protocols::codec::{self, Text};
 use teahouse_protocols::ids::{RelayId, Tag};
@@ -27,6 +25,8 @@ pub(super) enum Prepared {
     Request { id: u64, session: u64, request: Request, proven: Option<bool> },
     /// A request whose answer is known.
     Answer { id: u64, reply: Reply },
+    /// The first word of a session, or a new beginning.
+    Hello { id: u64, session: u64, reply: Reply },
     /// Anything else.
     Other(RelayInput),
 }
@@ -52,13 +52,6 @@ impl Surroundings<'_> {
             name: Text::try_from(name).unwrap_or_default(),
         }
     }
-}
-
-/// Proofs of one fetch that were not seen before in its session.
-struct Unproven {
-    input: usize,
-    session: u64,
-    hashes: Vec<[u8; 32]>,
 }
 
 /// A signature to check, for the input at a position.
@@ -87,19 +80,13 @@ pub(super) fn prepare(
     batch: Vec<RelayInput>,
 ) -> Vec<Prepared> {
     let mut draining = around.draining;
-    let mut unproven = Vec::new();
     let mut prepared: Vec<Prepared> = Vec::with_capacity(batch.len());
     for input in batch {
-        let position = prepared.len();
         prepared.push(match input {
             RelayInput::Request { id, session, bytes } => {
                 match receive(around, sessions, env, session, &bytes, draining) {
-                    Ok((request, hashes)) => {
-                        if !hashes.is_empty() {
-                            unproven.push(Unproven { input: position, session, hashes });
-                        }
-                        Prepared::Request { id, session, request, proven: None }
-                    }
+                    Ok(request) => Prepared::Request { id, session, request, proven: None },
+                    Err(reply @ Reply::Hello { .. }) => Prepared::Hello { id, session, reply },
                     Err(reply) => Prepared::Answer { id, reply },
                 }
             }
@@ -115,24 +102,16 @@ pub(super) fn prepare(
         });
     }
 
-    let results = verify(around, sessions, &prepared, &unproven);
+    let results = verify(around, sessions, &prepared);
     for (input, proven) in prepared.iter_mut().zip(results) {
         if let Prepared::Request { proven: slot, .. } = input {
             *slot = proven;
         }
     }
-    for Unproven { input, session, hashes } in unproven {
-        if let (Some(Prepared::Request { proven: Some(true), .. }), Some(session)) =
-            (prepared.get(input), sessions.known(session))
-        {
-            session.prove(hashes);
-        }
-    }
     prepared
 }
 
-/// Decodes a request and refuses what can be refused by looking at it. Returns the request
-/// and the hashes of the read proofs that are new in the session.
+/// Decodes a request, and answers or refuses what can be by looking at it.
 fn receive(
     around: &Surroundings<'_>,
     sessions: &mut Sessions,
@@ -140,7 +119,7 @@ fn receive(
     session: u64,
     bytes: &[u8],
     draining: bool,
-) -> Result<(Request, Vec<[u8; 32]>), Reply> {
+) -> Result<Request, Reply> {
     let refuse = |why| Err(Reply::Refused(why));
     let session = sessions.session(session, around.uptime);
     if !session.spend(1) {
@@ -149,7 +128,6 @@ fn receive(
     let Ok(request) = codec::decode::<Request>(bytes) else {
         return refuse(Refusal::Malformed);
     };
-    let mut unproven = Vec::new();
     match &request {
         Request::Hello => return Err(around.hello(session.hello(&mut env.rng))),
         Request::Open { .. } | Request::Deposit { .. } if draining => {
@@ -160,19 +138,13 @@ fn receive(
             if session.challenge().is_none() {
                 return refuse(Refusal::NoSession);
             }
-            for read in reads {
-                let hash = proof_hash(read.tag, &read.proof);
-                if !session.is_proven(&hash) {
-                    unproven.push(hash);
-                }
-            }
-            if !session.spend(unproven.len() as u64 / PROOFS_PER_REQUEST) {
+            if !session.spend(reads.len() as u64 / PROOFS_PER_REQUEST) {
                 return refuse(Refusal::SlowDown);
             }
         }
         _ => {}
     }
-    Ok((request, unproven))
+    Ok(request)
 }
 
 /// Checks the batch's signatures. One result per input; `None` where there was none to check.
@@ -180,9 +152,7 @@ fn verify(
     around: &Surroundings<'_>,
     sessions: &mut Sessions,
     prepared: &[Prepared],
-    unproven: &[Unproven],
 ) -> Vec<Option<bool>> {
-    let mut unproven = unproven.iter().peekable();
     let mut checks: Vec<(usize, Check<'_>)> = Vec::new();
     let mut results = vec![None; prepared.len()];
     for (position, input) in prepared.iter().enumerate() {
@@ -190,22 +160,15 @@ fn verify(
         match request {
             Request::Fetch { reads, .. } => {
                 results[position] = Some(true);
-                let Some(news) = unproven.next_if(|u| u.input == position) else { continue };
                 // The session may have been closed by a later input of this batch. Then
                 // nobody waits for the answer.
                 let Some(challenge) = sessions.known(*session).and_then(|s| s.challenge()) else {
                     results[position] = Some(false);
                     continue;
                 };
-                let news: BTreeSet<_> = news.hashes.iter().collect();
-                checks.extend(
-                    reads
-                        .iter()
-                        .filter(|read| news.contains(&proof_hash(read.tag, &read.proof)))
-                        .map(|read| {
-                            (position, Check::Read { tag: read.tag, challenge, proof: &read.proof })
-                        }),
-                );
+                checks.extend(reads.iter().map(|read| {
+                    (position, Check::Read { tag: read.tag, challenge, proof: &read.proof })
+                }));
             }
             Request::Deposit { tag, items, right: Right::Member(proof) }
                 // Most floods end here, for the price of a look-up. Where the tag is opened
@@ -231,10 +194,4 @@ fn verify(
 fn is_topic(snapshot: &dyn Read, tag: Tag) -> bool {
     let row = snapshot.get_typed::<TagRow>(&TAGS, &tag.0);
     matches!(row, Ok(Some(TagRow { kind: Some(TagKind::Topic), .. })))
-}
-
-fn proof_hash(tag: Tag, proof: &Signature) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&tag.0).update(&proof.0);
-    *hasher.finalize().as_bytes()
 }

@@ -1,7 +1,6 @@
-//! What a relay remembers of connections, in memory only: the challenge, how fast requests
-//! may come, and which proofs were already checked.
+//! What a relay remembers of connections, in memory only: the challenge, and how fast requests
+//! may come. What they watch is in [`super::watches`].
 
-use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
 use lru::LruCache;
@@ -9,8 +8,6 @@ use rand_core::CryptoRng;
 
 /// Most sessions remembered; the one unused for longest goes first.
 pub(super) const MAX_SESSIONS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4_095);
-/// Most proofs remembered per session: 16 KiB.
-const MAX_PROVEN: usize = 512;
 
 // The bucket counts fifths of requests, so that a millisecond is worth exactly one.
 const UNITS: u64 = 5;
@@ -28,9 +25,6 @@ pub(super) struct Session {
     /// Units left in the bucket, at `filled`.
     level: u64,
     filled: u64,
-    /// Hashes of (tag, proof) that hold in this session. Without it a client that waits on a
-    /// hundred tags would cost a hundred verifications for each message it gets.
-    proven: BTreeSet<[u8; 32]>,
 }
 
 impl Sessions {
@@ -44,7 +38,6 @@ impl Sessions {
             challenge: None,
             level: BURST * UNITS,
             filled: uptime,
-            proven: BTreeSet::new(),
         });
         let gained = uptime.saturating_sub(session.filled);
         session.level = session.level.saturating_add(gained).min(BURST * UNITS);
@@ -82,17 +75,6 @@ impl Session {
 
     pub(super) const fn challenge(&self) -> Option<[u8; 32]> {
         self.challenge
-    }
-
-    pub(super) fn is_proven(&self, proof: &[u8; 32]) -> bool {
-        self.proven.contains(proof)
-    }
-
-    pub(super) fn prove(&mut self, proofs: Vec<[u8; 32]>) {
-        if self.proven.len() + proofs.len() > MAX_PROVEN {
-            self.proven.clear();
-        }
-        self.proven.extend(proofs.into_iter().take(MAX_PROVEN));
     }
 }
 

@@ -103,6 +103,7 @@ impl Bench {
         assert_eq!(self.ask(1, &open(key, kind, token)), Reply::Opened { spent: true });
     }
 
+    /// A fetch by a session that watches nothing else.
     fn fetch(&mut self, session: u64, reads: &[(&SigningKey, u64)], wait: bool) -> Request {
         let challenge = self.hello(session);
         let reads: Vec<_> =
@@ -163,7 +164,7 @@ fn tokens(reply: Reply) -> Vec<Token> {
 type Items = (Vec<(Tag, u64, Vec<u8>)>, Vec<Tag>, bool);
 
 fn items(reply: Reply) -> Items {
-    let Reply::Items { items, closed, more } = reply else { panic!("{reply:?}") };
+    let Reply::Items { items, closed, more, .. } = reply else { panic!("{reply:?}") };
     let items = items.into_iter().map(|(tag, index, bytes)| (tag, index, bytes.into_inner()));
     (items.collect(), closed.into_inner(), more)
 }

@@ -1,12 +1,14 @@
-//! Fetching: a few long fetches are held at each own relay, round and round over all tags, and
-//! what they bring is handed on to be opened ([`super::open`]).
+//! Fetching: each own relay is told once which tags to watch; then one fetch is held there, and
+//! what it brings is handed on to be opened ([`super::open`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use teahouse_protocols::account::RelayAddr;
 use teahouse_protocols::codec;
 use teahouse_protocols::ids::{Millis, RelayId, Tag};
-use teahouse_protocols::mailbox::{self, MAX_ITEM, MAX_READS, Read as TagRead, Request};
+use teahouse_protocols::mailbox::{
+    self, MAX_ITEM, MAX_READS, MAX_WATCHED, Read as TagRead, Request,
+};
 
 use super::pump::Pump;
 use super::session::{Fetch, Hush, Pending};
@@ -15,10 +17,11 @@ use crate::store::{KeyRange, ReadExt, StorageError};
 use crate::tables::{TAGS, TagRow, TagSource, pair_key};
 use crate::tx::{Fail, Memory, Tx, capped};
 
-/// Fetches held at one relay (it takes no more), and how many of them are for topics: inboxes
-/// and the card never wait behind those.
-const MAX_FETCHES: usize = 4;
-const TOPIC_FETCHES: usize = 3;
+/// How long the relay watches before it is told anew: should it forget something, it is not
+/// for ever, and a tag that is watched does not look unused. Where there are more tags than
+/// one session watches, the next ones have their turn sooner.
+const WATCH: Millis = 12 * 60 * 60 * 1000;
+const TURN: Millis = 10 * 60 * 1000;
 /// An empty answer that comes sooner than this to a fetch that was to be held is no good sign.
 const EMPTY_SOON: Millis = 2_000;
 
@@ -49,40 +52,61 @@ pub(crate) fn stall(mem: &mut Memory, relay: RelayId, tag: Tag, now: Millis) {
 }
 
 impl Pump<'_, '_> {
-    /// Keeps long fetches under way, round and round over all tags.
+    /// Names the tags that the relay does not watch yet, and keeps one fetch held.
     pub(super) fn fetch(&mut self, relay: &RelayAddr) -> Result<(), Fail> {
         let now = self.tx.now;
         if !self.ready(relay) {
             return Ok(());
         }
         let session = self.session(relay.id);
-        let until = session.empty.until;
-        let mut covered: BTreeSet<Tag> = BTreeSet::new();
-        let (mut held, mut held_topics) = (0, 0);
-        for pending in session.inflight.values() {
-            if let Pending::Fetch(fetch) = pending {
-                held += 1;
-                held_topics += usize::from(fetch.topics);
-                covered.extend(fetch.tags.keys().copied());
-            }
-        }
-        if until > now {
+        if session.empty.until > now {
+            let until = session.empty.until;
             self.wake_at(until);
             return Ok(());
         }
-        if held >= MAX_FETCHES {
+        let held = session.inflight.values().any(|p| matches!(p, Pending::Fetch(_)));
+        if held && !session.look && !session.hushed_until.is_some_and(|at| at <= now) {
+            if let Some(again) = session.hushed_until {
+                self.wake_at(again);
+            }
             return Ok(());
         }
+        let (mut reads, crowd) = self.unwatched(relay.id)?;
+        let session = self.session(relay.id);
+        let turn = if crowd { TURN } else { WATCH };
+        if now >= session.watched_since.saturating_add(turn) || now < session.watched_since {
+            session.end();
+            // Says hello.
+            self.ready(relay);
+            return Ok(());
+        }
+        let rest = reads.len() > MAX_READS;
+        reads.truncate(MAX_READS);
+        session.look = rest;
+        if reads.is_empty() && (held || session.watched.is_empty()) {
+            return Ok(());
+        }
+        self.ask(relay, reads, !rest)
+    }
+
+    /// Tags that the relay does not watch, or not from where they stand here: the own ones
+    /// first. And whether there are more than it takes.
+    fn unwatched(&mut self, relay: RelayId) -> Result<(Vec<(Tag, TagRow)>, bool), Fail> {
+        let now = self.tx.now;
+        let session = self.session(relay);
+        session.hushed_until = None;
+        let mut asked: BTreeSet<Tag> = BTreeSet::new();
+        for pending in session.inflight.values() {
+            if let Pending::Fetch(fetch) = pending {
+                asked.extend(fetch.reads.keys().copied());
+            }
+        }
         let rows: Vec<(Vec<u8>, TagRow)> =
-            self.tx.scan_typed(&TAGS, &KeyRange::prefix(&relay.id.0), false, 65_536)?;
-        let mut own = Vec::new();
-        let mut topics = Vec::new();
+            self.tx.scan_typed(&TAGS, &KeyRange::prefix(&relay.0), false, 65_536)?;
+        let (mut own, mut topics) = (Vec::new(), Vec::new());
         for (key, row) in rows {
             let Some(tag) = key.last_chunk::<32>().map(|t| Tag(*t)) else { continue };
-            if covered.contains(&tag) {
-                continue;
-            }
-            let session = self.session(relay.id);
+            let session = self.session(relay);
             match session.served.remove(&tag) {
                 Some(after) if after == row.after => session.hush(tag.0, now),
                 Some(_) => {
@@ -90,64 +114,66 @@ impl Pump<'_, '_> {
                 }
                 None => {}
             }
+            let watched = session.watched.get(&tag).is_some_and(|upto| *upto <= row.after);
+            if watched || asked.contains(&tag) {
+                continue;
+            }
             if let Some(until) = session.quiet(&tag.0, now) {
+                session.hushed_until = session.hushed_until.into_iter().chain([until]).min();
                 self.wake_at(until);
                 continue;
             }
-            let list = match row.source {
-                TagSource::Topic(..) => &mut topics,
-                _ => &mut own,
-            };
-            list.push((tag, row));
+            match row.source {
+                TagSource::Topic(..) => topics.push((tag, row)),
+                _ => own.push((tag, row)),
+            }
         }
-        own.truncate(MAX_READS);
-        if !own.is_empty() {
-            self.ask(relay, own, false)?;
-            held += 1;
+        let session = self.session(relay);
+        let fresh = |(tag, _): &&(Tag, TagRow)| !session.watched.contains_key(tag);
+        let new = own.iter().chain(&topics).filter(fresh).count();
+        let room = MAX_WATCHED.saturating_sub(session.watched.len() + asked.len());
+        let crowd = new > room;
+        if crowd {
+            own.truncate(room);
+            topics = following(topics, session.named, room - own.len(), |(tag, _)| *tag);
         }
-        if held >= MAX_FETCHES || held_topics >= TOPIC_FETCHES {
-            return Ok(());
-        }
-        let asked = self.session(relay.id).asked;
-        let topics = following(topics, asked, |(tag, _)| *tag);
-        if let Some((last, _)) = topics.last() {
-            self.session(relay.id).asked = Some(*last);
-            self.ask(relay, topics, true)?;
-        }
-        Ok(())
+        own.append(&mut topics);
+        Ok((own, crowd))
     }
 
     /// Sends one fetch.
-    fn ask(
-        &mut self,
-        relay: &RelayAddr,
-        rows: Vec<(Tag, TagRow)>,
-        topics: bool,
-    ) -> Result<(), Fail> {
+    fn ask(&mut self, relay: &RelayAddr, rows: Vec<(Tag, TagRow)>, wait: bool) -> Result<(), Fail> {
         let Some(challenge) = self.session(relay.id).challenge else { return Ok(()) };
-        let mut reads = Vec::new();
-        let mut tags = BTreeMap::new();
+        let mut named = Vec::new();
+        let mut reads = BTreeMap::new();
         for (tag, row) in rows {
             let Some(key) = tag_key(self.tx, row.source)? else { continue };
             let proof = mailbox::read_proof(&key, relay.id, &challenge);
-            reads.push(TagRead { tag, after: row.after, proof });
-            tags.insert(tag, row.after);
+            named.push(TagRead { tag, after: row.after, proof });
+            reads.insert(tag, row.after);
+            if matches!(row.source, TagSource::Topic(..)) {
+                self.session(relay.id).named = Some(tag);
+            }
         }
-        if !reads.is_empty() && self.ready(relay) {
-            let request = Request::Fetch { reads: capped(reads), wait: true };
-            let sent = self.tx.now;
-            self.send(relay, &request, Pending::Fetch(Fetch { tags, topics, sent }));
-        }
+        let request = Request::Fetch { reads: capped(named), wait };
+        let (sent, generation) = (self.tx.now, self.session(relay.id).generation);
+        let fetch = Fetch { reads, wait, generation, sent };
+        self.send(relay, &request, Pending::Fetch(fetch));
         Ok(())
     }
 }
 
-/// At most [`MAX_READS`] of a list in rising order: those after `last`, then from the beginning.
-pub(super) fn following<T>(list: Vec<T>, last: Option<Tag>, tag: impl Fn(&T) -> Tag) -> Vec<T> {
+/// At most `most` of a list in rising order: those after `last`, then from the beginning.
+pub(super) fn following<T>(
+    list: Vec<T>,
+    last: Option<Tag>,
+    most: usize,
+    tag: impl Fn(&T) -> Tag,
+) -> Vec<T> {
     let (mut before, mut after): (Vec<T>, Vec<T>) =
         list.into_iter().partition(|t| last.is_some_and(|last| tag(t) <= last));
     after.append(&mut before);
-    after.truncate(MAX_READS);
+    after.truncate(most);
     after
 }
 
@@ -158,37 +184,89 @@ pub(super) fn fetched(
     fetch: &Fetch,
     items: Vec<(Tag, u64, codec::Bytes<MAX_ITEM>)>,
     more: bool,
+    watched: u32,
 ) -> Result<Vec<Fetched>, Fail> {
     let now = tx.now;
     let session = tx.mem.mail.entry(relay).or_default();
-    if items.is_empty() && now < fetch.sent.saturating_add(EMPTY_SOON) {
+    // A fetch that another one took the place of is answered at once, with nothing.
+    let replaced = session.inflight.values().any(|p| matches!(p, Pending::Fetch(_)));
+    // What was asked before the last greeting says nothing of what is watched since.
+    let current = fetch.generation == session.generation;
+    if current {
+        session.watched.extend(&fetch.reads);
+        if (watched as usize) < session.watched.len() {
+            // It has forgotten some of it: from the beginning.
+            session.end();
+        }
+    }
+    let soon = fetch.wait && current && !replaced && now < fetch.sent.saturating_add(EMPTY_SOON);
+    if items.is_empty() && soon && !more {
+        // Whatever it kept back it takes for given: from the beginning, later.
         session.empty.again(now);
+        session.end();
         return Ok(Vec::new());
     }
     session.empty = Hush::default();
-    let mut came: BTreeSet<Tag> = BTreeSet::new();
     let mut out = Vec::new();
+    // Of each tag, what is held goes without a gap up to where the relay went on.
+    let mut usable: BTreeMap<Tag, bool> = BTreeMap::new();
     for (tag, index, bytes) in items {
-        if let Some(after) = fetch.tags.get(&tag) {
-            session.served.insert(tag, *after);
-            came.insert(tag);
+        let known = match usable.get(&tag) {
+            Some(known) => *known,
+            None => {
+                let row = tx.typed::<TagRow>(&TAGS, &pair_key(&relay.0, &tag.0))?;
+                let session = tx.mem.mail.entry(relay).or_default();
+                let watched = session.watched.get(&tag).filter(|_| current);
+                let from = fetch.reads.get(&tag).or(watched);
+                let known = match (row, from) {
+                    (Some(row), Some(from)) if row.after == *from => {
+                        session.served.insert(tag, row.after);
+                        true
+                    }
+                    _ => false,
+                };
+                usable.insert(tag, known);
+                known
+            }
+        };
+        let session = tx.mem.mail.entry(relay).or_default();
+        if let Some(upto) = session.watched.get_mut(&tag).filter(|_| current) {
+            *upto = index.max(*upto);
+        }
+        session.look = true;
+        if known {
             out.push(Fetched { relay, tag, index, bytes: bytes.into_inner() });
         }
     }
-    if out.is_empty() && !fetch.tags.is_empty() && now < fetch.sent.saturating_add(EMPTY_SOON) {
-        session.empty.again(now);
-    }
-    if !more {
-        // The rest was read to its end. It is noted seldom: hours don't matter, commits do.
-        for tag in fetch.tags.keys().filter(|t| !came.contains(*t)) {
-            let key = pair_key(&relay.0, &tag.0);
-            if let Some(mut row) = tx.typed::<TagRow>(&TAGS, &key)?
-                && fetch.sent >= row.read.saturating_add(TAGS_EVERY)
-            {
-                row.read = fetch.sent;
-                tx.put(&TAGS, &key, &row)?;
-            }
-        }
+    if !more && current {
+        note_read(tx, relay, fetch.sent, &usable)?;
     }
     Ok(out)
+}
+
+/// Notes that what is watched was read to its end, except where something came. It is noted
+/// seldom: hours don't matter, commits do.
+fn note_read(
+    tx: &mut Tx<'_>,
+    relay: RelayId,
+    sent: Millis,
+    came: &BTreeMap<Tag, bool>,
+) -> Result<(), Fail> {
+    let session = tx.mem.mail.entry(relay).or_default();
+    if sent < session.noted.saturating_add(TAGS_EVERY) && sent >= session.noted {
+        return Ok(());
+    }
+    session.noted = sent;
+    let tags: Vec<Tag> =
+        session.watched.keys().filter(|t| !came.contains_key(t)).copied().collect();
+    for tag in tags {
+        let key = pair_key(&relay.0, &tag.0);
+        if let Some(mut row) = tx.typed::<TagRow>(&TAGS, &key)?
+            && sent > row.read
+        {
+            row.read = sent;
+            tx.put(&TAGS, &key, &row)?;
+        }
+    }
+    Ok(())
 }

@@ -42,7 +42,7 @@ pub(crate) fn reply(
             let now = tx.now;
             let session = tx.mem.mail.entry(relay).or_default();
             session.back_off(now);
-            session.challenge = None;
+            session.end();
             session.refused = None;
             requeue(tx, &pending);
             if row.trouble != why {
@@ -89,7 +89,8 @@ fn answered(
 ) -> Result<Vec<Fetched>, Fail> {
     match (pending, reply) {
         (Pending::Hello, Reply::Hello { challenge, .. }) => {
-            tx.mem.mail.entry(relay).or_default().challenge = Some(challenge);
+            let now = tx.now;
+            tx.mem.mail.entry(relay).or_default().begin(challenge, now);
             tx.mem.mail_all = true;
             tx.mem.mail_due = true;
         }
@@ -143,8 +144,8 @@ fn answered(
             tx.mem.mail.entry(relay).or_default().hushed.remove(&tag.0);
             stored(tx, relay, &key)?;
         }
-        (Pending::Fetch(fetch), Reply::Items { items, more, .. }) => {
-            return fetched(tx, relay, &fetch, items.into_inner(), more);
+        (Pending::Fetch(fetch), Reply::Items { items, more, watched, .. }) => {
+            return fetched(tx, relay, &fetch, items.into_inner(), more, watched);
         }
         (pending, _) => {
             // Nothing that can be worked with: it is left alone for a while.
@@ -168,7 +169,7 @@ fn refuse(
     match (&pending, refusal) {
         (_, Refusal::NoSession) => {
             let session = tx.mem.mail.entry(relay).or_default();
-            session.challenge = None;
+            session.end();
             session.back_off(now);
             requeue(tx, &pending);
             return Ok(());

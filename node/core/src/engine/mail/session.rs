@@ -24,8 +24,20 @@ pub(crate) struct Session {
     pub(super) tags_checked: Millis,
     /// Tags to be opened.
     pub(super) to_open: BTreeMap<Tag, TagSource>,
-    /// The last topic tag asked for: the next fetch begins after it.
-    pub(super) asked: Option<Tag>,
+    /// The tags that the relay watches for this session, and up to where it gave what was under
+    /// each. Where that is beyond what is held here, something was of no use, or was lost.
+    pub(super) watched: BTreeMap<Tag, u64>,
+    /// Since when it does, and for the how many-th time it was told so.
+    pub(super) watched_since: Millis,
+    pub(super) generation: u64,
+    /// The last topic tag named: where there are too many, the next session begins after it.
+    pub(super) named: Option<Tag>,
+    /// What is watched has to be compared with what should be.
+    pub(super) look: bool,
+    /// When the first of the tags that are left alone for a while is to be named again.
+    pub(super) hushed_until: Option<Millis>,
+    /// When every tag was last noted as read to its end.
+    pub(super) noted: Millis,
     /// Where each tag stood when items came for it: if it stands there still when it is asked
     /// for again, they were of no use.
     pub(super) served: BTreeMap<Tag, u64>,
@@ -62,6 +74,21 @@ impl Session {
         self.hushed.entry(id).or_default().again(now);
     }
 
+    /// The session is over: the relay is greeted before anything else is asked.
+    pub(super) fn end(&mut self) {
+        self.challenge = None;
+        self.watched.clear();
+    }
+
+    /// The relay answered the greeting.
+    pub(super) fn begin(&mut self, challenge: [u8; 32], now: Millis) {
+        self.challenge = Some(challenge);
+        self.watched.clear();
+        self.watched_since = now;
+        self.generation += 1;
+        self.look = true;
+    }
+
     /// Until when a tag or topic is left alone, if it is.
     pub(super) fn quiet(&self, id: &[u8; 32], now: Millis) -> Option<Millis> {
         self.hushed.get(id).map(|h| h.until).filter(|until| *until > now)
@@ -95,10 +122,12 @@ impl Pending {
 /// A fetch under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fetch {
-    /// Its tags, and the highest index held of each.
-    pub(super) tags: BTreeMap<Tag, u64>,
-    /// Whether they are topics' tags.
-    pub(super) topics: bool,
+    /// The tags that it names, and the highest index held of each.
+    pub(super) reads: BTreeMap<Tag, u64>,
+    /// Whether it is to be held.
+    pub(super) wait: bool,
+    /// The session's [`Session::generation`].
+    pub(super) generation: u64,
     pub(super) sent: Millis,
 }
 

@@ -119,7 +119,9 @@ impl Pump<'_, '_> {
                 to_open.insert(tag, *source);
             }
         }
-        self.session(relay).to_open = to_open;
+        let session = self.session(relay);
+        session.to_open = to_open;
+        session.look = true;
         Ok(())
     }
 }

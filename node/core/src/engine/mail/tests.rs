@@ -25,7 +25,7 @@ fn all_tags_have_their_turn() {
         let mut last = None;
         let mut times = vec![0; all.len()];
         for _ in 0..all.len().div_ceil(MAX_READS) {
-            let asked = following(all.clone(), last, |t| *t);
+            let asked = following(all.clone(), last, MAX_READS, |t| *t);
             assert!(asked.len() <= MAX_READS);
             last = asked.last().copied();
             for t in asked {
@@ -71,7 +71,7 @@ fn remembered_trouble_is_bounded() {
 #[test]
 fn a_refusal_stands_until_the_same_succeeds() {
     let run = |n: u8| Pending::Run { topic: TopicId([n; 32]), first: 1, upto: 2 };
-    let fetch = Pending::Fetch(Fetch { tags: [].into(), topics: true, sent: 0 });
+    let fetch = Pending::Fetch(Fetch { reads: [].into(), wait: true, generation: 0, sent: 0 });
     let refused = |about| Refused { kind: discriminant(&run(1)), about, at: 1_000 };
     let one = refused(run(1).about());
     assert!(!one.is_settled_by(&fetch, 2_000));

@@ -1,9 +1,9 @@
 //! Fetches that are held.
 
-use teahouse_protocols::mailbox::{MAX_ITEM, MAX_MAIL, Refusal};
+use teahouse_protocols::mailbox::{MAX_ITEM, MAX_MAIL, MAX_READS, MAX_WATCHED, Refusal};
 
 use super::super::STEP_BYTES;
-use super::super::waits::{HOLD, PER_SESSION};
+use super::super::watches::HOLD;
 use super::*;
 use crate::store::backends::SyncFailure;
 
@@ -20,10 +20,28 @@ fn put(k: u8, n: u8) -> Request {
 }
 
 impl Bench {
+    /// That so many fetches are held.
+    fn holds(&self, fetches: usize) {
+        assert_eq!(self.relay.watches.held(), fetches);
+        assert!(self.relay.watches.is_consistent());
+    }
+
+    /// A fetch that goes on with what its session watches, and watches this besides.
+    fn more(&mut self, session: u64, reads: &[(&SigningKey, u64)], wait: bool) -> Request {
+        let challenge = self.relay.sessions.known(session).and_then(|s| s.challenge()).unwrap();
+        let reads: Vec<_> =
+            reads.iter().map(|(key, after)| read(key, *after, &challenge)).collect();
+        Request::Fetch { reads: reads.try_into().unwrap(), wait }
+    }
+
     /// Sends a fetch that is held; returns its number.
     fn hold(&mut self, session: u64, reads: &[(&SigningKey, u64)]) -> u64 {
         let fetch = self.fetch(session, reads, true);
-        let input = self.request(session, &fetch);
+        self.hold_this(session, &fetch)
+    }
+
+    fn hold_this(&mut self, session: u64, fetch: &Request) -> u64 {
+        let input = self.request(session, fetch);
         let out = self.step(vec![input]);
         assert_eq!(out.answers, []);
         assert!(out.wake.is_some_and(|at| at <= self.env.now + HOLD));
@@ -55,7 +73,7 @@ fn a_held_fetch_is_answered_by_a_deposit() {
     let input = b.request(1, &put(2, 3));
     let out = decoded(&b.step(vec![input]));
     assert_eq!((out.len(), out[1].0), (2, second));
-    assert!(b.relay.waits.is_empty_inside());
+    b.holds(0);
 }
 
 #[test]
@@ -66,7 +84,7 @@ fn a_fetch_and_a_deposit_in_one_batch_meet() {
     let batch = [(5, fetch), (1, put(1, 1))].map(|(s, r)| b.request(s, &r)).into();
     let out = decoded(&b.step(batch));
     assert_eq!(items(out[1].1.clone()).0, [(tag(&one), 1, vec![1])]);
-    assert!(b.relay.waits.is_empty_inside());
+    b.holds(0);
 }
 
 #[test]
@@ -84,7 +102,7 @@ fn a_held_fetch_ends_after_its_time() {
     let out = decoded(&b.step(vec![RelayInput::Tick]));
     assert_eq!(out[0].0, first);
     assert_eq!(items(out[0].1.clone()), (vec![], vec![tag(&three)], false));
-    assert!(b.relay.waits.is_empty_inside());
+    b.holds(0);
 }
 
 #[test]
@@ -99,29 +117,120 @@ fn a_tag_opened_meanwhile_wakes_who_waits_for_it() {
     assert_eq!(items(out[1].1.clone()).0, [(tag(&three), 1, vec![1])]);
 }
 
+/// Once named, a tag is watched: fetches that name nothing go on from what was given.
 #[test]
-fn a_session_holds_few_and_loses_them_when_it_closes() {
+fn a_session_goes_on_from_what_it_was_given() {
+    let mut b = bench();
+    let (one, two) = (key(1), key(2));
+    b.ask(1, &put(1, 1));
+    let fetch = b.fetch(5, &[(&one, 0), (&two, 0)], true);
+    assert_eq!(items(b.ask(5, &fetch)).0, [(tag(&one), 1, vec![1])]);
+    let next = b.more(5, &[], true);
+    for n in 2..5 {
+        let held = b.hold_this(5, &next);
+        let input = b.request(1, &put(1 + n % 2, n));
+        let out = decoded(&b.step(vec![input]));
+        assert_eq!((out.len(), out[1].0), (2, held));
+        let Reply::Items { items, watched: 2, more: false, .. } = &out[1].1 else { panic!() };
+        assert_eq!((items.len(), &items[0].2[..]), (1, &[n][..]));
+    }
+    // What came while nothing was held is there at once; nothing comes twice.
+    b.ask(1, &put(1, 8));
+    b.ask(1, &put(2, 9));
+    let again = b.more(5, &[], false);
+    assert_eq!(items(b.ask(5, &again)).0.len(), 2);
+    assert_eq!(items(b.ask(5, &again)).0, []);
+    // Named once more, it begins where it is said to; a hello ends it all.
+    let anew = b.more(5, &[(&one, 1)], false);
+    assert_eq!(items(b.ask(5, &anew)).0.len(), 3);
+    b.hello(5);
+    let Reply::Items { watched: 0, .. } = b.ask(5, &again) else { panic!() };
+    b.holds(0);
+}
+
+/// What is added while a fetch is held takes its place; what is under it is not lost.
+#[test]
+fn a_second_fetch_takes_the_place_of_the_held_one() {
+    let mut b = bench();
+    let (one, two) = (key(1), key(2));
+    let first = b.hold(5, &[(&one, 0)]);
+    let second = b.more(5, &[(&two, 0)], true);
+    let input = b.request(5, &second);
+    let number = b.next;
+    let out = decoded(&b.step(vec![input]));
+    assert_eq!((out.len(), out[0].0), (1, first));
+    assert_eq!(items(out[0].1.clone()).0, []);
+    b.holds(1);
+    let input = b.request(1, &put(1, 1));
+    let out = decoded(&b.step(vec![input]));
+    assert_eq!(out[1].0, number);
+    assert_eq!(items(out[1].1.clone()).0.len(), 1);
+    b.holds(0);
+}
+
+#[test]
+fn a_session_watches_so_much_and_no_more() {
+    let mut b = bench();
+    b.hello(5);
+    let keys: Vec<SigningKey> = (0..=MAX_WATCHED as u32)
+        .map(|n| {
+            let mut seed = [9; 32];
+            seed[..4].copy_from_slice(&n.to_be_bytes());
+            SigningKey::from_bytes(&seed)
+        })
+        .collect();
+    for some in keys[..MAX_WATCHED].chunks(MAX_READS) {
+        let some: Vec<_> = some.iter().map(|k| (k, 0)).collect();
+        let fetch = b.more(5, &some, false);
+        assert!(matches!(b.ask(5, &fetch), Reply::Items { .. }));
+        // Proofs are dear: they are not checked faster than this.
+        b.env.now += 1_000;
+    }
+    let fetch = b.more(5, &[(&keys[MAX_WATCHED], 0)], false);
+    assert_eq!(b.ask(5, &fetch), Reply::Refused(Refusal::SlowDown));
+    let known = b.more(5, &[(&keys[0], 3)], false);
+    let Reply::Items { watched, .. } = b.ask(5, &known) else { panic!() };
+    assert_eq!(watched as usize, MAX_WATCHED);
+    b.step(vec![RelayInput::SessionClosed { session: 5 }]);
+    b.holds(0);
+}
+
+#[test]
+fn a_closed_session_holds_nothing() {
     let mut b = bench();
     let one = key(1);
-    for _ in 0..PER_SESSION {
-        b.hold(5, &[(&one, 0)]);
-    }
-    let fetch = b.fetch(5, &[(&one, 0)], true);
-    assert_eq!(b.ask(5, &fetch), Reply::Refused(Refusal::SlowDown));
+    b.hold(5, &[(&one, 0)]);
     b.hold(6, &[(&one, 0)]);
-    assert_eq!(b.relay.status().waits, PER_SESSION as u64 + 1);
+    b.holds(2);
     // Also one that came in the same batch.
     let challenge = b.hello(7);
-    b.fetch(7, &[(&one, 0)], true);
     let reads = vec![read(&one, 0, &challenge)].try_into().unwrap();
     let input = b.request(7, &Request::Fetch { reads, wait: true });
     let closed = |session| RelayInput::SessionClosed { session };
     b.step(vec![closed(5), input, closed(7)]);
-    assert_eq!(b.relay.status().waits, 1);
+    b.holds(1);
     b.step(vec![closed(6)]);
-    assert!(b.relay.waits.is_empty_inside());
+    b.holds(0);
     let input = b.request(1, &put(1, 1));
     assert_eq!(b.step(vec![input]).answers.len(), 1);
+}
+
+/// A batch that is not durable answers nothing: what its answers held is given again.
+#[test]
+fn what_a_failed_commit_would_have_given_is_given_again() {
+    let mut b = bench();
+    let one = key(1);
+    b.ask(1, &put(1, 1));
+    b.hello(6);
+    let fetch = b.more(6, &[(&one, 0)], false);
+    b.disk.fail_sync(1, SyncFailure::Drop);
+    let batch = [(6, fetch), (1, put(1, 2))].map(|(s, r)| b.request(s, &r)).into();
+    assert!(b.try_step(batch).is_err());
+    b.relay.reopen().unwrap();
+    let again = b.more(6, &[], false);
+    assert_eq!(items(b.ask(6, &again)).0, [(tag(&one), 1, vec![1])]);
+    assert_eq!(items(b.ask(6, &again)).0, []);
+    b.holds(0);
 }
 
 #[test]
@@ -140,7 +249,7 @@ fn a_failed_commit_keeps_older_waits_only() {
     let out = decoded(&b.step(vec![input]));
     assert_eq!(out[1].0, held);
     assert_eq!(items(out[1].1.clone()).0, [(tag(&one), 1, vec![2])]);
-    assert!(b.relay.waits.is_empty_inside());
+    b.holds(0);
 }
 
 #[test]
@@ -163,5 +272,5 @@ fn a_rush_of_fetches_is_spread_over_steps() {
     for (_, reply) in first.into_iter().chain(rest) {
         assert_eq!(items(reply).0.len(), 1);
     }
-    assert!(b.relay.waits.is_empty_inside());
+    b.holds(0);
 }

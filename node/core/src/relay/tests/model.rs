@@ -117,6 +117,8 @@ struct Model {
     tokens: BTreeMap<Token, u64>,
     issued: BTreeMap<u64, (u64, u32)>,
     open: BTreeMap<Tag, Mailbox>,
+    /// What the round's session watches, and up to where it was given.
+    watched: BTreeMap<Tag, u64>,
     /// Highest index ever given, and for closed tags the day on which it is forgotten.
     last: BTreeMap<Tag, (u64, u64)>,
 }
@@ -304,18 +306,24 @@ impl Model {
         let today = self.today();
         let (mut items, mut closed) = (Vec::new(), Vec::new());
         for read in reads {
-            let Some(mailbox) = self.open.get_mut(&read.tag) else {
-                closed.push(read.tag);
-                continue;
-            };
-            mailbox.used = today;
-            let new = mailbox.items.range(read.after + 1..);
-            items.extend(new.map(|(index, (_, item))| (read.tag, *index, item.bytes.clone())));
+            match self.open.get_mut(&read.tag) {
+                Some(mailbox) => mailbox.used = today,
+                None => closed.push(read.tag),
+            }
+            self.watched.insert(read.tag, read.after);
+        }
+        for (tag, after) in &mut self.watched {
+            let Some(mailbox) = self.open.get(tag) else { continue };
+            for (index, (_, item)) in mailbox.items.range(*after + 1..) {
+                items.push((*tag, *index, item.bytes.clone()));
+                *after = *index;
+            }
         }
         Ok(Reply::Items {
             items: items.try_into().unwrap(),
             closed: closed.try_into().unwrap(),
             more: false,
+            watched: self.watched.len() as u32,
         })
     }
 }
@@ -426,6 +434,7 @@ impl World {
         self.latest = self.latest.max(self.bench.env.now);
         for model in &mut self.models {
             model.clock = self.latest;
+            model.watched.clear();
         }
 
         if let Fault::FailSync(nth, keep) = round.fault {
