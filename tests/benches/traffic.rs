@@ -9,6 +9,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use common::{Reach, Report, count, note};
@@ -79,6 +80,10 @@ fn main() -> Result<()> {
     }
     let total = |tables: &BTreeMap<String, u64>| tables.values().sum::<u64>();
     let kept = (total(&now) - total(&stored)) as f64 / content;
+    let began = Instant::now();
+    let lines = query::chats(&town.world.snapshot(town.user))?.len();
+    report.figure("chat_list_lines", lines as f64);
+    report.figure("chat_list_ms", began.elapsed().as_secs_f64() * 1e3);
     report.reach("traffic_bytes_per_content_byte", traffic, Reach::AtMost(3.0));
     report.reach("stored_bytes_per_content_byte", kept, Reach::AtMost(3.0));
     report.figure("ratio", traffic);

@@ -53,10 +53,10 @@ pub(crate) fn load(
         return Ok(None);
     }
     let mut records = Vec::with_capacity(rows.len());
-    for (_, bytes) in rows {
-        records.push(
-            Signed::<AccountRecord>::from_bytes(&bytes).map_err(|_| damaged("account record"))?,
-        );
+    for (key, bytes) in rows {
+        let damaged = || damaged("account record");
+        let id = key.last_chunk::<32>().ok_or_else(damaged)?;
+        records.push(Signed::<AccountRecord>::from_stored(&bytes, id).map_err(|_| damaged())?);
     }
     AccountLog::from_records(records).map(Some).map_err(|_| damaged("account log"))
 }

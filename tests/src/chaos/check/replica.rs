@@ -127,7 +127,8 @@ impl Replica {
             &[&FIELDS, &NICKNAMES, &REACTIONS, &RECALLS]
         };
         let chat = query::chat(s, topic).expect("reads");
-        let blocked = chat.is_some_and(|c| c.state == ChatState::Blocked);
+        // A blocked stranger's proposal is no chat at all.
+        let blocked = chat.is_none_or(|c| c.state == ChatState::Blocked);
         let mut messages = (!blocked).then(BTreeMap::new);
         if !partial {
             for table in tables {

@@ -71,8 +71,9 @@ pub(crate) fn load(read: &dyn Read, topic: TopicId) -> Result<Option<TopicState>
     }
     let damaged = || StorageError::corrupt(OPS.name, "membership record");
     let mut records = Vec::with_capacity(rows.len());
-    for (_, bytes) in rows {
-        records.push(Signed::<MembershipRecord>::from_bytes(&bytes).map_err(|_| damaged())?);
+    for (key, bytes) in rows {
+        let id = key.last_chunk::<32>().ok_or_else(damaged)?;
+        records.push(Signed::<MembershipRecord>::from_stored(&bytes, id).map_err(|_| damaged())?);
     }
     let log = MembershipLog::from_records(topic, records).map_err(|_| damaged())?;
     let eval = log.evaluate(&oracle(read));
