@@ -34,7 +34,7 @@ pub const MAX_MAIL: usize = 1024 * 1024;
 /// Most tags named in one fetch.
 pub const MAX_READS: usize = 256;
 /// Most tags watched by one session.
-pub const MAX_WATCHED: usize = 4_096;
+pub const MAX_WATCHED: usize = 8_192;
 
 /// A right to open one tag. Spent once.
 pub type Token = [u8; 16];

@@ -114,7 +114,12 @@ impl Town {
             let card = w.card(user);
             w.run(2_000);
             w.add(friend, &card).map_err(|e| anyhow::anyhow!("{e}"))?;
-            w.run(4_000);
+            for _ in 0..60 {
+                w.run(1_000);
+                if !query::requests(&w.snapshot(user))?.is_empty() {
+                    break;
+                }
+            }
             let account = w.account(friend);
             w.ask(user, Command::Contacts(Contacts::Accept { account }))
                 .with_context(|| format!("friend {n} did not ask"))?;
