@@ -7,7 +7,7 @@ mod tour;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use egui::{CentralPanel, Frame, Margin, Panel, Ui};
+use egui::{CentralPanel, Frame, Margin, Panel, Ui, ViewportCommand};
 use teahouse_node::core::command::Reply;
 use teahouse_node::core::view::ChatKind;
 use teahouse_node::protocols::ids::{AccountId, TopicId};
@@ -48,6 +48,10 @@ pub struct Shell {
     /// Alarms up to this time were hidden.
     alarms_hidden: Option<u64>,
     ime: Ime,
+    /// Whether a menu was open at the end of the last frame: Escape is for it.
+    popup_was_open: bool,
+    /// Whether somebody was told that the words are shown only once.
+    warned: bool,
     tour: Option<Tour>,
 }
 
@@ -71,6 +75,8 @@ impl Shell {
             safety_of: None,
             alarms_hidden: None,
             ime: Ime::default(),
+            popup_was_open: false,
+            warned: false,
             tour: None,
         }
     }
@@ -119,9 +125,21 @@ impl Shell {
             self.tour = Some(tour);
         }
         if ui.input(|i| i.viewport().close_requested()) {
-            self.keep_drafts();
+            self.close(ui);
         }
+        self.popup_was_open = ui.ctx().any_popup_open();
         self.carry_out(ui);
+    }
+
+    /// The window is about to close. Not at once while it shows what is shown only once.
+    fn close(&mut self, ui: &Ui) {
+        let words = matches!(self.dialog, Some(Dialog::Words(_)));
+        if words && !core::mem::replace(&mut self.warned, true) {
+            ui.ctx().send_viewport_cmd(ViewportCommand::CancelClose);
+            self.desk.toasts.bad(strings::words_keep());
+            return;
+        }
+        self.keep_drafts();
     }
 
     /// Takes what has come from the link.
@@ -159,8 +177,13 @@ impl Shell {
             (After::Created, Reply::Created { words, .. }) => {
                 self.dialog = Some(Dialog::Words(words));
             }
-            (After::Card, Reply::Card { link }) => self.me.card = Some(me::Shown { link, qr }),
-            (After::Code, Reply::Code { link }) => self.me.code = Some(me::Shown { link, qr }),
+            (After::Card, Reply::Card { link }) => {
+                let relays = me::relays_of(&self.model);
+                self.me.card = Some(me::Shown { link, qr, relays });
+            }
+            (After::Code, Reply::Code { link }) => {
+                self.me.code = Some(me::Shown { link, qr, relays: Vec::new() });
+            }
             (After::Open, Reply::Topic { topic }) => self.go(Go::Chat(topic)),
             (After::Added, Reply::Added { account, relay, .. }) => {
                 if relay.is_some() {
@@ -180,6 +203,7 @@ impl Shell {
             page(ui, "broken", |ui| {
                 ui.heading(strings::broken());
                 ui.add(egui::Label::new(why).wrap().selectable(true));
+                hint(ui, strings::broken_how());
                 if model.demo && ui.button(strings::town_leave()).clicked() {
                     self.desk.actions.push(Action::Home);
                 }
@@ -239,7 +263,7 @@ impl Shell {
         if model.me.disputed {
             lines.push(strings::disputed());
         }
-        lines.extend(alarms.first().map(|a| a.text.as_str()));
+        lines.extend(alarms.first().map(|a| a.text.as_str()).filter(|a| !lines.contains(a)));
         if lines.is_empty() {
             return;
         }

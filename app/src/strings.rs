@@ -1,6 +1,8 @@
 //! Every word the window shows, in English. Each text is a function with a name of its own,
 //! so that a catalogue (Fluent) can stand behind the same names later.
 
+use teahouse_node::core::view;
+
 macro_rules! texts {
     ($($name:ident = $text:literal;)*) => {$(
         #[doc = concat!("“", $text, "”")]
@@ -42,11 +44,11 @@ texts! {
     welcome_look_button = "Look around the town";
     welcome_creating = "Creating…";
     welcome_linking = "Connecting to the other device…";
-    device_name = "This computer";
 
     // The words
     words_title = "Your 24 words";
-    words_why = "Whoever has these words is you. Write them down, on paper, in this order, and keep them safe. They are shown only now.";
+    words_why = "Whoever has these words is you. Write them down, on paper, in this order, and keep them safe. They are shown only now. This version can't bring an account back with them yet: until a later one can, keep a second device linked.";
+    words_keep = "Your 24 words are shown only now. Close again to leave without them.";
     words_done = "I wrote them down";
 
     // Rail
@@ -125,8 +127,9 @@ texts! {
     contact_unblock = "Unblock";
     contact_delete = "Delete contact";
     contact_delete_how = "They leave your contacts. The chat stays, and they can still write in it: block them to stop that.";
-    contact_block_how = "You see nothing that they write from now on, and they are told nothing. What they write meanwhile shows if you unblock them.";
+    contact_block_how = "In your chat with them you see nothing that they write from now on, and they are told nothing; it shows if you unblock them. In groups that you share, you still see each other.";
     contact_message = "Send message";
+    contact_open = "Open chat";
     contact_remark = "Your name for them";
     contact_safety = "Safety number";
     contact_safety_how = "Compare this number with theirs, by voice or in person. If both are equal, nobody stands between you.";
@@ -141,7 +144,8 @@ texts! {
     me_relays = "Relays";
     me_name = "Your name";
     me_rename = "Change name";
-    card_how = "Let a friend scan this, or send them the link. It may be used by 10 people.";
+    card_how = "Send a friend this link; they paste it under Contacts, Add contact. The QR code holds the same link, for any QR reader. It may be used by 10 people.";
+    card_renewed = "Your relays have changed: this is a new card. The old one names the relays of before.";
     card_qr = "QR code of your contact card";
     card_copy = "Copy link";
     card_making = "Making your card…";
@@ -155,7 +159,7 @@ texts! {
     device_revoke = "Revoke";
     device_revoke_how = "It opens nothing that is sent from now on. What it already has, it keeps.";
     device_link = "Link a device";
-    device_link_how = "On the new device, choose “Link this device” and paste this code. It is valid for 10 minutes and one attempt.";
+    device_link_how = "On the new device, choose “Link this device” and paste this code. Bring it over on a USB stick, by a message to yourself, or with a QR reader. It is valid for 10 minutes and one attempt.";
     device_link_code = "Link code";
     device_copy_code = "Copy code";
     device_compare = "Compare these digits with those on the other device.";
@@ -187,6 +191,7 @@ texts! {
     group_rename = "Rename";
     group_notice = "Notice";
     group_notice_hint = "What everybody should know";
+    group_last_owner = "To leave, make somebody else an owner first.";
     group_leave = "Leave group";
     group_leave_how = "You can read what you already have, and nothing that is written from now on.";
     group_role = "Role";
@@ -205,6 +210,7 @@ texts! {
     revoked = "This device was removed from its account. It receives nothing any more.";
     disputed = "Your account's root key was changed twice at once. Your contacts accept nothing new from you until they get a fresh card.";
     broken = "Teahouse can't open its data";
+    broken_how = "If Teahouse is open in another window, go on there. Otherwise, close this one and start again.";
 }
 
 /// Sunday is 0.
@@ -260,15 +266,7 @@ pub fn disappears(when: &str) -> String {
 /// After how long messages disappear.
 #[must_use]
 pub fn timer_after(seconds: u32) -> String {
-    let (n, unit) = match seconds {
-        0 => return "Off".into(),
-        s if s % 604_800 == 0 => (s / 604_800, "week"),
-        s if s % 86_400 == 0 => (s / 86_400, "day"),
-        s if s % 3_600 == 0 => (s / 3_600, "hour"),
-        s if s % 60 == 0 => (s / 60, "minute"),
-        s => (s, "second"),
-    };
-    if n == 1 { format!("After 1 {unit}") } else { format!("After {n} {unit}s") }
+    if seconds == 0 { "Off".into() } else { format!("After {}", view::duration(seconds)) }
 }
 
 /// How a relay does that answers.
@@ -281,6 +279,26 @@ pub fn relay_well(when: &str) -> String {
 #[must_use]
 pub fn relay_trouble(why: &str) -> String {
     format!("Trouble: {why}")
+}
+
+/// Why a request for contact is not with the other side.
+#[must_use]
+pub fn request_waits(why: &str) -> String {
+    capital(why)
+}
+
+/// Why messages have not arrived.
+#[must_use]
+pub fn messages_wait(count: u64, why: &str) -> String {
+    match count {
+        1 => format!("Not arrived yet: {why}"),
+        n => format!("{n} have not arrived yet: {why}"),
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// Envelopes that a relay has not stored yet.

@@ -19,6 +19,7 @@ use teahouse_node::NodeConfig;
 use teahouse_node::core::command::{Chat, Command, Contacts, Devices, Groups, Relays, Reply};
 use teahouse_node::core::view;
 use teahouse_node::protocols::ids::TopicId;
+use teahouse_node::protocols::membership;
 
 type Window = Harness<'static, Shell>;
 
@@ -442,15 +443,27 @@ fn a_link_is_pasted_whatever_a_mail_program_did_to_it() {
     let mut window = window(&node);
     open(&mut window, strings::rail_contacts());
     click(&mut window, strings::contacts_add());
-    write(&mut window, strings::contacts_link(), "teahouse:card/abc\ndef ");
+    // What is no link is told where it was typed, and nothing is lost.
+    write(&mut window, strings::contacts_link(), "hello world");
     write(&mut window, strings::contacts_greeting(), "It's Lin");
+    click(&mut window, strings::contacts_add_button());
+    assert!(node.commands().is_empty());
+    window.get_by_label_contains("not a teahouse link");
+    let real = include_str!("../../protocols/vectors/links.json");
+    let real = &real[real.find("teahouse:card/").unwrap()..];
+    let real = &real[..real.find('"').unwrap()];
+    let (one, other) = real.split_at(60);
+    field(&window, strings::contacts_link()).focus();
+    window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::A);
+    window.run();
+    write(&mut window, strings::contacts_link(), &format!("{one}\n{other} "));
     click(&mut window, strings::contacts_add_button());
     let commands = node.commands();
     let [(ticket, Command::Contacts(Contacts::Add { link, greeting }))] = commands.as_slice()
     else {
         panic!("{commands:?}");
     };
-    assert_eq!((link.as_str(), greeting.as_str()), ("teahouse:card/abcdef", "It's Lin"));
+    assert_eq!((link.as_str(), greeting.as_str()), (real, "It's Lin"));
     node.answer(*ticket, Ok(Reply::Added { account: Some(CHEN), topic: None, relay: None }));
     window.run();
     window.get_by_label(strings::contacts_asked());
@@ -482,6 +495,24 @@ fn a_group_is_made_changed_and_left() {
     write(&mut window, strings::group_title(), "!");
     click(&mut window, strings::group_rename());
     assert!(matches!(node.commands().as_slice(), [(_, Command::Groups(Groups::Rename { .. }))]));
+    // The only owner names another one first.
+    window.get_by_label(strings::group_last_owner());
+    click(&mut window, &strings::doing(strings::group_role(), "Chen"));
+    window.get_all_by_label(strings::role_owner()).last().unwrap().click();
+    window.run();
+    assert!(matches!(
+        node.commands().as_slice(),
+        [(
+            _,
+            Command::Groups(Groups::SetRole { account: CHEN, role: membership::Role::Owner, .. })
+        )]
+    ));
+    node.change(|m| {
+        let mut group = m.conversation.as_deref().unwrap().clone();
+        group.members.iter_mut().for_each(|m| m.role = membership::Role::Owner);
+        m.conversation = Some(std::sync::Arc::new(group));
+    });
+    window.run();
     click(&mut window, strings::group_leave());
     window.get_all_by_label(strings::group_leave()).last().unwrap().click();
     window.run();

@@ -273,6 +273,16 @@ fn failed<'a>(verb: &'a str, path: &'a Path) -> impl Fn(io::Error) -> ConfigErro
     move |source| ConfigError::Io { action: format!("{verb} {}", path.display()), source }
 }
 
+/// What to call this device where nothing is said: its host name.
+pub fn device_name() -> String {
+    std::env::var("HOSTNAME")
+        .or_else(|_| std::fs::read_to_string("/etc/hostname"))
+        .map(|name| name.trim().to_owned())
+        .ok()
+        .filter(|name| (1..=64).contains(&name.len()))
+        .unwrap_or_else(|| "computer".into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,4 +1,5 @@
-//! Logs: to standard error, filtered by `RUST_LOG`, by default warnings and errors.
+//! Logs: to standard error, filtered by `RUST_LOG`, by default warnings and errors; of
+//! libp2p's reachability probes, which fail wherever there is a firewall, errors only.
 //!
 //! What may be logged: counts, sizes, durations, error texts, and ids in their short form
 //! (their `Debug`, eight digits). Never message text, names, links, keys or tokens.
@@ -10,7 +11,8 @@ use tracing_subscriber::EnvFilter;
 
 /// Starts logging. Later calls do nothing, so that several nodes can share a process.
 pub fn init() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("warn,libp2p_autonat=error"));
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

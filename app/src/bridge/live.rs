@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use teahouse_node::core::command::{Command, Reply};
 use teahouse_node::core::store::ChangeSet;
 use teahouse_node::protocols::ids::Millis;
+use teahouse_node::roles::{RunError, device};
 use teahouse_node::tokio;
 use teahouse_node::tokio::sync::mpsc;
 use teahouse_node::tokio::task::spawn_blocking;
@@ -23,6 +24,8 @@ use crate::vm::{Model, Qr, Stage, Zone};
 const PACE: Duration = Duration::from_millis(33);
 /// How long to wait after data could not be read.
 const RETRY: Duration = Duration::from_secs(2);
+/// How often it is looked why something in the open chat has not arrived.
+const LOOK: Duration = Duration::from_secs(15);
 /// How long commands may still become durable after the window was closed.
 const LAST_COMMANDS: Duration = Duration::from_secs(5);
 
@@ -31,13 +34,30 @@ pub(super) async fn live(first: Source, home: NodeConfig, mut ports: Ports) {
     let mut next = Some(first);
     while let Some(source) = next {
         let demo = matches!(source, Source::Town);
+        let data = match &source {
+            Source::Home(config) => Some(config.data.clone()),
+            Source::Town => None,
+        };
         ports.publish(Model { demo, ..Model::default() });
         // Opening reads the disk; it also needs the runtime's context, which these threads have.
         let opened = spawn_blocking(move || open(source)).await;
         let opened = opened.unwrap_or_else(|_| Err("it crashed while starting".into()));
         let step = match opened {
             Ok((handle, keep)) => {
+                // So that commands work beside the window; it works without them.
+                let served = match data {
+                    Some(data) => device::serve(handle.clone(), data).await,
+                    None => Err(RunError::Ended),
+                };
+                if let Err(e) = &served
+                    && !demo
+                {
+                    eprintln!("teahouse: no commands beside the window: {e}");
+                }
                 let step = with_node(&handle, demo, &mut ports).await;
+                if let Ok(served) = served {
+                    served.close().await;
+                }
                 // Stopping waits for the node's threads.
                 let _ = spawn_blocking(move || drop(keep)).await;
                 step
@@ -100,6 +120,7 @@ async fn with_node(handle: &Handle, demo: bool, ports: &mut Ports) -> Step {
     let submitter = tokio::spawn(submit(handle.clone(), waiting, ports));
     let mut not_before = Instant::now();
     let mut midnight = next_midnight(&zone);
+    let mut look = Instant::now() + LOOK;
     let step = loop {
         tokio::select! {
             biased;
@@ -164,6 +185,12 @@ async fn with_node(handle: &Handle, demo: bool, ports: &mut Ports) -> Step {
                 }
                 not_before = Instant::now() + PACE;
             }
+            // What waits is told after a while, though nothing else changes.
+            () = sleep_until(look), if waits(&model) => {
+                look = Instant::now() + LOOK;
+                focus.moved = true;
+                dirty.get_or_insert_default();
+            }
             () = sleep_until(midnight) => {
                 // "Today" has become "yesterday".
                 dirty = Some(ChangeSet::everything());
@@ -174,6 +201,11 @@ async fn with_node(handle: &Handle, demo: bool, ports: &mut Ports) -> Step {
     drop(commands);
     let _ = timeout(LAST_COMMANDS, submitter).await;
     step
+}
+
+/// Whether something in the open chat has not arrived.
+fn waits(model: &Model) -> bool {
+    model.conversation.as_ref().is_some_and(|c| c.undelivered)
 }
 
 /// Hands commands to the node, each after the last one's answer: they take effect in the

@@ -114,7 +114,8 @@ fn conversation(
     }
     let since = messages.first().filter(|_| more).map_or(0, |m| m.time);
     let events = query::events(s, topic, since, limit)?;
-    let around = Around { members: &members, me, more, now, zone };
+    let waiting = query::waiting_here(s, topic)?;
+    let around = Around { members: &members, waiting: &waiting, me, more, now, zone };
     // A quoted message that can't be read is shown as one that is not here.
     let find = |id| query::message(s, topic, id).ok().flatten();
     Ok(Some(vm::conversation(&chat, &around, &messages, &events, find)))

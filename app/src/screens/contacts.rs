@@ -123,10 +123,19 @@ pub(crate) fn card(
     match person.state {
         ContactState::Asking => asking(ui, person, desk),
         ContactState::Friend | ContactState::Requested => {
-            if let Some(topic) = person.topic
-                && primary(ui, true, strings::contact_message()).clicked()
-            {
-                desk.go(Go::Chat(topic));
+            let waits = person.state == ContactState::Requested;
+            if waits {
+                hint(ui, strings::contacts_waiting());
+            }
+            if let Some(topic) = person.topic {
+                let open = if waits {
+                    ui.button(strings::contact_open())
+                } else {
+                    primary(ui, true, strings::contact_message())
+                };
+                if open.clicked() {
+                    desk.go(Go::Chat(topic));
+                }
             }
             remark(ui, state, person, desk);
             safety(ui, model, person, desk);

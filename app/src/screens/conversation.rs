@@ -80,21 +80,42 @@ pub(crate) fn show(
     Panel::bottom("composer")
         .frame(Frame::new().inner_margin(Margin { left: 16, right: 16, top: 8, bottom: 8 }))
         .show_separator_line(false)
-        .show(ui, |ui| match conversation.state {
-            ChatState::Active => talk.composer.show(ui, topic, ime, desk),
-            ChatState::Requested => {
-                hint(ui, strings::conversation_waiting());
+        .show(ui, |ui| {
+            if !conversation.waiting.is_empty() {
+                hint(ui, &conversation.waiting);
             }
-            ChatState::Left => {
-                hint(ui, strings::conversation_left());
-            }
-            ChatState::Blocked => {
-                hint(ui, strings::conversation_blocked());
-            }
+            compose(ui, talk, model, conversation, ime, desk);
         });
     egui::CentralPanel::default_margins()
         .frame(Frame::new())
         .show(ui, |ui| messages(ui, talk, conversation, desk));
+}
+
+/// Where one writes, or why one can't.
+fn compose(
+    ui: &mut Ui,
+    talk: &mut Talk,
+    model: &Model,
+    conversation: &Conversation,
+    ime: Ime,
+    desk: &mut Desk,
+) {
+    let topic = conversation.topic;
+    match conversation.state {
+        _ if model.me.revoked => {
+            hint(ui, strings::revoked());
+        }
+        ChatState::Active => talk.composer.show(ui, topic, ime, desk),
+        ChatState::Requested => {
+            hint(ui, strings::conversation_waiting());
+        }
+        ChatState::Left => {
+            hint(ui, strings::conversation_left());
+        }
+        ChatState::Blocked => {
+            hint(ui, strings::conversation_blocked());
+        }
+    }
 }
 
 fn header(ui: &mut Ui, talk: &mut Talk, conversation: &Conversation) {

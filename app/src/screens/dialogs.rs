@@ -6,12 +6,13 @@ use egui::{Frame, Id, Key, Modal, RichText, ScrollArea, Ui};
 use teahouse_node::core::command::{Chat, Command, Contacts, Groups, MessageId};
 use teahouse_node::core::view::{ChatState, ContactState};
 use teahouse_node::protocols::ids::{AccountId, TopicId};
+use teahouse_node::protocols::link::Link;
 
 use crate::desk::{After, Desk, Go};
 use crate::strings;
 use crate::theme::{space, tokens};
 use crate::vm::{ContactRow, Model};
-use crate::widgets::{area, field, hint, primary, row::Row, section};
+use crate::widgets::{area, entered, field, hint, primary, row::Row, section};
 
 /// A dialog with what is being done in it.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub(crate) enum Dialog {
     /// The 24 words, once.
     Words(String),
     /// Add a contact or follow an invite.
-    Add { link: String, greeting: String },
+    Add { link: String, greeting: String, wrong: Option<String> },
     /// A new group.
     NewGroup { title: String, members: BTreeSet<AccountId>, share_history: bool },
     /// Invite to a group.
@@ -44,7 +45,7 @@ pub(crate) struct Confirm {
 
 impl Dialog {
     pub(crate) fn add() -> Self {
-        Self::Add { link: String::new(), greeting: String::new() }
+        Self::Add { link: String::new(), greeting: String::new(), wrong: None }
     }
 
     pub(crate) fn new_group() -> Self {
@@ -78,7 +79,7 @@ pub(crate) fn show(ui: &Ui, dialog: &mut Dialog, model: &Model, desk: &mut Desk)
         ui.spacing_mut().item_spacing.y = space::NORMAL;
         match dialog {
             Dialog::Words(list) => words(ui, list),
-            Dialog::Add { link, greeting } => add(ui, link, greeting, desk),
+            Dialog::Add { link, greeting, wrong } => add(ui, link, greeting, wrong, desk),
             Dialog::NewGroup { title, members, share_history } => {
                 new_group(ui, title, members, share_history, model, desk)
             }
@@ -129,23 +130,45 @@ fn words(ui: &mut Ui, list: &str) -> bool {
     !primary(ui, true, strings::words_done()).clicked()
 }
 
-fn add(ui: &mut Ui, link: &mut String, greeting: &mut String, desk: &mut Desk) -> bool {
+fn add(
+    ui: &mut Ui,
+    link: &mut String,
+    greeting: &mut String,
+    wrong: &mut Option<String>,
+    desk: &mut Desk,
+) -> bool {
     title(ui, strings::contacts_add());
     hint(ui, strings::contacts_add_how());
     let empty = link.is_empty() && greeting.is_empty();
-    let first = area(ui, link, strings::contacts_link(), strings::contacts_link_hint());
+    // A card is long: a few lines of it are enough to see that it is there.
+    let first = ScrollArea::vertical()
+        .id_salt("link")
+        .max_height(76.0)
+        .show(ui, |ui| area(ui, link, strings::contacts_link(), strings::contacts_link_hint()))
+        .inner;
+    if first.changed() {
+        *wrong = None;
+    }
     if empty && ui.memory(|m| m.focused().is_none()) {
         first.request_focus();
     }
+    if let Some(wrong) = wrong {
+        ui.colored_label(tokens(ui).danger, wrong.as_str());
+    }
     section(ui, strings::contacts_greeting());
-    field(ui, greeting, strings::contacts_greeting(), strings::contacts_greeting_hint());
-    match answer(ui, !link.trim().is_empty(), strings::contacts_add_button()) {
+    let typed =
+        field(ui, greeting, strings::contacts_greeting(), strings::contacts_greeting_hint());
+    let ready = !link.trim().is_empty();
+    let enter = entered(ui, &typed) && ready;
+    match answer(ui, ready, strings::contacts_add_button()).or(enter.then_some(true)) {
         Some(true) => {
-            let add = Contacts::Add {
-                // Mail programs break long links.
-                link: link.split_whitespace().collect(),
-                greeting: greeting.trim().into(),
-            };
+            // Mail programs break long links.
+            let link: String = link.split_whitespace().collect();
+            if let Err(e) = Link::parse(&link) {
+                *wrong = Some(e.to_string());
+                return true;
+            }
+            let add = Contacts::Add { link, greeting: greeting.trim().into() };
             desk.submit(Command::Contacts(add), After::Added);
             false
         }
@@ -167,7 +190,12 @@ fn new_group(
     desk: &mut Desk,
 ) -> bool {
     title(ui, strings::group_new());
-    field(ui, name, strings::group_title(), strings::group_title_hint());
+    section(ui, strings::group_title());
+    let typed = field(ui, name, strings::group_title(), strings::group_title_hint());
+    if name.is_empty() && ui.memory(|m| m.focused().is_none()) {
+        typed.request_focus();
+    }
+    let enter = entered(ui, &typed) && !name.trim().is_empty();
     section(ui, strings::group_who());
     if friends(model).next().is_none() {
         hint(ui, strings::group_nobody());
@@ -185,7 +213,7 @@ fn new_group(
         }
     });
     ui.checkbox(share_history, strings::group_history());
-    match answer(ui, !name.trim().is_empty(), strings::group_create()) {
+    match answer(ui, !name.trim().is_empty(), strings::group_create()).or(enter.then_some(true)) {
         Some(true) => {
             let create = Groups::Create {
                 title: name.trim().into(),
@@ -234,7 +262,10 @@ fn forward(
     desk: &mut Desk,
 ) -> bool {
     title(ui, strings::forward_title());
-    field(ui, filter, strings::chats_filter(), strings::go_hint());
+    let typed = field(ui, filter, strings::chats_filter(), strings::go_hint());
+    if filter.is_empty() && ui.memory(|m| m.focused().is_none()) {
+        typed.request_focus();
+    }
     let wanted = filter.trim().to_lowercase();
     let mut open = true;
     choose(ui, 320.0, |ui| {
@@ -306,7 +337,9 @@ fn go_to(ui: &mut Ui, filter: &mut String, at: &mut usize, model: &Model, desk: 
 
 /// A scrolled list of rows within a dialog.
 fn choose(ui: &mut Ui, height: f32, rows: impl FnOnce(&mut Ui)) {
-    ScrollArea::vertical().id_salt("choose").max_height(height).show(ui, |ui| {
+    // As high as its rows need, from the first frame on.
+    let area = ScrollArea::vertical().id_salt("choose").max_height(height);
+    area.min_scrolled_height(height).show(ui, |ui| {
         ui.spacing_mut().item_spacing.y = 0.0;
         rows(ui);
     });

@@ -58,15 +58,11 @@ pub(crate) fn details(ui: &mut Ui, state: &mut State, group: &Conversation, desk
             let t = tokens(ui);
             let name = if member.me { strings::you() } else { &member.name };
             ui.add(Label::new(RichText::new(name).color(t.text)).truncate());
-            let role = match member.role {
-                Role::Owner => strings::role_owner(),
-                Role::Admin => strings::role_admin(),
-                Role::Member => "",
-            };
-            ui.label(RichText::new(role).size(SMALL).color(t.weak));
             // Only owners give roles.
             if active && group.role == Role::Owner && !member.me {
                 role_menu(ui, group, member, desk);
+            } else if member.role > Role::Member {
+                ui.label(RichText::new(role_word(member.role)).size(SMALL).color(t.weak));
             }
             // Who has the same role or a higher one can't be removed.
             if admin
@@ -93,7 +89,13 @@ pub(crate) fn details(ui: &mut Ui, state: &mut State, group: &Conversation, desk
         desk.go(Go::Dialog(Dialog::invite(topic)));
     }
     // Nobody else is in it: there is nothing to leave.
-    if group.members.len() > 1 && danger(ui, strings::group_leave()).clicked() {
+    if group.members.len() < 2 {
+        return;
+    }
+    let owners = group.members.iter().filter(|m| m.role == Role::Owner).count();
+    if group.role == Role::Owner && owners == 1 {
+        hint(ui, strings::group_last_owner());
+    } else if danger(ui, strings::group_leave()).clicked() {
         desk.go(Go::Dialog(Dialog::Confirm(Confirm {
             what: strings::group_leave(),
             whom: group.title.clone(),
@@ -106,15 +108,12 @@ pub(crate) fn details(ui: &mut Ui, state: &mut State, group: &Conversation, desk
 
 /// The menu of roles that an owner gives a member.
 fn role_menu(ui: &mut Ui, group: &Conversation, member: &MemberRow, desk: &mut Desk) {
-    let words = RichText::new(strings::group_role()).size(SMALL);
-    let roles = [
-        (Role::Member, strings::role_member()),
-        (Role::Admin, strings::role_admin()),
-        (Role::Owner, strings::role_owner()),
-    ];
+    let words = RichText::new(role_word(member.role)).size(SMALL);
+    ui.spacing_mut().button_padding = egui::vec2(8.0, 2.0);
+    ui.spacing_mut().interact_size.y = 22.0;
     let menu = ui.menu_button(words, |ui| {
-        for (role, words) in roles {
-            if ui.selectable_label(member.role == role, words).clicked() {
+        for role in [Role::Member, Role::Admin, Role::Owner] {
+            if ui.selectable_label(member.role == role, role_word(role)).clicked() {
                 if member.role != role {
                     let account = member.account;
                     let give = Groups::SetRole { topic: group.topic, account, role };
@@ -125,4 +124,12 @@ fn role_menu(ui: &mut Ui, group: &Conversation, member: &MemberRow, desk: &mut D
         }
     });
     menu.response.accessible_name(strings::doing(strings::group_role(), &member.name));
+}
+
+const fn role_word(role: Role) -> &'static str {
+    match role {
+        Role::Owner => strings::role_owner(),
+        Role::Admin => strings::role_admin(),
+        Role::Member => strings::role_member(),
+    }
 }

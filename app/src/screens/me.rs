@@ -5,13 +5,14 @@ use std::sync::Arc;
 use egui::{Label, RichText, Ui};
 use teahouse_node::core::command::{Command, Contacts, Devices, Relays};
 use teahouse_node::core::view::{self, Linking};
+use teahouse_node::protocols::ids::RelayId;
 
 use crate::desk::{After, Desk, Go};
 use crate::screens::dialogs::{Confirm, Dialog};
 use crate::strings;
 use crate::theme::{SMALL, space, tokens};
 use crate::vm::{Model, Qr};
-use crate::widgets::{field, hint, page, primary, qr, row::Row, section, small};
+use crate::widgets::{entered, field, hint, page, primary, qr, row::Row, section, small};
 
 /// How many people may use a card.
 const USES: u32 = 10;
@@ -30,6 +31,13 @@ pub(crate) enum Page {
 pub(crate) struct Shown {
     pub(crate) link: String,
     pub(crate) qr: Option<Arc<Qr>>,
+    /// The relays of the account when it was made: a card names them.
+    pub(crate) relays: Vec<RelayId>,
+}
+
+/// The relays that a card made now names.
+pub(crate) fn relays_of(model: &Model) -> Vec<RelayId> {
+    model.relays.iter().map(|r| r.relay).collect()
 }
 
 /// What is being done.
@@ -74,6 +82,11 @@ fn card(ui: &mut Ui, state: &mut State, model: &Model, desk: &mut Desk) {
     let making = desk.waits_for(After::Card);
     let mut new = !core::mem::replace(&mut state.asked, true) && state.card.is_none();
     hint(ui, strings::card_how());
+    if state.card.as_ref().is_some_and(|c| c.relays != relays_of(model)) && !making {
+        state.card = None;
+        new = true;
+        desk.toasts.good(strings::card_renewed());
+    }
     match state.card.clone() {
         Some(card) => {
             match &card.qr {
@@ -112,11 +125,13 @@ fn card(ui: &mut Ui, state: &mut State, model: &Model, desk: &mut Desk) {
     ui.add_space(space::LARGE);
     section(ui, strings::me_name());
     let mut name = state.name.clone().unwrap_or_else(|| model.me.name.clone());
-    if field(ui, &mut name, strings::me_name(), strings::welcome_name_hint()).changed() {
+    let typed = field(ui, &mut name, strings::me_name(), strings::welcome_name_hint());
+    if typed.changed() {
         state.name = Some(name.clone());
     }
     let differs = state.name.as_ref().is_some_and(|n| n.trim() != model.me.name);
-    if differs && !name.trim().is_empty() && ui.button(strings::me_rename()).clicked() {
+    let ready = differs && !name.trim().is_empty();
+    if ready && (ui.button(strings::me_rename()).clicked() || entered(ui, &typed)) {
         let rename = Devices::Rename { name: name.trim().into() };
         desk.submit(Command::Devices(rename), After::Nothing);
         state.name = None;
@@ -252,9 +267,10 @@ fn relays(ui: &mut Ui, state: &mut State, model: &Model, desk: &mut Desk) {
     }
     ui.add_space(space::LARGE);
     section(ui, strings::relay_link());
-    field(ui, &mut state.relay, strings::relay_link(), strings::relay_link_hint());
+    let typed = field(ui, &mut state.relay, strings::relay_link(), strings::relay_link_hint());
     let ready = !state.relay.trim().is_empty();
-    if primary(ui, ready, strings::relay_add()).clicked() {
+    let enter = entered(ui, &typed) && ready;
+    if primary(ui, ready, strings::relay_add()).clicked() || enter {
         let link = core::mem::take(&mut state.relay).trim().to_owned();
         let after = After::Say(strings::contacts_relay_used());
         desk.submit(Command::Relays(Relays::Use { link }), after);

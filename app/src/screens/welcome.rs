@@ -1,6 +1,7 @@
 //! What a device without an account shows: create one, link to one, or look around.
 
 use egui::{RichText, Ui};
+use teahouse_node::config;
 use teahouse_node::core::command::{Command, Devices};
 use teahouse_node::core::view::Linking;
 
@@ -46,10 +47,8 @@ fn create(ui: &mut Ui, state: &mut State, desk: &mut Desk) {
     let ready = !state.name.trim().is_empty() && !creating;
     let words = if creating { strings::welcome_creating() } else { strings::welcome_create() };
     if (primary(ui, ready, words).clicked() || enter) && ready {
-        let create = Devices::Create {
-            name: state.name.trim().into(),
-            device_name: strings::device_name().into(),
-        };
+        let create =
+            Devices::Create { name: state.name.trim().into(), device_name: config::device_name() };
         desk.submit(Command::Devices(create), After::Created);
     }
 }
@@ -69,7 +68,7 @@ fn link(ui: &mut Ui, state: &mut State, linking: Option<&Linking>, desk: &mut De
         if button.clicked() {
             let join = Devices::LinkJoin {
                 code: state.code.trim().into(),
-                device_name: strings::device_name().into(),
+                device_name: config::device_name(),
             };
             desk.submit(Command::Devices(join), After::Joining);
         }

@@ -32,7 +32,8 @@ impl Shell {
             self.step_chat(next);
         }
         // An open menu takes Escape for itself.
-        if !ui.ctx().any_popup_open() && ui.input(|i| i.key_pressed(Key::Escape)) {
+        let popup = self.popup_was_open || ui.ctx().any_popup_open();
+        if !popup && ui.input(|i| i.key_pressed(Key::Escape)) {
             self.back();
         }
     }

@@ -13,6 +13,9 @@ use super::rows::{one_line, title};
 use crate::strings;
 use crate::vm::Zone;
 
+/// For how long a message may be on its way before it is told that it waits.
+const ON_ITS_WAY: Millis = 10_000;
+
 /// A conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conversation {
@@ -40,6 +43,10 @@ pub struct Conversation {
     pub messages: Vec<MessageRow>,
     /// Whether older messages exist that are not in `messages`.
     pub more: bool,
+    /// Whether one of them has not reached everybody.
+    pub undelivered: bool,
+    /// Why something has not arrived, in words; empty when there is nothing to say.
+    pub waiting: String,
 }
 
 impl Conversation {
@@ -131,6 +138,8 @@ pub struct ReactionRow {
 pub struct Around<'a> {
     /// The chat's members.
     pub members: &'a [view::Member],
+    /// What waits in it.
+    pub waiting: &'a [view::Waiting],
     /// This account.
     pub me: Option<AccountId>,
     /// Whether there are older messages than those given.
@@ -150,7 +159,7 @@ pub fn conversation(
     events: &[view::Event],
     mut find: impl FnMut(MessageId) -> Option<view::Message>,
 ) -> Arc<Conversation> {
-    let Around { members, me, more, now, zone } = *around;
+    let Around { members, waiting, me, more, now, zone } = *around;
     let here: BTreeMap<MessageId, &view::Message> = messages.iter().map(|m| (m.id, m)).collect();
     let mut rows: Vec<MessageRow> = Vec::with_capacity(messages.len() + events.len());
     let (mut day, mut author) = (None, None);
@@ -204,7 +213,10 @@ pub fn conversation(
             body: body(&m.content),
             quote,
             forwarded: m.forwarded,
-            expires: m.expires.map(|at| strings::disappears(&zone.short(at, now))),
+            expires: m
+                .expires
+                .filter(|_| has_text(&m.content))
+                .map(|at| strings::disappears(&zone.short(at, now))),
             reactions: m
                 .reactions
                 .iter()
@@ -245,7 +257,26 @@ pub fn conversation(
         members,
         messages: rows,
         more,
+        undelivered: messages
+            .iter()
+            .any(|m| m.delivery.is_some_and(|d| d.delivered < d.recipients)),
+        waiting: why_waiting(waiting, now),
     })
+}
+
+/// Text that is there, or still to come.
+const fn has_text(content: &Content) -> bool {
+    matches!(content, Content::Text(_) | Content::Pending)
+}
+
+/// Why something has not arrived. What was just written is on its way.
+fn why_waiting(waiting: &[view::Waiting], now: Millis) -> String {
+    let late = waiting.iter().find(|w| w.request || now.saturating_sub(w.since) >= ON_ITS_WAY);
+    match late {
+        Some(w) if w.request => strings::request_waits(&w.why),
+        Some(w) => strings::messages_wait(w.count, &w.why),
+        None => String::new(),
+    }
 }
 
 fn event_row(event: &view::Event, day: Option<String>, time: String) -> MessageRow {
@@ -344,7 +375,14 @@ mod tests {
 
     fn build_with(messages: &[view::Message], events: &[Event]) -> Arc<Conversation> {
         let zone = Zone::utc();
-        let around = Around { members: &[], me: None, more: false, now: 100 * HOUR, zone: &zone };
+        let around = Around {
+            members: &[],
+            waiting: &[],
+            me: None,
+            more: false,
+            now: 100 * HOUR,
+            zone: &zone,
+        };
         conversation(&group(), &around, messages, events, |_| None)
     }
 

@@ -132,7 +132,7 @@ pub fn contact_rows(contacts: &[view::Contact]) -> Arc<[ContactRow]> {
 pub struct RelayRow {
     /// The relay.
     pub relay: RelayId,
-    /// Its first address, else the beginning of its key.
+    /// Its host, else the beginning of its key.
     pub name: String,
     /// How it does, in words.
     pub words: String,
@@ -155,7 +155,7 @@ pub fn relay_rows(relays: &[view::Relay], now: Millis, zone: &Zone) -> Arc<[Rela
             }
             RelayRow {
                 relay: r.relay,
-                name: r.addrs.first().cloned().unwrap_or_else(|| r.relay.to_hex()[..16].into()),
+                name: teahouse_node::doctor::relay_name(r),
                 words,
                 trouble: !r.trouble.is_empty(),
             }

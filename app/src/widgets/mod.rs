@@ -54,6 +54,11 @@ pub(crate) fn field(ui: &mut Ui, text: &mut String, name: &str, hint: &str) -> R
         .accessible_name(name)
 }
 
+/// Whether Enter was pressed in a one-line field.
+pub(crate) fn entered(ui: &Ui, field: &Response) -> bool {
+    field.lost_focus() && ui.input(|i| i.key_pressed(egui::Key::Enter))
+}
+
 /// A field of several lines with an accessible name.
 pub(crate) fn area(ui: &mut Ui, text: &mut String, name: &str, hint: &str) -> Response {
     ui.add(

@@ -238,7 +238,14 @@ pub(crate) fn conversation(chat: &view::Chat, messages: &[view::Message]) -> Arc
     let zone = Zone::utc();
     vm::conversation(
         chat,
-        &vm::Around { members: &members(), me: Some(ME), more: false, now: NOW, zone: &zone },
+        &vm::Around {
+            waiting: &[],
+            members: &members(),
+            me: Some(ME),
+            more: false,
+            now: NOW,
+            zone: &zone,
+        },
         messages,
         &[],
         |_| None,

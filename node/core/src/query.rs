@@ -1,6 +1,7 @@
 //! Queries: from rows to what is shown. They read a snapshot and never wait for the core.
 
 mod events;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -27,13 +28,9 @@ use crate::tx::TopicState;
 use crate::view;
 
 pub use events::events;
+pub use waiting::{NOT_REACHED, NOT_TAKEN, relay_trouble, waiting, waiting_here};
 
 type Result<T> = std::result::Result<T, StorageError>;
-
-/// Why a message waits, as far as is known: its relay never answered.
-pub const NOT_REACHED: &str = "the relay was not reached yet";
-/// Why a message waits, as far as is known: its relay answers, but does not have it.
-pub const NOT_TAKEN: &str = "the relay has not taken it yet";
 
 /// Unread messages are counted no further: what is shown is "99+".
 const MAX_UNREAD: u64 = 100;
@@ -141,8 +138,9 @@ fn chat_line(
     };
     let blocked = blocked_since(s, row.peer)?;
     let mut line = Line { time: row.created, ..Line::default() };
-    if let Some(since) = blocked {
-        line.time = since;
+    if blocked.is_some() {
+        // As far as it is shown.
+        line.time = messages(s, topic, None, 1)?.last().map_or(row.created, |m| m.time);
     } else if let Some((key, value)) = s.last(&MESSAGES, &topic.0)? {
         let (at, id) = message_place(&key)?;
         let message: MessageRow = crate::store::decode(&MESSAGES, &value)?;
@@ -626,96 +624,6 @@ fn waiting_at(s: &dyn Read, device: DeviceId, relay: RelayId) -> Result<u64> {
         }
     }
     Ok(n)
-}
-
-/// What is wrong with any relay that messages are meant for, one's own or a contact's.
-pub fn relay_trouble(s: &dyn Read) -> Result<Vec<(RelayId, String)>> {
-    let rows: Vec<(Vec<u8>, RelayRow)> = s.scan_typed(&RELAYS, &KeyRange::all(), false, 65_536)?;
-    Ok(rows
-        .into_iter()
-        .filter(|(_, r)| !r.trouble.is_empty())
-        .filter_map(|(k, r)| Some((RelayId(k.try_into().ok()?), r.trouble)))
-        .collect())
-}
-
-/// What waits to be delivered, chat by chat and relay by relay, and why.
-pub fn waiting(s: &dyn Read) -> Result<Vec<view::Waiting>> {
-    let me = identity(s)?;
-    let Some(account) = me.account else { return Ok(Vec::new()) };
-    let mut chats: Vec<(view::Chat, Vec<view::Waiting>)> = Vec::new();
-    each_chat(s, &mut Names::new(s), &mut |names, chat, state| {
-        let lines = waiting_in(s, names, &chat, state, (account, me.device))?;
-        chats.push((chat, lines));
-        Ok(())
-    })?;
-    chats.sort_by(|(a, _), (b, _)| b.time.cmp(&a.time).then(a.topic.cmp(&b.topic)));
-    Ok(chats.into_iter().flat_map(|(_, lines)| lines).collect())
-}
-
-/// What waits in one chat.
-fn waiting_in(
-    s: &dyn Read,
-    names: &mut Names<'_>,
-    chat: &view::Chat,
-    state: &TopicState,
-    (account, device): (AccountId, DeviceId),
-) -> Result<Vec<view::Waiting>> {
-    if matches!(chat.state, view::ChatState::Blocked | view::ChatState::Left) {
-        return Ok(Vec::new());
-    }
-    let chain: Option<Chain> = s.get_typed(&CHAINS, &chain_key(chat.topic, device))?;
-    let high = chain.map_or(0, |c| c.high);
-    // Up to here every other member has it on some device.
-    let mut floor = high;
-    for member in state.now().members.keys().filter(|m| **m != account) {
-        let mut best = 0;
-        if let Some(log) = names.log(*member)? {
-            for by in log.state().active_devices() {
-                best = best.max(cursors::acked(s, chat.topic, *by, device)?);
-            }
-        }
-        floor = floor.min(best);
-    }
-    if floor >= high {
-        return Ok(Vec::new());
-    }
-    let line = |relay: Option<RelayId>, from: u64, why: String| -> Result<view::Waiting> {
-        let first = log_row(s, chat.topic, device, from + 1)?;
-        Ok(view::Waiting {
-            topic: chat.topic,
-            title: chat.title.clone(),
-            relay,
-            count: high - from,
-            since: first.map_or(0, |r| r.received),
-            why,
-        })
-    };
-    // What relays hold changes nothing while nobody over there looks for it.
-    if chat.state == view::ChatState::Requested {
-        return Ok(vec![line(None, floor, "they have not accepted your request yet".into())?]);
-    }
-    let deposits: Vec<(Vec<u8>, Deposit)> =
-        s.scan_typed(&DEPOSITS, &KeyRange::prefix(&chat.topic.0), false, 64)?;
-    if deposits.is_empty() {
-        let why = "neither of you uses a relay: it leaves when you are both online";
-        return Ok(vec![line(None, floor, why.into())?]);
-    }
-    let mut out = Vec::new();
-    for (key, deposit) in deposits {
-        let Some(relay) = key.last_chunk::<32>().map(|r| RelayId(*r)) else { continue };
-        let upto = deposit.upto.max(floor);
-        if upto < high {
-            let row: RelayRow = s.get_typed(&RELAYS, &relay.0)?.unwrap_or_default();
-            let why = if row.trouble.is_empty() {
-                let words = if row.last_answer.is_some() { NOT_TAKEN } else { NOT_REACHED };
-                words.to_owned()
-            } else {
-                row.trouble
-            };
-            out.push(line(Some(relay), upto, why)?);
-        }
-    }
-    Ok(out)
 }
 
 /// Things a person should know, newest first.

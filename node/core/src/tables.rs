@@ -99,8 +99,8 @@ tables! {
     projection RECALLS = "recalls";
     /// topic, field (u8) → [`Chosen`].
     projection FIELDS = "fields";
-    /// topic, time, device, seq → [`TitleRow`]: every title that was given.
-    projection TITLES = "titles";
+    /// topic, time, device, seq → [`ChangeRow`]: what was made of a chat's fields, one by one.
+    projection CHANGES = "changes";
     /// topic, account → [`Chosen`] nickname.
     projection NICKNAMES = "nicknames";
     /// account → [`Chosen`] [`ContactValue`].
@@ -589,13 +589,15 @@ pub enum Field {
     Timer = 2,
 }
 
-/// A title that was given to a group.
+/// A field of a chat was set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TitleRow {
+pub struct ChangeRow {
     /// By whom.
     pub account: AccountId,
-    /// The title.
-    pub title: String,
+    /// The field's number ([`Field`]).
+    pub field: u8,
+    /// To what.
+    pub text: String,
 }
 
 /// What one's own devices keep about a contact.

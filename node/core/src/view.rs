@@ -233,7 +233,7 @@ pub struct Who {
     pub me: bool,
 }
 
-/// Something that happened in a group.
+/// Something that happened in a chat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// When this device heard of it.
@@ -279,6 +279,29 @@ pub enum Happened {
         /// Which.
         title: String,
     },
+    /// The notice was set.
+    Notice {
+        /// To what; empty for none.
+        text: String,
+    },
+    /// After how long new messages disappear was set.
+    Timer {
+        /// Seconds; 0 for never.
+        seconds: u32,
+    },
+}
+
+/// A number of seconds in words, in the largest unit that it is a whole number of.
+#[must_use]
+pub fn duration(seconds: u32) -> String {
+    let (n, unit) = match seconds {
+        s if s % 604_800 == 0 => (s / 604_800, "week"),
+        s if s % 86_400 == 0 => (s / 86_400, "day"),
+        s if s % 3_600 == 0 => (s / 3_600, "hour"),
+        s if s % 60 == 0 => (s / 60, "minute"),
+        s => (s, "second"),
+    };
+    if n == 1 { format!("1 {unit}") } else { format!("{n} {unit}s") }
 }
 
 impl Event {
@@ -307,6 +330,14 @@ impl Event {
                 format!("{by} decided: whoever joins from now on sees only later messages")
             }
             Happened::Named { title } => format!("{by} named the group “{title}”"),
+            Happened::Notice { text } if text.is_empty() => format!("{by} took the notice away"),
+            Happened::Notice { .. } => format!("{by} set a new notice"),
+            Happened::Timer { seconds: 0 } => {
+                format!("{by} decided: new messages do not disappear")
+            }
+            Happened::Timer { seconds } => {
+                format!("{by} decided: new messages disappear after {}", duration(*seconds))
+            }
         }
     }
 }
@@ -380,6 +411,8 @@ pub struct Waiting {
     pub title: String,
     /// The relay; `None` when no member named one.
     pub relay: Option<RelayId>,
+    /// Whether it is the request for contact that waits, and no messages.
+    pub request: bool,
     /// How many messages.
     pub count: u64,
     /// When the oldest was written.

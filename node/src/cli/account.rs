@@ -30,22 +30,12 @@ pub(super) struct Init {
     #[arg(long)]
     name: Option<String>,
     /// What to call this device
-    #[arg(long, default_value_t = default_device())]
+    #[arg(long, default_value_t = config::device_name())]
     device: String,
 }
 
 fn default_name() -> String {
     std::env::var("USER").or_else(|_| std::env::var("USERNAME")).unwrap_or_else(|_| "me".into())
-}
-
-/// What to call this device where nothing is said: its host name.
-pub(super) fn default_device() -> String {
-    std::env::var("HOSTNAME")
-        .or_else(|_| std::fs::read_to_string("/etc/hostname"))
-        .map(|name| name.trim().to_owned())
-        .ok()
-        .filter(|name| (1..=64).contains(&name.len()))
-        .unwrap_or_else(|| "computer".into())
 }
 
 impl Init {

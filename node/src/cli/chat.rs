@@ -55,7 +55,7 @@ fn list(chats: &[view::Chat]) -> Result<()> {
         match c.state {
             view::ChatState::Active => {}
             view::ChatState::Requested => words.push("not accepted yet".into()),
-            view::ChatState::Left => words.push("left".into()),
+            view::ChatState::Left => words.push("no longer in it".into()),
             view::ChatState::Blocked => words.push("blocked".into()),
         }
         if c.unread > 0 {
@@ -268,7 +268,7 @@ impl Timer {
         session.submit(Command::Chat(Ask::Timer { topic, seconds: self.seconds }))?;
         let words = match self.seconds {
             0 => "New messages stay.".to_owned(),
-            n => format!("New messages disappear after {n} seconds."),
+            n => format!("New messages disappear after {}.", view::duration(n)),
         };
         done(session, &words)
     }

@@ -10,11 +10,12 @@ use teahouse_core::command::{Command, Devices as Ask, Reply};
 use teahouse_core::view::Linking;
 
 use super::Global;
-use super::account::default_device;
+
 use super::people::done;
 use super::resolve;
 use super::session::{Need, Session};
 use super::show::{json, json_line, line, qr, short, tidy};
+use crate::config;
 
 /// A code lives for ten minutes.
 const CODE: Duration = Duration::from_mins(10);
@@ -56,7 +57,7 @@ pub(super) enum Device {
         /// teahouse:pair/…
         code: String,
         /// What to call this device
-        #[arg(long, default_value_t = default_device())]
+        #[arg(long, default_value_t = config::device_name())]
         name: String,
         /// Return at once; go on with `status`
         #[arg(long)]

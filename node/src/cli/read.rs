@@ -121,11 +121,12 @@ fn newest(session: &Session, topic: TopicId, limit: usize) -> Result<(Vec<view::
     Ok((all.into(), false))
 }
 
-/// Prints a conversation: messages, and in a group what happened between them.
+/// Prints a conversation: messages, and what happened between them.
 struct Printer<'s> {
     session: &'s Session,
     topic: TopicId,
-    group: bool,
+    /// Whether what happened is told.
+    events: bool,
     day: String,
     /// From when on events are told, and which of that moment were.
     since: Millis,
@@ -136,11 +137,10 @@ struct Printer<'s> {
 
 impl<'s> Printer<'s> {
     fn new(session: &'s Session, chat: &view::Chat, since: Millis) -> Self {
-        let group = chat.kind == view::ChatKind::Group && !session.json;
         Self {
             session,
             topic: chat.topic,
-            group,
+            events: !session.json,
             day: String::new(),
             since,
             told: Vec::new(),
@@ -150,7 +150,7 @@ impl<'s> Printer<'s> {
 
     fn print(&mut self, messages: &[view::Message]) -> Result<()> {
         let mut events: VecDeque<view::Event> = VecDeque::new();
-        if self.group {
+        if self.events {
             events.extend(self.session.happened(self.topic, self.since)?);
             events.retain(|e| !self.told.contains(e));
         }

@@ -83,6 +83,9 @@ impl Facts {
         for waiting in &d.undelivered {
             self.waiting(d, waiting, out);
         }
+        for request in d.waiting.iter().filter(|w| w.request) {
+            out.warn(format!("{}: {}", request.title, request.why));
+        }
         if self.running {
             let connected = match d.status.peers.len() {
                 1 => "1 device is connected".to_owned(),

@@ -137,6 +137,7 @@ fn a_relay_that_takes_nothing_is_no_good_news() {
             topic: TopicId([1; 32]),
             title: "Bob".into(),
             relay: Some(d.relays[0].relay),
+            request: false,
             count: 1,
             since: NOW - 20_000,
             why: query::NOT_TAKEN.into(),

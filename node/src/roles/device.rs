@@ -1,7 +1,10 @@
 //! A person's node: the core, the network and the local API in one process.
 
-use crate::api::Serves;
+use std::path::PathBuf;
+
+use crate::api::{Api, Serves};
 use crate::config::{self, Role};
+use crate::handle::Handle;
 use crate::runtime::{Node, NodeConfig};
 
 use super::{RunError, announce, told_to_stop};
@@ -27,4 +30,25 @@ pub async fn run(
     // It blocks for a moment, and nothing else is left to do.
     tokio::task::block_in_place(|| node.shutdown());
     if by_itself { Err(RunError::Ended) } else { Ok(()) }
+}
+
+/// The local API of a node that another program runs, such as the window: commands find it as
+/// they find one of `teahouse run`.
+pub struct Served {
+    data: PathBuf,
+    api: Api,
+}
+
+/// Opens the local API for a node, on any free port, and announces it in its folder.
+pub async fn serve(handle: Handle, data: PathBuf) -> Result<Served, RunError> {
+    let api = announce(&data, Role::Device, &Serves::Device(handle), 0).await?;
+    Ok(Served { data, api })
+}
+
+impl Served {
+    /// Takes no more requests. Before the node is stopped.
+    pub async fn close(self) {
+        config::remove_api_file(&self.data);
+        self.api.stop().await;
+    }
 }

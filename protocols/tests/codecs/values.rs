@@ -415,8 +415,9 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         list(any::<[u8; 16]>()).prop_map(Reply::Tokens),
         any::<bool>().prop_map(|spent| Reply::Opened { spent }),
         number().prop_map(|last| Reply::Deposited { last }),
-        (list((ids(), number(), bytes())), list(ids()), any::<bool>())
-            .prop_map(|(items, closed, more)| Reply::Items { items, closed, more }),
+        (list((ids(), number(), bytes())), list(ids()), any::<bool>(), any::<u32>()).prop_map(
+            |(items, closed, more, watched)| Reply::Items { items, closed, more, watched }
+        ),
         Just(Reply::Deleted),
         refusal.prop_map(Reply::Refused),
     ]

@@ -392,6 +392,7 @@ pub(crate) fn mailbox() -> Suite {
         items: list([(tag, 301, bytes(b"sealed")), (tag, 302, bytes(b""))]),
         closed: list([Tag(public(8))]),
         more: true,
+        watched: 3,
     };
     for (name, reply) in [
         ("reply hello", Reply::Hello { relay, challenge, keep_days: 30, name: text("老街") }),

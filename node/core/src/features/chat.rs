@@ -13,18 +13,18 @@ use teahouse_protocols::membership::{Role, TopicKind};
 
 use crate::command::{Chat, MessageId, Refusal, Reply};
 use crate::engine::{accounts, letters, topics};
-use crate::features::{Applied, Feature, choose, contacts, next_lamport};
+use crate::features::{Applied, Feature, choose, contacts, groups, next_lamport};
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
 use crate::tables::{
-    BODIES, Chosen, EXPIRIES, FIELDS, Field, LAMPORT, MESSAGE_INDEX, MESSAGES, MISSING_BODIES,
-    MessageRow, REACTIONS, RECALLS, TOPICS, body_key, log_key, message_key,
+    BODIES, CHANGES, Chosen, EXPIRIES, FIELDS, Field, LAMPORT, MESSAGE_INDEX, MESSAGES,
+    MISSING_BODIES, MessageRow, REACTIONS, RECALLS, TOPICS, body_key, log_key, message_key,
 };
 use crate::tx::{Fail, Tx};
 
 pub(crate) const FEATURE: Feature = Feature {
     name: "chat",
     kinds: &[TopicKind::Direct, TopicKind::Group],
-    tables: &[&MESSAGES, &MESSAGE_INDEX, &REACTIONS, &RECALLS, &FIELDS, &LAMPORT],
+    tables: &[&MESSAGES, &MESSAGE_INDEX, &REACTIONS, &RECALLS, &FIELDS, &CHANGES, &LAMPORT],
     apply,
 };
 
@@ -198,8 +198,7 @@ fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), Sto
             )
         }
         ChatEntry::Timer { seconds, lamport } => {
-            let key = field_key(change.topic, Field::Timer);
-            choose(tx, &FIELDS, &key, change, lamport, seconds.to_string())
+            groups::set_field(tx, change, Field::Timer, lamport, seconds.to_string())
         }
         ChatEntry::Title { .. } | ChatEntry::Notice { .. } | ChatEntry::Nickname { .. } => Ok(()),
     }

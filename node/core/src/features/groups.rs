@@ -14,13 +14,13 @@ use crate::engine::{accounts, inbox, topics};
 use crate::features::chat::{field_key, write};
 use crate::features::{Applied, Feature, choose, contacts, next_lamport};
 use crate::store::StorageError;
-use crate::tables::{FIELDS, Field, LAMPORT, NICKNAMES, TITLES, TitleRow, message_key, pair_key};
+use crate::tables::{CHANGES, ChangeRow, FIELDS, Field, LAMPORT, NICKNAMES, message_key, pair_key};
 use crate::tx::{Fail, Tx, capped};
 
 pub(crate) const FEATURE: Feature = Feature {
     name: "groups",
     kinds: &[TopicKind::Direct, TopicKind::Group],
-    tables: &[&FIELDS, &TITLES, &NICKNAMES, &LAMPORT],
+    tables: &[&FIELDS, &CHANGES, &NICKNAMES, &LAMPORT],
     apply,
 };
 
@@ -155,11 +155,7 @@ fn require_group(
 fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), StorageError> {
     let Ok(entry) = ChatEntry::from_entry(change.seq, entry) else { return Ok(()) };
     let (field, text, lamport) = match entry {
-        ChatEntry::Title { text, lamport } => {
-            let row = TitleRow { account: change.account, title: text.clone() };
-            tx.put(&TITLES, &message_key(change.topic, change.time, change.id()), &row)?;
-            (Field::Title, text, lamport)
-        }
+        ChatEntry::Title { text, lamport } => (Field::Title, text, lamport),
         // Who was no admin when writing sets no notice, on every replica alike.
         ChatEntry::Notice { text, lamport } if change.role >= Role::Admin => {
             (Field::Notice, text, lamport)
@@ -170,5 +166,18 @@ fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), Sto
         }
         _ => return Ok(()),
     };
+    set_field(tx, change, field, lamport, text)
+}
+
+/// Takes in that somebody set a shared field of a chat: who set what when is told, too.
+pub(crate) fn set_field(
+    tx: &mut Tx<'_>,
+    change: &Applied<'_>,
+    field: Field,
+    lamport: u64,
+    text: String,
+) -> Result<(), StorageError> {
+    let row = ChangeRow { account: change.account, field: field as u8, text: text.clone() };
+    tx.put(&CHANGES, &message_key(change.topic, change.time, change.id()), &row)?;
     choose(tx, &FIELDS, &field_key(change.topic, field), change, lamport, text)
 }

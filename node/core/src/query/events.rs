@@ -1,5 +1,6 @@
-//! What happened in a group: who came and went, who may do what, what it was called. Told
-//! from the membership log and the titles that were given, where this device saw them.
+//! What happened in a chat: who came and went, who may do what, what it was called, and
+//! whether messages disappear. Told from the membership log and the fields that were set, where
+//! this device saw them.
 
 use teahouse_protocols::ids::{AccountId, Millis, OpId, TopicId};
 use teahouse_protocols::membership::{History, MemberOp, TopicKind};
@@ -7,23 +8,23 @@ use teahouse_protocols::membership::{History, MemberOp, TopicKind};
 use super::{Names, Result, me, message_place};
 use crate::engine::topics;
 use crate::store::{KeyRange, Read, ReadExt};
-use crate::tables::{OP_TIMES, TITLES, TitleRow, pair_key};
+use crate::tables::{CHANGES, ChangeRow, Field, OP_TIMES, pair_key};
 use crate::view::{Event, Happened, Who};
 
 /// Titles looked at, the newest.
-const MAX_TITLES: usize = 1_024;
+const MAX_CHANGES: usize = 1_024;
 
-/// What happened in a group since a time, oldest first; at most `limit`, the newest. Empty
-/// for what is no group.
+/// What happened in a chat since a time, oldest first; at most `limit`, the newest.
 ///
 /// Operations carry no time of their own: theirs is when they came to this device. What came
 /// with the invitation has none, and is not told.
 pub fn events(s: &dyn Read, topic: TopicId, since: Millis, limit: usize) -> Result<Vec<Event>> {
     let me = me(s)?.account;
     let Some(state) = topics::load(s, topic)? else { return Ok(Vec::new()) };
-    if state.now().kind != TopicKind::Group {
+    if state.now().kind == TopicKind::Private {
         return Ok(Vec::new());
     }
+    let group = state.now().kind == TopicKind::Group;
     let mut names = Names::new(s);
     let mut who = |account: AccountId| -> Result<Who> {
         Ok(Who { account, name: names.in_topic(topic, account)?, me: Some(account) == me })
@@ -32,7 +33,7 @@ pub fn events(s: &dyn Read, topic: TopicId, since: Millis, limit: usize) -> Resu
     let mut out: Vec<((Millis, u64), Event)> = Vec::new();
 
     // What waits for earlier operations is not in the order yet.
-    for (position, id) in (0..).zip(state.log.dag().order()) {
+    for (position, id) in (0..).zip(state.log.dag().order()).filter(|_| group) {
         let time: Option<Millis> = s.get_typed(&OP_TIMES, &pair_key(&topic.0, id))?;
         let Some(time) = time.filter(|time| *time >= since) else { continue };
         let Some(record) = state.log.get(&OpId(*id)) else { continue };
@@ -56,14 +57,18 @@ pub fn events(s: &dyn Read, topic: TopicId, since: Millis, limit: usize) -> Resu
         out.push(((time, position), Event { time, by: who(record.account)?, happened }));
     }
 
-    let titles: Vec<(Vec<u8>, TitleRow)> =
-        s.scan_typed(&TITLES, &KeyRange::prefix(&topic.0), true, MAX_TITLES)?;
-    for (nth, (key, row)) in (0..).zip(titles) {
+    let changes: Vec<(Vec<u8>, ChangeRow)> =
+        s.scan_typed(&CHANGES, &KeyRange::prefix(&topic.0), true, MAX_CHANGES)?;
+    for (nth, (key, row)) in (0..).zip(changes) {
         let (time, _) = message_place(&key)?;
         if time < since {
             break;
         }
-        let happened = Happened::Named { title: row.title };
+        let happened = match row.field {
+            f if f == Field::Title as u8 => Happened::Named { title: row.text },
+            f if f == Field::Notice as u8 => Happened::Notice { text: row.text },
+            _ => Happened::Timer { seconds: row.text.parse().unwrap_or(0) },
+        };
         out.push(((time, u64::MAX - nth), Event { time, by: who(row.account)?, happened }));
     }
     out.sort_by_key(|(place, _)| *place);

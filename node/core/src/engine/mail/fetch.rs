@@ -65,7 +65,7 @@ impl Pump<'_, '_> {
             return Ok(());
         }
         let held = session.inflight.values().any(|p| matches!(p, Pending::Fetch(_)));
-        if held && !session.look && !session.hushed_until.is_some_and(|at| at <= now) {
+        if held && !session.look && session.hushed_until.is_none_or(|at| at > now) {
             if let Some(again) = session.hushed_until {
                 self.wake_at(again);
             }

@@ -1,0 +1,167 @@
+//! Why something was not delivered: what waits, where, and what is known of the reason.
+
+use teahouse_protocols::ids::{AccountId, DeviceId, RelayId, TopicId};
+
+use super::{Names, Result, chat, each_chat, identity};
+use crate::engine::letters::log_row;
+use crate::engine::{accounts, cursors, topics};
+use crate::store::{KeyRange, Read, ReadExt};
+use crate::tables::{
+    CHAINS, Chain, DEPOSITS, Deposit, OUTBOX, OutItem, RELAYS, REQUESTS, RelayRow, Request,
+    chain_key,
+};
+use crate::tx::TopicState;
+use crate::view;
+
+/// Why a message waits, as far as is known: its relay never answered.
+pub const NOT_REACHED: &str = "the relay was not reached yet";
+/// Why a message waits, as far as is known: its relay answers, but does not have it.
+pub const NOT_TAKEN: &str = "the relay has not taken it yet";
+
+/// What is wrong with any relay that messages are meant for, one's own or a contact's.
+pub fn relay_trouble(s: &dyn Read) -> Result<Vec<(RelayId, String)>> {
+    let rows: Vec<(Vec<u8>, RelayRow)> = s.scan_typed(&RELAYS, &KeyRange::all(), false, 65_536)?;
+    Ok(rows
+        .into_iter()
+        .filter(|(_, r)| !r.trouble.is_empty())
+        .filter_map(|(k, r)| Some((RelayId(k.try_into().ok()?), r.trouble)))
+        .collect())
+}
+
+/// What waits to be delivered, chat by chat and relay by relay, and why.
+pub fn waiting(s: &dyn Read) -> Result<Vec<view::Waiting>> {
+    let me = identity(s)?;
+    let Some(account) = me.account else { return Ok(Vec::new()) };
+    let mut chats: Vec<(view::Chat, Vec<view::Waiting>)> = Vec::new();
+    each_chat(s, &mut Names::new(s), &mut |names, chat, state| {
+        let lines = waiting_in(s, names, &chat, state, (account, me.device))?;
+        chats.push((chat, lines));
+        Ok(())
+    })?;
+    chats.sort_by(|(a, _), (b, _)| b.time.cmp(&a.time).then(a.topic.cmp(&b.topic)));
+    let mut all = unsent_requests(s)?;
+    all.extend(chats.into_iter().flat_map(|(_, lines)| lines));
+    Ok(all)
+}
+
+/// What waits in one chat, relay by relay, and why.
+pub fn waiting_here(s: &dyn Read, topic: TopicId) -> Result<Vec<view::Waiting>> {
+    let me = identity(s)?;
+    let Some(account) = me.account else { return Ok(Vec::new()) };
+    let (Some(chat), Some(state)) = (chat(s, topic)?, topics::load(s, topic)?) else {
+        return Ok(Vec::new());
+    };
+    let mut all = unsent_requests(s)?;
+    all.retain(|w| w.topic == topic);
+    all.extend(waiting_in(s, &mut Names::new(s), &chat, &state, (account, me.device))?);
+    Ok(all)
+}
+
+/// Contact requests that no relay has yet.
+fn unsent_requests(s: &dyn Read) -> Result<Vec<view::Waiting>> {
+    let rows: Vec<(Vec<u8>, OutItem)> = s.scan_typed(&OUTBOX, &KeyRange::all(), false, 65_536)?;
+    let asks: Vec<OutItem> =
+        rows.into_iter().map(|(_, item)| item).filter(|i| i.secret.is_some()).collect();
+    if asks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let requests: Vec<(Vec<u8>, Request)> =
+        s.scan_typed(&REQUESTS, &KeyRange::all(), false, 65_536)?;
+    let mut out = Vec::new();
+    for (key, request) in requests.into_iter().filter(|(_, r)| !r.incoming) {
+        let Ok(account) = <[u8; 32]>::try_from(key.as_slice()) else { continue };
+        let Some(log) = accounts::load(s, AccountId(account))? else { continue };
+        let Some(card) = log.state().card else { continue };
+        let Some(ask) = asks.iter().find(|i| i.tag == card.tag) else { continue };
+        let relay = ask.relays.first().map(|r| r.id);
+        let why = match relay {
+            None => {
+                "your request for contact has not left: their card names no relay, so it leaves \
+                 when you meet in one network; or ask for a newer card"
+                    .to_owned()
+            }
+            Some(relay) => format!("your request for contact has not left: {}", why(s, relay)?),
+        };
+        out.push(view::Waiting {
+            topic: request.topic,
+            title: request.name,
+            relay,
+            request: true,
+            count: 1,
+            since: ask.made,
+            why,
+        });
+    }
+    Ok(out)
+}
+
+/// Why something is not at a relay yet.
+fn why(s: &dyn Read, relay: RelayId) -> Result<String> {
+    let row: RelayRow = s.get_typed(&RELAYS, &relay.0)?.unwrap_or_default();
+    Ok(if row.trouble.is_empty() {
+        let words = if row.last_answer.is_some() { NOT_TAKEN } else { NOT_REACHED };
+        words.to_owned()
+    } else {
+        row.trouble
+    })
+}
+
+/// What waits in one chat.
+fn waiting_in(
+    s: &dyn Read,
+    names: &mut Names<'_>,
+    chat: &view::Chat,
+    state: &TopicState,
+    (account, device): (AccountId, DeviceId),
+) -> Result<Vec<view::Waiting>> {
+    if matches!(chat.state, view::ChatState::Blocked | view::ChatState::Left) {
+        return Ok(Vec::new());
+    }
+    let chain: Option<Chain> = s.get_typed(&CHAINS, &chain_key(chat.topic, device))?;
+    let high = chain.map_or(0, |c| c.high);
+    // Up to here every other member has it on some device.
+    let mut floor = high;
+    for member in state.now().members.keys().filter(|m| **m != account) {
+        let mut best = 0;
+        if let Some(log) = names.log(*member)? {
+            for by in log.state().active_devices() {
+                best = best.max(cursors::acked(s, chat.topic, *by, device)?);
+            }
+        }
+        floor = floor.min(best);
+    }
+    if floor >= high {
+        return Ok(Vec::new());
+    }
+    let line = |relay: Option<RelayId>, from: u64, why: String| -> Result<view::Waiting> {
+        let first = log_row(s, chat.topic, device, from + 1)?;
+        Ok(view::Waiting {
+            topic: chat.topic,
+            title: chat.title.clone(),
+            relay,
+            request: false,
+            count: high - from,
+            since: first.map_or(0, |r| r.received),
+            why,
+        })
+    };
+    // What relays hold changes nothing while nobody over there looks for it.
+    if chat.state == view::ChatState::Requested {
+        return Ok(vec![line(None, floor, "they have not accepted your request yet".into())?]);
+    }
+    let deposits: Vec<(Vec<u8>, Deposit)> =
+        s.scan_typed(&DEPOSITS, &KeyRange::prefix(&chat.topic.0), false, 64)?;
+    if deposits.is_empty() {
+        let why = "neither of you uses a relay: it leaves when you are both online";
+        return Ok(vec![line(None, floor, why.into())?]);
+    }
+    let mut out = Vec::new();
+    for (key, deposit) in deposits {
+        let Some(relay) = key.last_chunk::<32>().map(|r| RelayId(*r)) else { continue };
+        let upto = deposit.upto.max(floor);
+        if upto < high {
+            out.push(line(Some(relay), upto, why(s, relay)?)?);
+        }
+    }
+    Ok(out)
+}
