@@ -132,7 +132,14 @@ fn what_happens_in_a_group_is_told() {
     let at_cy = happened(&w, c, group);
     assert!(!at_cy.iter().any(|e| e.contains("Bob an admin")), "before Cy's time: {at_cy:?}");
     assert_eq!(at_cy.last().unwrap(), "You left");
-    assert_eq!(happened(&w, a, direct), [""; 0], "a direct chat has no such lines");
+    assert_eq!(happened(&w, a, direct), [""; 0], "nobody joins or leaves a direct chat");
+    w.ask(b, Command::Chat(Chat::Timer { topic: direct, seconds: 3_600 })).unwrap();
+    w.run(5_000);
+    let timer = "Bob decided: new messages disappear after 1 hour";
+    assert_eq!(happened(&w, a, direct), [timer]);
+    w.ask(a, Command::Groups(Groups::Notice { topic: group, text: "Bring tea".into() })).unwrap();
+    let at_ann = happened(&w, a, group);
+    assert_eq!(at_ann.last().unwrap(), "You set a new notice");
     w.rebuild(a).unwrap();
     assert_eq!(happened(&w, a, group), at_ann);
     // Only what is asked for: since a time, and the newest.
@@ -178,6 +185,27 @@ fn the_list_tells_who_wrote_last() {
     assert_eq!(mine.delivery.unwrap().words(), "delivered");
     assert_eq!((mine.preview_by.as_str(), theirs.preview_by.as_str()), ("", "Ann"));
     assert_eq!(theirs.delivery, None);
+}
+
+/// A request for contact that can't leave is told, and why: the card names no relay.
+#[test]
+fn a_request_that_cannot_leave_is_told() {
+    let (mut w, _, d) = town(47, &["Ann"]);
+    let b = w.add_device();
+    w.create(b, "Bob");
+    w.cut.insert((d[0], b));
+    let card = w.card(b);
+    w.add(d[0], &card).unwrap();
+    w.run(60_000);
+    let waiting = query::waiting(&w.snapshot(d[0])).unwrap();
+    assert_eq!(waiting.len(), 1, "{waiting:?}");
+    assert!(waiting[0].request && waiting[0].title == "Bob", "{waiting:?}");
+    assert!(waiting[0].why.contains("names no relay"), "{waiting:?}");
+    w.cut.clear();
+    w.reconnect();
+    w.run(60_000);
+    assert_eq!(query::requests(&w.snapshot(b)).unwrap().len(), 1, "next door it came");
+    assert!(query::waiting(&w.snapshot(d[0])).unwrap().iter().all(|w| !w.request));
 }
 
 /// A clock that was set back does not let an old answer answer a new question.

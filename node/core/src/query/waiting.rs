@@ -70,9 +70,18 @@ fn unsent_requests(s: &dyn Read) -> Result<Vec<view::Waiting>> {
     let mut out = Vec::new();
     for (key, request) in requests.into_iter().filter(|(_, r)| !r.incoming) {
         let Ok(account) = <[u8; 32]>::try_from(key.as_slice()) else { continue };
-        let Some(log) = accounts::load(s, AccountId(account))? else { continue };
-        let Some(card) = log.state().card else { continue };
-        let Some(ask) = asks.iter().find(|i| i.tag == card.tag) else { continue };
+        let log = accounts::load(s, AccountId(account))?;
+        let theirs =
+            |d: &DeviceId| log.as_ref().is_some_and(|log| log.state().devices.contains_key(d));
+        let card = log.as_ref().and_then(|log| log.state().card);
+        // Of an account that only its card tells of, the tag is not known; then what was asked
+        // in the same moment is meant.
+        let ask = asks.iter().find(|i| {
+            i.device.as_ref().is_some_and(theirs)
+                || card.is_some_and(|card| card.tag == i.tag)
+                || i.device.is_none() && i.made == request.time
+        });
+        let Some(ask) = ask else { continue };
         let relay = ask.relays.first().map(|r| r.id);
         let why = match relay {
             None => {
