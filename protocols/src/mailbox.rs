@@ -175,6 +175,10 @@ pub enum Reply {
         more: bool,
         /// How many tags the session watches. Fewer than it believes: it says hello again.
         watched: u32,
+        /// The how many-th answer this is since the session watches something: what one leaves
+        /// out, an earlier one held. Answers can overtake each other on their way. 0 while
+        /// nothing is watched.
+        nth: u64,
     },
     /// Deleted (or never there).
     Deleted,

@@ -217,7 +217,7 @@ fn the_longest_values_fit() {
     let tag = Tag([1; 32]);
     fits(&Request::Deposit { tag, items: vec![item].try_into().unwrap(), right });
     let items = vec![(tag, u64::MAX, full())].try_into().unwrap();
-    fits(&Reply::Items { items, closed: times(tag), more: true, watched: u32::MAX });
+    fits(&Reply::Items { items, closed: times(tag), more: true, watched: u32::MAX, nth: u64::MAX });
     let read = Read { tag, after: u64::MAX, proof: Signature([1; 64]) };
     fits(&Request::Fetch { reads: times(read), wait: true });
     fits(&Frame::Want(TopicId([1; 32]), times(Run { device: me(), from: 1, to: u64::MAX })));

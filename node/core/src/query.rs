@@ -146,6 +146,7 @@ fn chat_line(
         let message: MessageRow = crate::store::decode(&MESSAGES, &value)?;
         line = last_line(s, names, (account, topic), (at, id), &message)?;
     }
+    let unread = if blocked.is_some() { 0 } else { unread(s, account, topic)? };
     let draft: Option<Chosen<String>> = s.get_typed(&DRAFTS, &topic.0)?;
     let active = state.now().members.contains_key(&account);
     Ok(Some(view::Chat {
@@ -163,10 +164,10 @@ fn chat_line(
         preview_by: line.by,
         delivery: line.delivery,
         time: line.time,
-        hidden: hidden_upto(s, topic)?.is_some_and(|upto| line.time <= upto),
-        unread: if blocked.is_some() { 0 } else { unread(s, account, topic)? },
+        hidden: unread == 0 && hidden_upto(s, topic)?.is_some_and(|upto| line.time <= upto),
+        unread,
         draft: draft.map(|d| d.value).unwrap_or_default(),
-        notice: field(Field::Notice)?,
+        notice: if row.peer.is_some() { String::new() } else { field(Field::Notice)? },
         timer: field(Field::Timer)?.parse().unwrap_or(0),
         members: state.now().members.len() as u32,
     }))
@@ -342,6 +343,14 @@ impl<'s> Shown<'s> {
             }
         }
         let content = content(self.s, self.topic, id, &row)?;
+        let mut reactions = reactions(self.s, self.topic, id)?;
+        if self.blocked.is_some() {
+            // In a chat of two, only one's own are left.
+            for (_, by) in &mut reactions {
+                by.retain(|a| Some(*a) == self.me);
+            }
+            reactions.retain(|(_, by)| !by.is_empty());
+        }
         let delivery = match &mut self.proofs {
             Some(proofs) if mine => Some(proofs.delivery(self.s, id.device, id.seq)?),
             _ => None,
@@ -358,7 +367,7 @@ impl<'s> Shown<'s> {
             mentions: row.mentions,
             forwarded: row.forwarded,
             expires: row.expires,
-            reactions: reactions(self.s, self.topic, id)?,
+            reactions,
             delivery,
         }))
     }

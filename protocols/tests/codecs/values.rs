@@ -415,9 +415,14 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         list(any::<[u8; 16]>()).prop_map(Reply::Tokens),
         any::<bool>().prop_map(|spent| Reply::Opened { spent }),
         number().prop_map(|last| Reply::Deposited { last }),
-        (list((ids(), number(), bytes())), list(ids()), any::<bool>(), any::<u32>()).prop_map(
-            |(items, closed, more, watched)| Reply::Items { items, closed, more, watched }
-        ),
+        (list((ids(), number(), bytes())), list(ids()), any::<bool>(), any::<u32>(), number())
+            .prop_map(|(items, closed, more, watched, nth)| Reply::Items {
+                items,
+                closed,
+                more,
+                watched,
+                nth
+            }),
         Just(Reply::Deleted),
         refusal.prop_map(Reply::Refused),
     ]

@@ -393,6 +393,7 @@ pub(crate) fn mailbox() -> Suite {
         closed: list([Tag(public(8))]),
         more: true,
         watched: 3,
+        nth: 5,
     };
     for (name, reply) in [
         ("reply hello", Reply::Hello { relay, challenge, keep_days: 30, name: text("老街") }),

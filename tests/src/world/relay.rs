@@ -212,7 +212,7 @@ impl World {
                 self.deposited.extend(deposit.map(|d| Deposited { at: self.now, ..d }));
                 bytes
             }
-            Ok(MailReply::Items { items, closed, more, watched }) => {
+            Ok(MailReply::Items { items, closed, more, watched, nth }) => {
                 let mut out = Vec::new();
                 for (tag, index, item) in items {
                     let hash = short_hash(&item);
@@ -246,7 +246,7 @@ impl World {
                     out.clear();
                 }
                 let Ok(items) = codec::List::try_from(out) else { return bytes };
-                codec::encode(&MailReply::Items { items, closed, more, watched })
+                codec::encode(&MailReply::Items { items, closed, more, watched, nth })
             }
             _ => bytes,
         }

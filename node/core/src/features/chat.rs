@@ -64,7 +64,8 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Chat) -> Result<Reply, Fail> {
             write(tx, topic, ChatEntry::Timer { seconds, lamport })
         }
         Chat::Hide { topic } => {
-            topics::require(tx, topic)?;
+            // What comes from now on is unread, and brings it back.
+            command(tx, Chat::MarkRead { topic })?;
             let upto = last_time(tx, topic)?.max(tx.now);
             let private = contacts::private_topic(tx)?;
             let lamport = next_lamport(tx, private)?;

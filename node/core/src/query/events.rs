@@ -5,13 +5,13 @@
 use teahouse_protocols::ids::{AccountId, Millis, OpId, TopicId};
 use teahouse_protocols::membership::{History, MemberOp, TopicKind};
 
-use super::{Names, Result, me, message_place};
+use super::{Names, Result, blocked_since, me, message_place};
 use crate::engine::topics;
 use crate::store::{KeyRange, Read, ReadExt};
-use crate::tables::{CHANGES, ChangeRow, Field, OP_TIMES, pair_key};
+use crate::tables::{CHANGES, ChangeRow, Field, OP_TIMES, TOPICS, Topic, pair_key};
 use crate::view::{Event, Happened, Who};
 
-/// Titles looked at, the newest.
+/// Changes of fields looked at, the newest.
 const MAX_CHANGES: usize = 1_024;
 
 /// What happened in a chat since a time, oldest first; at most `limit`, the newest.
@@ -25,6 +25,8 @@ pub fn events(s: &dyn Read, topic: TopicId, since: Millis, limit: usize) -> Resu
         return Ok(Vec::new());
     }
     let group = state.now().kind == TopicKind::Group;
+    let peer = s.get_typed::<Topic>(&TOPICS, &topic.0)?.and_then(|t| t.peer);
+    let blocked = blocked_since(s, peer)?.is_some();
     let mut names = Names::new(s);
     let mut who = |account: AccountId| -> Result<Who> {
         Ok(Who { account, name: names.in_topic(topic, account)?, me: Some(account) == me })
@@ -63,6 +65,11 @@ pub fn events(s: &dyn Read, topic: TopicId, since: Millis, limit: usize) -> Resu
         let (time, _) = message_place(&key)?;
         if time < since {
             break;
+        }
+        // A chat of two has no title and no notice, whatever somebody writes; and nothing of
+        // who is blocked is shown.
+        if !group && (row.field != Field::Timer as u8 || blocked && Some(row.account) != me) {
+            continue;
         }
         let happened = match row.field {
             f if f == Field::Title as u8 => Happened::Named { title: row.text },

@@ -48,10 +48,14 @@ impl Fetch {
     ) -> Result<(), Refusal> {
         let Self { id, session, reads, wait } = self;
         let Looked { reads, closed } = tx.look(&reads)?;
-        watches.add(session, &reads)?;
+        watches.add(session, &reads, closed.len())?;
+        for request in watches.evicted() {
+            progress.answer(request, &nothing(Vec::new()));
+        }
         // Whoever asks anew has given up on what it asked before.
-        if let Some(before) = watches.release(session) {
-            Page::default().answer(session, before.request, before.closed, watches, progress)?;
+        if let Some(before) = watches.replace(session) {
+            let page = Page { more: watches.is_due(session), ..Page::default() };
+            page.answer(session, before.request, before.closed, watches, progress)?;
         }
         let deadline = uptime.saturating_add(HOLD);
         if watches.count(session) == 0 {
@@ -106,7 +110,7 @@ pub(super) fn serve(watches: &mut Watches, read: &dyn Read, progress: &mut Progr
 /// The answer to a fetch of a session that watches nothing any more.
 pub(super) fn nothing(closed: Vec<Tag>) -> Reply {
     let closed = closed.try_into().unwrap_or_default();
-    Reply::Items { items: List::default(), closed, more: false, watched: 0 }
+    Reply::Items { items: List::default(), closed, more: false, watched: 0, nth: 0 }
 }
 
 /// What a fetch finds.
@@ -225,8 +229,9 @@ impl Page {
         self.note(session, watches);
         let watched = watches.count(session) as u32;
         let (items, closed) = (bounded(self.items)?, bounded(closed)?);
+        let nth = watches.answer(session);
         progress.bytes += self.bytes;
-        progress.answer(request, &Reply::Items { items, closed, more: self.more, watched });
+        progress.answer(request, &Reply::Items { items, closed, more: self.more, watched, nth });
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use lru::LruCache;
 use rand_core::CryptoRng;
 
 /// Most sessions remembered; the one unused for longest goes first.
-pub(super) const MAX_SESSIONS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4_095);
+pub(super) const MAX_SESSIONS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(8_191);
 
 // The bucket counts fifths of requests, so that a millisecond is worth exactly one.
 const UNITS: u64 = 5;

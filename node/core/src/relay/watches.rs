@@ -23,11 +23,16 @@ struct Watch {
     tags: BTreeMap<Tag, u64>,
     /// Those under which there may be something for it.
     due: BTreeSet<Tag>,
+    /// How many were not open here when they were named.
+    closed: usize,
+    /// Fetches answered.
+    answers: u64,
     /// With its number.
     held: Option<(u64, Held)>,
 }
 
 /// A fetch that is held.
+#[derive(Clone)]
 pub(super) struct Held {
     /// The request to answer.
     pub(super) request: u64,
@@ -40,12 +45,14 @@ pub(super) struct Held {
     pub(super) deadline: u64,
 }
 
-/// What was changed for an answer that leaves only when the batch is durable.
-struct Advance {
-    session: u64,
-    tag: Tag,
-    after: u64,
-    due: bool,
+/// How something was before a batch that may fail changed it.
+enum Before {
+    /// Up to where a session has a tag, and whether there may be more.
+    Tag { session: u64, tag: Tag, after: u64, due: bool },
+    /// How many answers a session got.
+    Answers { session: u64, answers: u64 },
+    /// A fetch that was held.
+    Held { session: u64, number: u64, held: Held },
 }
 
 /// All that is watched.
@@ -57,8 +64,10 @@ pub(super) struct Watches {
     held: BTreeMap<u64, u64>,
     /// Numbers of held fetches whose session has something due.
     due: BTreeSet<u64>,
-    /// What the batch under way changed.
-    advances: Vec<Advance>,
+    /// What the batch under way changed, in order.
+    before: Vec<Before>,
+    /// Requests of sessions that had to make room.
+    evicted: Vec<u64>,
     next: u64,
 }
 
@@ -74,11 +83,18 @@ impl Watches {
     }
 
     /// Adds tags to what a session watches, or says that it is too much. `due` says whether
-    /// there may be something under a tag that the client does not have.
-    pub(super) fn add(&mut self, session: u64, reads: &[(Tag, u64, bool)]) -> Result<(), Refusal> {
+    /// there may be something under a tag that the client does not have; `closed` of them are
+    /// not open here.
+    pub(super) fn add(
+        &mut self,
+        session: u64,
+        reads: &[(Tag, u64, bool)],
+        closed: usize,
+    ) -> Result<(), Refusal> {
         if reads.is_empty() {
             return Ok(());
         }
+        self.make_room(session, reads.len());
         let known = self.sessions.get(&session);
         let fresh: BTreeSet<Tag> = reads
             .iter()
@@ -92,6 +108,7 @@ impl Watches {
         }
         self.by_tag.extend(fresh.into_iter().map(|tag| (tag, session)));
         let watch = self.sessions.entry(session).or_default();
+        watch.closed += closed;
         for (tag, after, due) in reads {
             watch.tags.insert(*tag, *after);
             if *due {
@@ -101,6 +118,38 @@ impl Watches {
             }
         }
         Ok(())
+    }
+
+    /// Where the table is nearly full, whoever watches most that is not open here goes: a tag
+    /// that is open cost somebody a token, any other is free for strangers to make up.
+    fn make_room(&mut self, session: u64, more: usize) {
+        if self.by_tag.len() + more <= MAX_TAGS && self.sessions.len() < MAX_SESSIONS {
+            return;
+        }
+        let worst = self.sessions.iter().max_by_key(|(_, w)| w.closed);
+        let Some((worst, watch)) = worst.map(|(id, w)| (*id, w.closed)) else { return };
+        if watch > 0 && worst != session {
+            let held = self.forget(worst);
+            self.evicted.extend(held.map(|held| held.request));
+        }
+    }
+
+    /// Requests of sessions that watch nothing any more, for others needed the room.
+    pub(super) fn evicted(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.evicted)
+    }
+
+    /// The how many-th answer of a session the next one is; 0 while it watches nothing.
+    pub(super) fn answer(&mut self, session: u64) -> u64 {
+        let Some(watch) = self.sessions.get_mut(&session) else { return 0 };
+        self.before.push(Before::Answers { session, answers: watch.answers });
+        watch.answers += 1;
+        watch.answers
+    }
+
+    /// Whether there may be something for a session.
+    pub(super) fn is_due(&self, session: u64) -> bool {
+        self.sessions.get(&session).is_some_and(|w| !w.due.is_empty())
     }
 
     /// The tags of a session under which there may be something, with the highest index that
@@ -116,7 +165,7 @@ impl Watches {
         let Some(watch) = self.sessions.get_mut(&session) else { return };
         let Some(after) = watch.tags.get_mut(&tag) else { return };
         let due = watch.due.contains(&tag);
-        self.advances.push(Advance { session, tag, after: *after, due });
+        self.before.push(Before::Tag { session, tag, after: *after, due });
         *after = index.max(*after);
     }
 
@@ -125,7 +174,7 @@ impl Watches {
         let Some(watch) = self.sessions.get_mut(&session) else { return };
         let Some(after) = watch.tags.get(&tag).copied() else { return };
         if watch.due.remove(&tag) {
-            self.advances.push(Advance { session, tag, after, due: true });
+            self.before.push(Before::Tag { session, tag, after, due: true });
         }
     }
 
@@ -140,6 +189,14 @@ impl Watches {
             self.due.insert(number);
         }
         watch.held = Some((number, held));
+    }
+
+    /// A session's held fetch is held no longer; undone when the batch fails.
+    pub(super) fn replace(&mut self, session: u64) -> Option<Held> {
+        let number = self.sessions.get(&session)?.held.as_ref()?.0;
+        let held = self.release(session)?;
+        self.before.push(Before::Held { session, number, held: held.clone() });
+        Some(held)
     }
 
     /// A session's held fetch is held no longer.
@@ -214,7 +271,7 @@ impl Watches {
 
     /// The batch is durable: what it changed stands.
     pub(super) fn keep(&mut self) {
-        self.advances.clear();
+        self.before.clear();
     }
 
     /// The batch failed: its fetches since `mark` are held no longer, and what its answers
@@ -224,12 +281,30 @@ impl Watches {
         for session in late {
             self.release(session);
         }
-        for was in std::mem::take(&mut self.advances).into_iter().rev() {
-            let Some(watch) = self.sessions.get_mut(&was.session) else { continue };
-            let Some(after) = watch.tags.get_mut(&was.tag) else { continue };
-            *after = was.after;
-            if was.due {
-                watch.due.insert(was.tag);
+        for was in std::mem::take(&mut self.before).into_iter().rev() {
+            match was {
+                Before::Tag { session, tag, after: was, due } => {
+                    let Some(watch) = self.sessions.get_mut(&session) else { continue };
+                    let Some(after) = watch.tags.get_mut(&tag) else { continue };
+                    *after = was;
+                    if due {
+                        watch.due.insert(tag);
+                    }
+                }
+                Before::Answers { session, answers } => {
+                    if let Some(watch) = self.sessions.get_mut(&session) {
+                        watch.answers = answers;
+                    }
+                }
+                Before::Held { session, number, held } => {
+                    let Some(watch) = self.sessions.get_mut(&session) else { continue };
+                    if watch.held.is_none() {
+                        watch.held = Some((number, held));
+                        self.held.insert(number, session);
+                        // Looked at once more.
+                        self.due.insert(number);
+                    }
+                }
             }
         }
     }

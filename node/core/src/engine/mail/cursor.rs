@@ -13,6 +13,7 @@ use teahouse_protocols::mailbox::{self, Item, Request, Right, TopicMail};
 use super::pump::Pump;
 use super::session::Pending;
 use crate::engine::{accounts, cursors, inbox, topics};
+use crate::features::contacts;
 use crate::tables::{OWN_CURSORS, OwnCursor};
 use crate::tx::{Fail, Tx, capped};
 
@@ -26,6 +27,10 @@ impl Pump<'_, '_> {
         topic: TopicId,
         targets: &BTreeMap<RelayId, (RelayAddr, Vec<DeviceId>)>,
     ) -> Result<bool, Fail> {
+        // What was published before a block stays here, too.
+        if contacts::is_quiet(self.tx, topic)? {
+            return Ok(false);
+        }
         let Some(own) = self.tx.typed::<OwnCursor>(&OWN_CURSORS, &topic.0)? else {
             return Ok(false);
         };

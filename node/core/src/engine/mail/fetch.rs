@@ -4,14 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use teahouse_protocols::account::RelayAddr;
-use teahouse_protocols::codec;
 use teahouse_protocols::ids::{Millis, RelayId, Tag};
-use teahouse_protocols::mailbox::{
-    self, MAX_ITEM, MAX_READS, MAX_WATCHED, Read as TagRead, Request,
-};
+use teahouse_protocols::mailbox::{self, MAX_READS, MAX_WATCHED, Read as TagRead, Request};
 
 use super::pump::Pump;
-use super::session::{Fetch, Hush, Pending};
+use super::session::{Brought, Fetch, Hush, Pending};
 use super::tags::{TAGS_EVERY, tag_key};
 use crate::store::{KeyRange, ReadExt, StorageError};
 use crate::tables::{TAGS, TagRow, TagSource, pair_key};
@@ -22,6 +19,10 @@ use crate::tx::{Fail, Memory, Tx, capped};
 /// one session watches, the next ones have their turn sooner.
 const WATCH: Millis = 12 * 60 * 60 * 1000;
 const TURN: Millis = 10 * 60 * 1000;
+/// Answers that overtook earlier ones, kept until those come.
+const MAX_EARLY: usize = 8;
+/// How long nothing is asked after an answer of which nothing was of use.
+const UNUSABLE: Millis = 1_000;
 /// An empty answer that comes sooner than this to a fetch that was to be held is no good sign.
 const EMPTY_SOON: Millis = 2_000;
 
@@ -64,7 +65,8 @@ impl Pump<'_, '_> {
             self.wake_at(until);
             return Ok(());
         }
-        let held = session.inflight.values().any(|p| matches!(p, Pending::Fetch(_)));
+        let generation = session.generation;
+        let held = session.inflight.values().any(|p| p.is_fetch_of(generation));
         if held && !session.look && session.hushed_until.is_none_or(|at| at > now) {
             if let Some(again) = session.hushed_until {
                 self.wake_at(again);
@@ -97,7 +99,9 @@ impl Pump<'_, '_> {
         session.hushed_until = None;
         let mut asked: BTreeSet<Tag> = BTreeSet::new();
         for pending in session.inflight.values() {
-            if let Pending::Fetch(fetch) = pending {
+            if let Pending::Fetch(fetch) = pending
+                && fetch.generation == session.generation
+            {
                 asked.extend(fetch.reads.keys().copied());
             }
         }
@@ -129,16 +133,20 @@ impl Pump<'_, '_> {
             }
         }
         let session = self.session(relay);
-        let fresh = |(tag, _): &&(Tag, TagRow)| !session.watched.contains_key(tag);
-        let new = own.iter().chain(&topics).filter(fresh).count();
+        // What is watched already and named once more needs no room.
+        let again = |(tag, _): &(Tag, TagRow)| session.watched.contains_key(tag);
+        let (mut all, mut fresh): (Vec<_>, Vec<_>) = own.into_iter().partition(again);
+        let (mut known, mut topics): (Vec<_>, Vec<_>) = topics.into_iter().partition(again);
+        all.append(&mut known);
         let room = MAX_WATCHED.saturating_sub(session.watched.len() + asked.len());
-        let crowd = new > room;
+        let crowd = fresh.len() + topics.len() > room;
         if crowd {
-            own.truncate(room);
-            topics = following(topics, session.named, room - own.len(), |(tag, _)| *tag);
+            fresh.truncate(room);
+            topics = following(topics, session.named, room - fresh.len(), |(tag, _)| *tag);
         }
-        own.append(&mut topics);
-        Ok((own, crowd))
+        fresh.append(&mut all);
+        fresh.append(&mut topics);
+        Ok((fresh, crowd))
     }
 
     /// Sends one fetch.
@@ -177,36 +185,58 @@ pub(super) fn following<T>(
     after
 }
 
-/// What a fetch brought.
+/// Takes in what a fetch brought. Answers can overtake each other: each is taken when those
+/// before it were, for the relay left out of it what they held.
 pub(super) fn fetched(
     tx: &mut Tx<'_>,
     relay: RelayId,
-    fetch: &Fetch,
-    items: Vec<(Tag, u64, codec::Bytes<MAX_ITEM>)>,
-    more: bool,
-    watched: u32,
+    brought: Brought,
+    nth: u64,
 ) -> Result<Vec<Fetched>, Fail> {
+    let session = tx.mem.mail.entry(relay).or_default();
+    session.look = true;
+    // What was asked before the last greeting is in no order with what was since.
+    if brought.fetch.generation != session.generation || nth == 0 {
+        return take(tx, relay, brought);
+    }
+    if nth <= session.taken || session.early.len() >= MAX_EARLY {
+        session.end();
+        return Ok(Vec::new());
+    }
+    session.early.insert(nth, brought);
+    let mut out = Vec::new();
+    loop {
+        let session = tx.mem.mail.entry(relay).or_default();
+        let next = session.taken + 1;
+        let Some(brought) = session.early.remove(&next) else { return Ok(out) };
+        session.taken = next;
+        out.append(&mut take(tx, relay, brought)?);
+    }
+}
+
+fn take(tx: &mut Tx<'_>, relay: RelayId, brought: Brought) -> Result<Vec<Fetched>, Fail> {
+    let Brought { fetch, items, more, watched } = brought;
     let now = tx.now;
     let session = tx.mem.mail.entry(relay).or_default();
-    // A fetch that another one took the place of is answered at once, with nothing.
-    let replaced = session.inflight.values().any(|p| matches!(p, Pending::Fetch(_)));
-    // What was asked before the last greeting says nothing of what is watched since.
     let current = fetch.generation == session.generation;
+    // A fetch that another one took the place of is answered at once, with nothing.
+    let replaced = session.inflight.values().any(|p| matches!(p, Pending::Fetch(_)))
+        || !session.early.is_empty();
     if current {
         session.watched.extend(&fetch.reads);
         if (watched as usize) < session.watched.len() {
-            // It has forgotten some of it: from the beginning.
+            // It has forgotten some of it: from the beginning, but not at once.
+            session.empty.again(now);
             session.end();
         }
     }
     let soon = fetch.wait && current && !replaced && now < fetch.sent.saturating_add(EMPTY_SOON);
-    if items.is_empty() && soon && !more {
+    if items.is_empty() && soon {
         // Whatever it kept back it takes for given: from the beginning, later.
         session.empty.again(now);
         session.end();
         return Ok(Vec::new());
     }
-    session.empty = Hush::default();
     let mut out = Vec::new();
     // Of each tag, what is held goes without a gap up to where the relay went on.
     let mut usable: BTreeMap<Tag, bool> = BTreeMap::new();
@@ -233,12 +263,18 @@ pub(super) fn fetched(
         if let Some(upto) = session.watched.get_mut(&tag).filter(|_| current) {
             *upto = index.max(*upto);
         }
-        session.look = true;
         if known {
-            out.push(Fetched { relay, tag, index, bytes: bytes.into_inner() });
+            out.push(Fetched { relay, tag, index, bytes });
         }
     }
-    if !more && current {
+    let session = tx.mem.mail.entry(relay).or_default();
+    if !out.is_empty() || !soon {
+        session.empty = Hush::default();
+    } else {
+        // Nothing of it was of use: not at the speed of the network.
+        session.empty.until = now + UNUSABLE;
+    }
+    if !more && current && !replaced {
         note_read(tx, relay, fetch.sent, &usable)?;
     }
     Ok(out)
@@ -257,11 +293,17 @@ fn note_read(
         return Ok(());
     }
     session.noted = sent;
-    let tags: Vec<Tag> =
-        session.watched.keys().filter(|t| !came.contains_key(t)).copied().collect();
-    for tag in tags {
+    let tags: Vec<(Tag, u64)> = session
+        .watched
+        .iter()
+        .filter(|(tag, _)| !came.contains_key(tag))
+        .map(|(tag, upto)| (*tag, *upto))
+        .collect();
+    for (tag, upto) in tags {
         let key = pair_key(&relay.0, &tag.0);
+        // Of what could not be taken in yet, the rest is still to be read.
         if let Some(mut row) = tx.typed::<TagRow>(&TAGS, &key)?
+            && upto <= row.after
             && sent > row.read
         {
             row.read = sent;

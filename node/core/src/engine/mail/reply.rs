@@ -11,7 +11,7 @@ use super::cursor::{cursor_to_inboxes, note_mailed};
 use super::deposit::closed;
 use super::fetch::{Fetched, fetched};
 use super::outbox::stored;
-use super::session::{Pending, Refused};
+use super::session::{Brought, Pending, Refused};
 use super::tokens::{add_tokens, token_key};
 use crate::engine::topics;
 use crate::tables::{
@@ -144,8 +144,10 @@ fn answered(
             tx.mem.mail.entry(relay).or_default().hushed.remove(&tag.0);
             stored(tx, relay, &key)?;
         }
-        (Pending::Fetch(fetch), Reply::Items { items, more, watched, .. }) => {
-            return fetched(tx, relay, &fetch, items.into_inner(), more, watched);
+        (Pending::Fetch(fetch), Reply::Items { items, more, watched, nth, .. }) => {
+            let items = items.into_iter().map(|(tag, n, bytes)| (tag, n, bytes.into_inner()));
+            let brought = Brought { fetch, items: items.collect(), more, watched };
+            return fetched(tx, relay, brought, nth);
         }
         (pending, _) => {
             // Nothing that can be worked with: it is left alone for a while.
@@ -198,6 +200,13 @@ fn refuse(
         tx.put(&RELAYS, &relay.0, &row)?;
     }
     let session = tx.mem.mail.entry(relay).or_default();
+    // Other tags are named without these; nothing of the fetch is watched.
+    if let Pending::Fetch(fetch) = &pending {
+        session.look = true;
+        for tag in fetch.reads.keys() {
+            session.hush(tag.0, now);
+        }
+    }
     // What concerns one mailbox stops that mailbox.
     let one = pending.about();
     if let Some(id) = one {

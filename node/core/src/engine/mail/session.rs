@@ -30,6 +30,9 @@ pub(crate) struct Session {
     /// Since when it does, and for the how many-th time it was told so.
     pub(super) watched_since: Millis,
     pub(super) generation: u64,
+    /// Answers to fetches taken in since, and those that overtook earlier ones.
+    pub(super) taken: u64,
+    pub(super) early: BTreeMap<u64, Brought>,
     /// The last topic tag named: where there are too many, the next session begins after it.
     pub(super) named: Option<Tag>,
     /// What is watched has to be compared with what should be.
@@ -78,12 +81,15 @@ impl Session {
     pub(super) fn end(&mut self) {
         self.challenge = None;
         self.watched.clear();
+        self.early.clear();
     }
 
     /// The relay answered the greeting.
     pub(super) fn begin(&mut self, challenge: [u8; 32], now: Millis) {
         self.challenge = Some(challenge);
         self.watched.clear();
+        self.early.clear();
+        self.taken = 0;
         self.watched_since = now;
         self.generation += 1;
         self.look = true;
@@ -109,6 +115,11 @@ pub(super) enum Pending {
 }
 
 impl Pending {
+    /// Whether it is a fetch of the session as it is now.
+    pub(super) fn is_fetch_of(&self, generation: u64) -> bool {
+        matches!(self, Self::Fetch(fetch) if fetch.generation == generation)
+    }
+
     /// The tag or topic it is about; `None` when it concerns the whole relay.
     pub(super) const fn about(&self) -> Option<[u8; 32]> {
         match self {
@@ -129,6 +140,16 @@ pub(super) struct Fetch {
     /// The session's [`Session::generation`].
     pub(super) generation: u64,
     pub(super) sent: Millis,
+}
+
+/// What a fetch brought.
+#[derive(Debug)]
+pub(super) struct Brought {
+    pub(super) fetch: Fetch,
+    pub(super) items: Vec<(Tag, u64, Vec<u8>)>,
+    pub(super) more: bool,
+    /// How many tags the relay says that it watches.
+    pub(super) watched: u32,
 }
 
 /// A refusal that is told to people: until the same succeeds, or it was not repeated for

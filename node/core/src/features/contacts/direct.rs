@@ -11,7 +11,7 @@ use crate::store::{KeyRange, ReadExt, StorageError};
 use crate::tables::{LOG, REQUESTS, Request, TOPICS, Topic};
 use crate::tx::{Fail, Tx};
 
-/// Whether nothing of a topic is told, asked for or served: a stranger's proposal, and the
+/// Whether nothing of a topic is dialled for or acknowledged: a stranger's proposal, and the
 /// direct chat with a blocked account. A chat that an equal one superseded is not quiet:
 /// somebody may write in it yet.
 pub(crate) fn is_quiet(tx: &Tx<'_>, topic: TopicId) -> Result<bool, StorageError> {
@@ -114,6 +114,10 @@ pub(super) fn hide(tx: &mut Tx<'_>, topic: TopicId, hidden: bool) -> Result<(), 
 /// device, and an empty one beside the chat that the two settled for is not shown.
 pub(super) fn answered(tx: &mut Tx<'_>, them: AccountId) -> Result<(), StorageError> {
     let c = contact(tx, them)?;
+    // Acknowledgements were held back while they were blocked.
+    for (topic, _) in direct_with(tx, them)? {
+        tx.mem.acks_due.insert(topic);
+    }
     let Some(kept) = c.topic else { return Ok(()) };
     let request: Option<Request> = tx.typed(&REQUESTS, &them.0)?;
     // A yes answers what was asked before it: told again by a replay, it must not answer
@@ -122,8 +126,6 @@ pub(super) fn answered(tx: &mut Tx<'_>, them: AccountId) -> Result<(), StorageEr
         tx.del(&REQUESTS, &them.0)?;
     }
     for (topic, row) in direct_with(tx, them)? {
-        // Acknowledgements were held back while they were blocked.
-        tx.mem.acks_due.insert(topic);
         let agreed = c.friend && row.proposed && (topic == kept || !is_proposal(tx, topic)?);
         // The one that stays is shown, whatever was settled before.
         if agreed || topic == kept && !row.proposed && row.hidden {

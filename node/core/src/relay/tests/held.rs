@@ -274,3 +274,52 @@ fn a_rush_of_fetches_is_spread_over_steps() {
     }
     b.holds(0);
 }
+
+/// Answers of a session are numbered in the order in which they hold what comes: a client can
+/// tell that one overtook another. A batch that failed gave none.
+#[test]
+fn answers_are_numbered() {
+    let nth = |reply: &Reply| match reply {
+        Reply::Items { nth, .. } => *nth,
+        other => panic!("{other:?}"),
+    };
+    let mut b = bench();
+    let one = key(1);
+    b.hello(5);
+    let nothing = b.more(5, &[], false);
+    assert_eq!(nth(&b.ask(5, &nothing)), 0, "nothing is watched");
+    let held = b.more(5, &[(&one, 0)], true);
+    let first = b.hold_this(5, &held);
+    let more = b.more(5, &[(&key(2), 0)], false);
+    let input = b.request(5, &more);
+    let out = decoded(&b.step(vec![input]));
+    assert_eq!((out[0].0, nth(&out[0].1), nth(&out[1].1)), (first, 1, 2));
+    b.disk.fail_sync(1, SyncFailure::Drop);
+    let batch = [(5, more.clone()), (1, put(1, 1))].map(|(s, r)| b.request(s, &r)).into();
+    assert!(b.try_step(batch).is_err());
+    b.relay.reopen().unwrap();
+    assert_eq!(nth(&b.ask(5, &more)), 3);
+    b.hello(5);
+    let again = b.more(5, &[(&one, 0)], false);
+    assert_eq!(nth(&b.ask(5, &again)), 1);
+}
+
+/// A fetch that was held before a batch that fails is held after it, though another one of the
+/// batch took its place.
+#[test]
+fn a_failed_batch_releases_no_held_fetch() {
+    let mut b = bench();
+    let one = key(1);
+    let held = b.hold(5, &[(&one, 0)]);
+    let more = b.more(5, &[(&key(2), 0)], true);
+    b.disk.fail_sync(1, SyncFailure::Drop);
+    let batch = [(5, more), (1, put(2, 1))].map(|(s, r)| b.request(s, &r)).into();
+    assert!(b.try_step(batch).is_err());
+    b.relay.reopen().unwrap();
+    b.step(vec![]);
+    b.holds(1);
+    let input = b.request(1, &put(1, 1));
+    let out = decoded(&b.step(vec![input]));
+    assert_eq!(out[1].0, held);
+    assert_eq!(items(out[1].1.clone()).0, [(tag(&one), 1, vec![1])]);
+}

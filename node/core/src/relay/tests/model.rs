@@ -119,6 +119,7 @@ struct Model {
     open: BTreeMap<Tag, Mailbox>,
     /// What the round's session watches, and up to where it was given.
     watched: BTreeMap<Tag, u64>,
+    answers: u64,
     /// Highest index ever given, and for closed tags the day on which it is forgotten.
     last: BTreeMap<Tag, (u64, u64)>,
 }
@@ -299,6 +300,11 @@ impl Model {
         Ok(Reply::Deposited { last: highest })
     }
 
+    fn answer(&mut self) -> u64 {
+        self.answers += u64::from(!self.watched.is_empty());
+        self.answers
+    }
+
     fn fetch(&mut self, reads: &[Read], forged: bool) -> Result<Reply, Refusal> {
         if forged && !reads.is_empty() {
             return Err(Refusal::BadProof);
@@ -324,6 +330,7 @@ impl Model {
             closed: closed.try_into().unwrap(),
             more: false,
             watched: self.watched.len() as u32,
+            nth: self.answer(),
         })
     }
 }
@@ -435,6 +442,7 @@ impl World {
         for model in &mut self.models {
             model.clock = self.latest;
             model.watched.clear();
+            model.answers = 0;
         }
 
         if let Fault::FailSync(nth, keep) = round.fault {
