@@ -122,10 +122,14 @@ pub(super) fn answered(tx: &mut Tx<'_>, them: AccountId) -> Result<(), StorageEr
     let request: Option<Request> = tx.typed(&REQUESTS, &them.0)?;
     // A yes answers what was asked before it: told again by a replay, it must not answer
     // what was asked since.
-    if c.friend && request.is_some_and(|r| r.topic == kept && r.time <= c.time) {
+    let since = request.as_ref().filter(|r| r.time > c.time).map(|r| r.topic);
+    if c.friend && since.is_none() && request.is_some_and(|r| r.topic == kept) {
         tx.del(&REQUESTS, &them.0)?;
     }
     for (topic, row) in direct_with(tx, them)? {
+        if since == Some(topic) {
+            continue;
+        }
         let agreed = c.friend && row.proposed && (topic == kept || !is_proposal(tx, topic)?);
         // The one that stays is shown, whatever was settled before.
         if agreed || topic == kept && !row.proposed && row.hidden {
