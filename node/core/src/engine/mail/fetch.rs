@@ -200,6 +200,8 @@ pub(super) fn fetched(
         return take(tx, relay, brought);
     }
     if nth <= session.taken || session.early.len() >= MAX_EARLY {
+        // No honest relay counts so: from the beginning, later.
+        session.empty.again(tx.now);
         session.end();
         return Ok(Vec::new());
     }

@@ -200,10 +200,12 @@ fn refuse(
         tx.put(&RELAYS, &relay.0, &row)?;
     }
     let session = tx.mem.mail.entry(relay).or_default();
-    // Other tags are named without these; nothing of the fetch is watched.
+    // Nothing of a refused fetch is watched. Where it may be for what it named, others are
+    // named without that.
     if let Pending::Fetch(fetch) = &pending {
         session.look = true;
-        for tag in fetch.reads.keys() {
+        let named = matches!(refusal, Refusal::SlowDown | Refusal::BadProof | Refusal::Malformed);
+        for tag in fetch.reads.keys().filter(|_| named) {
             session.hush(tag.0, now);
         }
     }
