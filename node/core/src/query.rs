@@ -399,7 +399,7 @@ fn reactions(s: &dyn Read, topic: TopicId, id: MessageId) -> Result<Vec<(String,
     Ok(out.into_iter().collect())
 }
 
-/// Names of accounts and their logs, looked up once a query: loading a log verifies it.
+/// Names of accounts and their logs, looked up once a query: loading a log evaluates it.
 struct Names<'s> {
     s: &'s dyn Read,
     known: BTreeMap<AccountId, String>,
