@@ -262,7 +262,14 @@ fn every_kind_of_message_is_told_in_words() {
     ] {
         assert!(window.query_all_by_label(words).count() > 0, "{words}");
     }
-    let delivery = view::Delivery { relayed: 1, relays: 2, delivered: 0, recipients: 1, read: 0 };
+    let delivery = view::Delivery {
+        relayed: 1,
+        relays: 2,
+        delivered: 0,
+        recipients: 1,
+        read: 0,
+        elsewhere: false,
+    };
     assert_eq!(window.query_all_by_label_contains(&delivery.words()).count(), 2);
     assert_eq!(window.query_all_by_label_contains("disappears").count(), 1);
 }

@@ -1,8 +1,8 @@
 //! Frames between two devices that have met over an authenticated connection.
 //!
 //! Each side names only topics in which it knows the *other's device* to be a current
-//! member, so a non-member learns no topic id, not even a blinded one. Digests come first;
-//! where they differ, frontiers; then exactly the missing runs are pulled, page by page,
+//! member, so a non-member learns no topic id, not even a blinded one. A summary of both
+//! sides' knowledge comes first; where it differs, digests; where these differ, frontiers; then exactly the missing runs are pulled, page by page,
 //! so a slow peer is never sent more than it asked for. New envelopes are pushed to
 //! connected members.
 
@@ -20,6 +20,21 @@ pub const MAX_FRAME: usize = 1024 * 1024;
 pub const PAGE_BYTES: usize = 384 * 1024;
 /// Most letters of one page.
 pub const PAGE_LETTERS: usize = 1_024;
+
+/// A hash by which two devices find out whether they know the same; the first 16 bytes of
+/// BLAKE3 in a mode of its own.
+pub type Digest = [u8; 16];
+
+/// What two devices compare of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicDigest {
+    /// The topic.
+    pub topic: TopicId,
+    /// The frontier and the membership heads.
+    pub frontier: Digest,
+    /// What each of the two acknowledged to the other.
+    pub cursors: Digest,
+}
 
 /// What a device holds of one chain: all of `low ..= high`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,14 +66,12 @@ pub struct Run {
 /// One frame.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Frame {
-    /// After connecting: a digest per shared topic and per account of interest.
+    /// After connecting: one summary of all that a [`Frame::Digests`] would say.
     Hello {
         /// Highest wire version the sender speaks; now 1.
         version: u16,
-        /// Accounts: digest of log heads and prekey counters.
-        accounts: List<(AccountId, [u8; 16]), 4_096>,
-        /// Topics: digest of the frontier and the membership heads.
-        topics: List<(TopicId, [u8; 16]), 4_096>,
+        /// Equal to the receiver's own where both know the same.
+        summary: Digest,
     },
     /// "I have these heads of that account's log; send what I lack." No heads: send all.
     AccountWant(AccountId, List<RecordId, 64>),
@@ -102,6 +115,15 @@ pub enum Frame {
     InboxHeld(SealedHash),
     /// A step of device pairing; the only frame taken from a device that is no contact.
     Pair(Bytes<{ 900 * 1024 }>),
+    /// Where summaries differ: a digest per account of interest and per shared topic.
+    Digests {
+        /// Accounts: digest of log heads and prekey counters. The sender's own comes first.
+        accounts: List<(AccountId, Digest), 4_096>,
+        /// Topics.
+        topics: List<TopicDigest, 4_096>,
+        /// Whether the receiver should answer with its own, unless it just said them.
+        ask: bool,
+    },
 }
 
 impl Wire for Frame {

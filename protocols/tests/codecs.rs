@@ -24,7 +24,7 @@ use teahouse_protocols::membership::{Cut, MAX_CUTS, MemberOp, MembershipRecord};
 use teahouse_protocols::pairing::PairFrame;
 use teahouse_protocols::prekey::PrekeyBundle;
 use teahouse_protocols::sign::{Signable, Signature, Signed};
-use teahouse_protocols::sync::{Frame, Held, Run};
+use teahouse_protocols::sync::{Frame, Held, Run, TopicDigest};
 
 use self::values::{key, me};
 
@@ -222,10 +222,11 @@ fn the_longest_values_fit() {
     fits(&Request::Fetch { reads: times(read), wait: true });
     fits(&Frame::Want(TopicId([1; 32]), times(Run { device: me(), from: 1, to: u64::MAX })));
     let digest = [1; 16];
-    fits(&Frame::Hello {
-        version: u16::MAX,
+    let topic = TopicDigest { topic: TopicId([1; 32]), frontier: digest, cursors: digest };
+    fits(&Frame::Digests {
         accounts: times((AccountId([1; 32]), digest)),
-        topics: times((TopicId([1; 32]), digest)),
+        topics: times(topic),
+        ask: true,
     });
     let held = Held { device: me(), low: 1, high: u64::MAX, head: EnvelopeId([1; 32]), fork: 1 };
     fits(&Frame::Frontier {

@@ -176,6 +176,7 @@ pub(crate) fn message(seq: u64, author: AccountId, time: u64, text: &str) -> vie
             delivered: 0,
             recipients: 1,
             read: 0,
+            elsewhere: false,
         }),
     }
 }
@@ -209,8 +210,14 @@ pub(crate) fn talk() -> Vec<view::Message> {
             "Averylongwordthatcannotbebrokenanywhereandisthereforewiderthanthebubblewouldliketobe_Averylongwordthatcannotbebrokenanywhere",
         ),
     ];
-    all[1].delivery =
-        Some(view::Delivery { delivered: 1, recipients: 1, read: 1, relayed: 2, relays: 2 });
+    all[1].delivery = Some(view::Delivery {
+        delivered: 1,
+        recipients: 1,
+        read: 1,
+        relayed: 2,
+        relays: 2,
+        elsewhere: false,
+    });
     all[2].reactions = vec![("👍".into(), vec![ME, CHEN]), ("❤".into(), vec![CHEN])];
     all[3].reply_to = Some(all[2].id);
     all[5].content = Content::Recalled;

@@ -84,6 +84,8 @@ tables! {
     truth ALARMS = "alarms";
     /// account → [`Request`]: strangers who ask, and whom we asked.
     truth REQUESTS = "requests";
+    /// account, account that asked → [`Greeting`]: what came with a request that was answered yes.
+    truth GREETINGS = "greetings";
     /// message due to be erased: time (u64), topic, device, seq → nothing.
     truth EXPIRIES = "expiries";
     /// `()` → [`LinkingRow`].
@@ -535,6 +537,15 @@ pub struct Request {
     pub declined: bool,
     /// They came with a secret that this account had handed out.
     pub invited: bool,
+}
+
+/// What somebody said when they asked for contact.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Greeting {
+    /// When.
+    pub time: Millis,
+    /// What.
+    pub text: String,
 }
 
 /// A device linking under way, for the screen.

@@ -114,6 +114,8 @@ pub struct Delivery {
     pub recipients: u32,
     /// Members who say that they read it.
     pub read: u32,
+    /// It was sent from another device of this account: what relays have of it is known there.
+    pub elsewhere: bool,
 }
 
 impl Delivery {
@@ -133,7 +135,7 @@ impl Delivery {
         if self.relayed > 0 {
             return format!("relayed {} of {}", self.relayed, self.relays);
         }
-        "queued".into()
+        if self.elsewhere { "sent from your other device".into() } else { "queued".into() }
     }
 }
 
@@ -284,6 +286,11 @@ pub enum Happened {
         /// To what; empty for none.
         text: String,
     },
+    /// They asked for contact, and said this.
+    Greeted {
+        /// Their words.
+        text: String,
+    },
     /// After how long new messages disappear was set.
     Timer {
         /// Seconds; 0 for never.
@@ -332,6 +339,10 @@ impl Event {
             Happened::Named { title } => format!("{by} named the group “{title}”"),
             Happened::Notice { text } if text.is_empty() => format!("{by} took the notice away"),
             Happened::Notice { .. } => format!("{by} set a new notice"),
+            Happened::Greeted { text } if self.by.me => {
+                format!("You asked for contact: “{text}”")
+            }
+            Happened::Greeted { text } => format!("{by} asked for contact: “{text}”"),
             Happened::Timer { seconds: 0 } => {
                 format!("{by} decided: new messages do not disappear")
             }

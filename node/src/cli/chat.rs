@@ -86,7 +86,8 @@ Examples:
   teahouse send Bob 'are you there?' --wait delivered --timeout 60
 
 queued: durable on this device. relayed: a relay has it. delivered: a device of the
-recipient signed for it; in a group, one of every member.")]
+recipient signed for it; in a group, one of every member. What another device of yours
+sent says so, until somebody signed for it.")]
 pub(super) struct Send {
     /// To whom, or into which group
     chat: String,

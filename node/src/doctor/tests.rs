@@ -194,7 +194,14 @@ fn what_waits_is_counted() {
         forwarded: false,
         expires: None,
         reactions: vec![],
-        delivery: Some(view::Delivery { relayed, relays: 2, delivered, recipients, read: 0 }),
+        delivery: Some(view::Delivery {
+            relayed,
+            relays: 2,
+            delivered,
+            recipients,
+            read: 0,
+            elsewhere: false,
+        }),
     };
     let chat = view::Chat {
         topic: TopicId([1; 32]),

@@ -21,7 +21,7 @@ use teahouse_protocols::membership::{
 use teahouse_protocols::pairing::PairFrame;
 use teahouse_protocols::prekey::PrekeyBundle;
 use teahouse_protocols::sign::{Signature, SigningKey};
-use teahouse_protocols::sync::{Frame, Held, Run};
+use teahouse_protocols::sync::{Frame, Held, Run, TopicDigest};
 
 pub(crate) fn ids<T: From<[u8; 32]> + Debug>() -> impl Strategy<Value = T> {
     any::<[u8; 32]>().prop_map(T::from)
@@ -334,9 +334,12 @@ pub(crate) fn frame() -> impl Strategy<Value = Frame> {
         Run { device, from, to }
     });
     let letters = || list(letter());
+    let topic_digest = (ids(), any::<[u8; 16]>(), any::<[u8; 16]>())
+        .prop_map(|(topic, frontier, cursors)| TopicDigest { topic, frontier, cursors });
     prop_oneof![
-        (any::<u16>(), list((ids(), any::<[u8; 16]>())), list((ids(), any::<[u8; 16]>())))
-            .prop_map(|(version, accounts, topics)| Frame::Hello { version, accounts, topics }),
+        any::<(u16, [u8; 16])>().prop_map(|(version, summary)| Frame::Hello { version, summary }),
+        (list((ids(), any::<[u8; 16]>())), list(topic_digest), any::<bool>())
+            .prop_map(|(accounts, topics, ask)| Frame::Digests { accounts, topics, ask }),
         (ids(), list(ids())).prop_map(|(account, heads)| Frame::AccountWant(account, heads)),
         pack().prop_map(Frame::Account),
         (ids(), list(ids()), list(held), any::<bool>())

@@ -19,7 +19,7 @@ use teahouse_protocols::mailbox::{
 use teahouse_protocols::pairing::{NewStep, OldStep, PairFrame, PairNew, PairOld};
 use teahouse_protocols::seal::{OpeningKey, hpke_seal};
 use teahouse_protocols::sign::{self, Domain, Signature, Signed};
-use teahouse_protocols::sync::{Frame, Held, Run};
+use teahouse_protocols::sync::{Frame, Held, Run, TopicDigest};
 
 use crate::json::{Node, fields, hex, node};
 use crate::samples::{self, bytes, device, key, list, public, rng, text};
@@ -249,15 +249,21 @@ pub(crate) fn sync() -> Suite {
         ask: true,
     };
     for (name, frame) in [
+        ("hello", Frame::Hello { version: 1, summary: [0xd0; 16] }),
+        ("hello of another version", Frame::Hello { version: 300, summary: [0; 16] }),
         (
-            "hello",
-            Frame::Hello {
-                version: 1,
+            "digests",
+            Frame::Digests {
                 accounts: list([(AccountId([0xac; 32]), [0xd1; 16])]),
-                topics: list([(TOPIC, [0xd2; 16])]),
+                topics: list([TopicDigest {
+                    topic: TOPIC,
+                    frontier: [0xd2; 16],
+                    cursors: [0xd3; 16],
+                }]),
+                ask: true,
             },
         ),
-        ("hello of nobody", Frame::Hello { version: 300, accounts: list([]), topics: list([]) }),
+        ("digests of nobody", Frame::Digests { accounts: list([]), topics: list([]), ask: false }),
         ("account want", Frame::AccountWant(AccountId([0xac; 32]), list([RecordId([1; 32])]))),
         ("account", Frame::Account(pack())),
         ("frontier", frontier(vec![held(1, 300)])),

@@ -17,7 +17,7 @@ use teahouse_protocols::membership::{
     History, MemberOp, MembershipLog, MembershipRecord, Role, TopicKind,
 };
 use teahouse_protocols::sign::{Signed, SigningKey};
-use teahouse_protocols::sync::{Frame, Held, Run};
+use teahouse_protocols::sync::{Frame, Held, Run, TopicDigest};
 
 use crate::chaos::plan::{Town, short};
 use crate::chaos::truth::Branch;
@@ -415,7 +415,8 @@ impl Town {
         let held: Vec<Held> = devices
             .map(|(device, _)| Held { device, low: 1, high: 1, head: EnvelopeId([1; 32]), fork: 0 })
             .collect();
-        let frame = match self.below(4) {
+        let digest = TopicDigest { topic: pen.topic, frontier: [0; 16], cursors: [0; 16] };
+        let frame = match self.below(5) {
             0 => Frame::Want(pen.topic, runs.try_into().unwrap_or_default()),
             1 => Frame::KeysWant(pen.topic, epochs.try_into().unwrap_or_default()),
             2 => Frame::Frontier {
@@ -424,10 +425,11 @@ impl Town {
                 chains: held.try_into().unwrap_or_default(),
                 ask: true,
             },
-            _ => Frame::Hello {
-                version: 1,
+            3 => Frame::Hello { version: 1, summary: [0; 16] },
+            _ => Frame::Digests {
                 accounts: List::default(),
-                topics: vec![(pen.topic, [0; 16])].try_into().expect("one"),
+                topics: vec![digest].try_into().expect("one"),
+                ask: true,
             },
         };
         self.world.forge(pen.device, victim, codec::encode(&frame));

@@ -8,7 +8,7 @@ use teahouse_core::store::{Snapshot, Store};
 use teahouse_core::{Core, Env, Input, Peers};
 use teahouse_protocols::ids::{DeviceId, Millis};
 
-use super::{Audience, Event, Said, World};
+use super::{Audience, Event, Said, Traffic, World};
 
 /// A person's device.
 pub struct Device {
@@ -26,8 +26,8 @@ pub struct Device {
     pub skew: i64,
     /// Whether its disk is full: then it may fail to start.
     pub disk_is_troubled: bool,
-    /// What went over its network.
-    pub traffic: Traffic,
+    /// What went over its network; counted only for whom that is asked.
+    pub traffic: Option<Traffic>,
     env: Env,
     waiting: Vec<Input>,
     pub(super) scheduled: bool,
@@ -35,16 +35,6 @@ pub struct Device {
     pub(super) life: u64,
     pub(super) wanted: Peers,
     pub(super) connected: BTreeSet<usize>,
-}
-
-/// Bytes that a device sent and received, as its core hands them out and gets them: without
-/// what a transport adds.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Traffic {
-    /// With other devices.
-    pub frames: [u64; 2],
-    /// With relays.
-    pub mail: [u64; 2],
 }
 
 impl World {
@@ -63,7 +53,7 @@ impl World {
             replies: BTreeMap::new(),
             skew: 0,
             disk_is_troubled: false,
-            traffic: Traffic::default(),
+            traffic: None,
             env,
             waiting: Vec::new(),
             scheduled: false,

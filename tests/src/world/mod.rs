@@ -4,14 +4,15 @@
 //! Reading order: this file (the world, its dice, its queue of events), `device` (a core
 //! between commands, steps and crashes), `network` (who is connected, and what becomes of what
 //! a core sends), `relay` (the mailbox at the other end, and how it cheats), `watch` and
-//! `audience` (what the network itself sees, for whoever checks invariants), `people` (what
-//! people do, in short).
+//! `audience` (what the network itself sees, for whoever checks invariants), `traffic` (how much
+//! went over a network), `people` (what people do, in short).
 
 mod audience;
 mod device;
 mod network;
 mod people;
 mod relay;
+mod traffic;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,10 +24,11 @@ use teahouse_core::relay::RelayInput;
 use teahouse_protocols::ids::{Millis, Tag};
 
 pub use self::audience::Audience;
-pub use self::device::{Device, Traffic};
+pub use self::device::Device;
 pub use self::network::Faults;
 use self::relay::Asked;
 pub use self::relay::{Manners, RelayNode};
+pub use self::traffic::{Traffic, Volume, Way};
 pub use self::watch::{Deposited, Said};
 
 /// When worlds begin: some day in November 2026.
@@ -123,7 +125,7 @@ impl World {
             }
             Event::Frame { to, from, bytes } => {
                 if self.devices[to].connected.contains(&from) {
-                    self.devices[to].traffic.frames[1] += bytes.len() as u64;
+                    self.meter(to, Way::FromDevices, &bytes);
                     let device = self.devices[from].id;
                     self.input(to, Input::Frame { device, bytes });
                 }
@@ -155,8 +157,9 @@ impl World {
                     if !self.devices[device].online {
                         result = Err("the connection broke".to_owned());
                     }
-                    let came = result.as_ref().map_or(0, Vec::len);
-                    self.devices[device].traffic.mail[1] += came as u64;
+                    if let Ok(bytes) = &result {
+                        self.meter(device, Way::FromRelays, bytes);
+                    }
                     self.input(device, Input::MailReply { id, result });
                 }
             }

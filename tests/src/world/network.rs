@@ -2,7 +2,7 @@
 
 use teahouse_core::{Input, Outputs};
 
-use super::{Event, World};
+use super::{Event, Way, World};
 
 /// How hostile the network is. Chances are in thousandths.
 #[derive(Debug, Clone, Copy, Default)]
@@ -95,7 +95,7 @@ impl World {
             if !self.devices[device].connected.contains(&to) {
                 continue;
             }
-            self.devices[device].traffic.frames[0] += bytes.len() as u64;
+            self.meter(device, Way::ToDevices, &bytes);
             if self.full.contains(&(device, to)) {
                 self.count("frames_refused_full");
                 continue;
@@ -126,7 +126,7 @@ impl World {
             let delay = 1 + self.below(self.faults.delay.max(1));
             match relay {
                 Some(relay) if self.devices[device].online => {
-                    self.devices[device].traffic.mail[0] += mail.request.len() as u64;
+                    self.meter(device, Way::ToRelays, &mail.request);
                     let event = Event::MailRequest {
                         relay,
                         device,

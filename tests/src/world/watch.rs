@@ -85,7 +85,7 @@ impl World {
                     .filter_map(|p| Signed::<EpochHead>::from_bytes(&p.head).ok())
                     .map(|h| h.get().topic)
                     .collect(),
-                Ok(Frame::Hello { topics, .. }) => topics.iter().map(|(t, _)| *t).collect(),
+                Ok(Frame::Digests { topics, .. }) => topics.iter().map(|d| d.topic).collect(),
                 _ => continue,
             };
             for topic in topics {

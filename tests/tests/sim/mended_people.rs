@@ -8,7 +8,7 @@ use teahouse_protocols::ids::TopicId;
 use teahouse_protocols::membership::Role;
 use teahouse_tests::world::World;
 
-use crate::town::town;
+use crate::town::{link, town};
 
 fn chat(w: &World, device: usize, topic: TopicId) -> view::Chat {
     query::chat(&w.snapshot(device), topic).unwrap().expect("the chat")
@@ -132,11 +132,12 @@ fn what_happens_in_a_group_is_told() {
     let at_cy = happened(&w, c, group);
     assert!(!at_cy.iter().any(|e| e.contains("Bob an admin")), "before Cy's time: {at_cy:?}");
     assert_eq!(at_cy.last().unwrap(), "You left");
-    assert_eq!(happened(&w, a, direct), [""; 0], "nobody joins or leaves a direct chat");
+    let asked = "You asked for contact: “hi”";
+    assert_eq!(happened(&w, a, direct), [asked], "nobody joins or leaves a direct chat");
     w.ask(b, Command::Chat(Chat::Timer { topic: direct, seconds: 3_600 })).unwrap();
     w.run(5_000);
     let timer = "Bob decided: new messages disappear after 1 hour";
-    assert_eq!(happened(&w, a, direct), [timer]);
+    assert_eq!(happened(&w, a, direct), [asked, timer]);
     w.ask(a, Command::Groups(Groups::Notice { topic: group, text: "Bring tea".into() })).unwrap();
     let at_ann = happened(&w, a, group);
     assert_eq!(at_ann.last().unwrap(), "You set a new notice");
@@ -148,6 +149,55 @@ fn what_happens_in_a_group_is_told() {
     assert_eq!(query::events(&s, group, 0, 2).unwrap(), all[all.len() - 2..]);
     assert_eq!(query::events(&s, group, all[5].time, 1_000).unwrap(), all[5..]);
     assert!(matches!(all[0].happened, Happened::Created));
+}
+
+/// What somebody said when they asked stands in the chat: at the asker's from the beginning, at
+/// the other's once they said yes. Blocked, it is not shown.
+#[test]
+fn a_greeting_stays_with_the_chat() {
+    let (mut w, _, d) = town(46, &["Ann", "Bob"]);
+    let (a, b) = (d[0], d[1]);
+    let card = w.card(b);
+    let greeting = "We met\nat the pond".to_owned();
+    let add = Command::Contacts(Contacts::Add { link: card, greeting });
+    let Ok(Reply::Added { topic: Some(topic), .. }) = w.ask(a, add) else { panic!("no chat") };
+    let mine = "You asked for contact: “We met\nat the pond”";
+    assert_eq!(happened(&w, a, topic), [mine]);
+    w.run(10_000);
+    assert_eq!(happened(&w, b, topic), [""; 0], "it is a request yet");
+    let ann = w.account(a);
+    w.ask(b, Command::Contacts(Contacts::Accept { account: ann })).unwrap();
+    w.run(10_000);
+    let theirs = "Ann asked for contact: “We met\nat the pond”";
+    for _ in 0..2 {
+        assert_eq!(happened(&w, a, topic), [mine]);
+        assert_eq!(happened(&w, b, topic), [theirs]);
+        w.rebuild(a).unwrap();
+        w.rebuild(b).unwrap();
+    }
+    w.ask(b, Command::Contacts(Contacts::Block { account: ann })).unwrap();
+    assert_eq!(happened(&w, b, topic), [""; 0]);
+}
+
+/// Of what another device of one's own sent, nothing is known here until somebody signed for
+/// it: it is not called queued, for a relay may have it.
+#[test]
+fn what_the_other_device_sent_is_not_called_queued() {
+    let (mut w, _, d) = town(47, &["Ann", "Bob"]);
+    let (a, b) = (d[0], d[1]);
+    let topic = w.befriend(a, b);
+    w.run(10_000);
+    w.set_online(b, false);
+    let id = w.say(a, topic, "are you there?").unwrap();
+    w.run(10_000);
+    assert_eq!(w.delivery(a, topic, id).words(), "relayed 1 of 1");
+    let a2 = link(&mut w, a);
+    w.run(20_000);
+    assert_eq!(w.delivery(a2, topic, id).words(), "sent from your other device");
+    w.set_online(b, true);
+    w.run(60_000);
+    assert_eq!(w.delivery(a, topic, id).words(), "delivered");
+    assert_eq!(w.delivery(a2, topic, id).words(), "delivered");
 }
 
 /// A chat that was taken off the list stays off it on all devices, loses nothing, and comes

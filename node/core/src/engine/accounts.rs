@@ -11,6 +11,7 @@ use teahouse_protocols::inbox::{AccountPack, InboxItem, prekey_id};
 use teahouse_protocols::prekey::PrekeyBundle;
 use teahouse_protocols::seal::OpeningKey;
 use teahouse_protocols::sign::{Signed, SigningKey};
+use teahouse_protocols::sync::Frame;
 
 use crate::engine::{latecomers, topics};
 use crate::features::contacts;
@@ -356,6 +357,13 @@ pub(crate) fn digest(
     let mut out = [0; 16];
     out.copy_from_slice(&h.finalize().as_bytes()[..16]);
     Ok(out)
+}
+
+/// Asks a device for what it knows of an account beyond what is known here.
+pub(crate) fn want(tx: &mut Tx<'_>, from: DeviceId, account: AccountId) -> Result<(), Fail> {
+    let heads = log(tx, account)?.map(|l| l.heads().to_vec()).unwrap_or_default();
+    tx.send(from, Frame::AccountWant(account, capped(heads)));
+    Ok(())
 }
 
 /// Adds a record to the own account's log, signed by this device.

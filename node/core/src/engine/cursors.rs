@@ -8,7 +8,7 @@ use teahouse_protocols::envelope::Envelope;
 use teahouse_protocols::ids::{AccountId, DeviceId, OpId, TopicId};
 use teahouse_protocols::membership::MemberOp;
 use teahouse_protocols::sign::Signed;
-use teahouse_protocols::sync::Frame;
+use teahouse_protocols::sync::{Digest, Frame};
 
 use crate::engine::{accounts, letters, topics};
 use crate::features::contacts;
@@ -70,8 +70,7 @@ pub(crate) fn publish(tx: &mut Tx<'_>) -> Result<(), Fail> {
     Ok(())
 }
 
-/// Tells a device that has just connected what is held here of a topic: what was published
-/// while it was away.
+/// Tells a device what is held here of a topic: what was published while it was away.
 pub(crate) fn greet(tx: &mut Tx<'_>, device: DeviceId, topic: TopicId) -> Result<(), Fail> {
     let me = tx.me()?;
     let Some(account) = me.account else { return Ok(()) };
@@ -85,6 +84,38 @@ pub(crate) fn greet(tx: &mut Tx<'_>, device: DeviceId, topic: TopicId) -> Result
         tx.send(device, Frame::Cursor(bytes));
     }
     Ok(())
+}
+
+/// What this device and another acknowledged in a topic, as both know it: the same on both
+/// sides unless one missed a cursor.
+pub(crate) fn digest(
+    tx: &mut Tx<'_>,
+    device: DeviceId,
+    topic: TopicId,
+) -> Result<Digest, StorageError> {
+    let me = tx.me()?.device;
+    let own = tx.typed::<OwnCursor>(&OWN_CURSORS, &topic.0)?.unwrap_or_default();
+    let mut said: BTreeMap<DeviceId, BTreeMap<DeviceId, u64>> = BTreeMap::new();
+    said.insert(me, own.published.into_iter().collect());
+    for (chain, _) in topics::chains(&tx.stage, topic)? {
+        let seq = acked(&tx.stage, topic, device, chain)?;
+        if seq > 0 {
+            said.entry(device).or_default().insert(chain, seq);
+        }
+    }
+    let mut h = blake3::Hasher::new_derive_key("teahouse/v1/cursors digest");
+    // Whoever said nothing counts like one of whom nothing is known.
+    for (by, positions) in said.into_iter().filter(|(_, positions)| !positions.is_empty()) {
+        h.update(&by.0);
+        h.update(&(positions.len() as u64).to_le_bytes());
+        for (chain, seq) in positions {
+            h.update(&chain.0);
+            h.update(&seq.to_le_bytes());
+        }
+    }
+    let mut out = [0; 16];
+    out.copy_from_slice(&h.finalize().as_bytes()[..16]);
+    Ok(out)
 }
 
 /// Acknowledgements of what was published, at most as many as one cursor takes.
@@ -269,6 +300,7 @@ impl Proofs {
             delivered: delivered.len() as u32,
             recipients: recipients.len() as u32,
             read: seen.len() as u32,
+            elsewhere: device != self.this,
         })
     }
 

@@ -5,6 +5,7 @@
 //! - [`letters`]: envelopes in and out: append, accept, wait, replay.
 //! - [`forks`]: devices that told two stories, and the proofs of it.
 //! - [`latecomers`]: what devices that became known late are sent.
+//! - [`greeting`]: what two devices compare when they meet.
 //! - [`sync`]: frames with connected devices.
 //! - [`cursors`]: acknowledgements, and what they prove.
 //! - [`inbox`]: what is sealed to one device.
@@ -14,6 +15,7 @@
 pub(crate) mod accounts;
 pub(crate) mod cursors;
 pub(crate) mod forks;
+pub(crate) mod greeting;
 pub(crate) mod inbox;
 pub(crate) mod latecomers;
 pub(crate) mod letters;

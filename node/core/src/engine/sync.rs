@@ -1,4 +1,5 @@
-//! Frames with connected devices: digests, then frontiers, then exactly the missing runs.
+//! Frames with connected devices: after the greeting, where digests differ, frontiers, then
+//! exactly the missing runs.
 //!
 //! A topic is named only to a device that is a current member of it as far as is known
 //! here. Runs are pulled page by page, one page of a topic under way per peer, so neither
@@ -8,12 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use teahouse_protocols::codec;
 use teahouse_protocols::envelope::sealed_hash;
-use teahouse_protocols::ids::{AccountId, DeviceId, EpochId, Millis, TopicId};
+use teahouse_protocols::ids::{DeviceId, EpochId, Millis, TopicId};
 use teahouse_protocols::membership::{History, MemberOp};
 use teahouse_protocols::sign::Signed;
-use teahouse_protocols::sync::{Frame, Held, PAGE_BYTES, PAGE_LETTERS, Run};
+use teahouse_protocols::sync::{Digest, Frame, Held, PAGE_BYTES, PAGE_LETTERS, Run};
 
-use crate::engine::{accounts, cursors, forks, inbox, letters, pairing, topics};
+use crate::engine::{accounts, cursors, forks, greeting, inbox, letters, pairing, topics};
 use crate::store::StorageError;
 use crate::tables::Chain;
 use crate::tx::{Effect, Fail, Tx, capped};
@@ -38,6 +39,8 @@ pub(crate) struct Peer {
     last_runs: BTreeMap<TopicId, Vec<Run>>,
     /// Keys that it was asked for.
     asked: BTreeSet<EpochId>,
+    /// The summary of what it was last told digests of.
+    pub(super) told: Option<Digest>,
     /// Topics of which it may be told news, and when.
     hints: BTreeMap<TopicId, Millis>,
 }
@@ -50,7 +53,7 @@ pub(crate) fn peer_up(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
     tx.mem.peers.insert(device, Peer::default());
     inbox::hand_over(tx, device)?;
     pairing::peer_up(tx, device)?;
-    hello(tx, device)
+    greeting::hello(tx, device)
 }
 
 /// A device went.
@@ -61,58 +64,8 @@ pub(crate) fn peer_down(tx: &mut Tx<'_>, device: DeviceId) {
     tx.mem.mail_all = true;
 }
 
-/// Says hello again to everybody: a topic was joined.
-pub(crate) fn hello_all(tx: &mut Tx<'_>) -> Result<(), Fail> {
-    let devices: Vec<DeviceId> = tx.mem.peers.keys().copied().collect();
-    for device in devices {
-        hello(tx, device)?;
-    }
-    Ok(())
-}
-
-fn shared_topics(tx: &mut Tx<'_>, device: DeviceId) -> Result<Vec<TopicId>, Fail> {
-    let Some(account) = tx.me()?.account else { return Ok(Vec::new()) };
-    let mut shared = Vec::new();
-    if !accounts::is_active(tx, device)? {
-        return Ok(shared);
-    }
-    for topic in accounts::topic_ids(tx)? {
-        let members = topics::members(tx, topic)?;
-        if members.contains(&account) && topics::is_member(tx, topic, device)? {
-            shared.push(topic);
-        }
-    }
-    Ok(shared)
-}
-
-fn hello(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
-    let Some(account) = tx.me()?.account else { return Ok(()) };
-    let shared = shared_topics(tx, device)?;
-    // Only a device of one's own, about to be welcomed, is greeted without a shared topic.
-    if shared.is_empty() && accounts::account_of(tx, device)? != Some(account) {
-        return Ok(());
-    }
-    let mut digests = Vec::new();
-    for topic in shared {
-        digests.push((topic, digest(tx, topic)?));
-        cursors::greet(tx, device, topic)?;
-    }
-    let mut accounts_digests = Vec::new();
-    // The own account first: whoever knows better looks for it there. Who is out comes last.
-    let concerns = Concerns::of(tx, device)?;
-    let members = concerns.members.iter().filter(|a| **a != account);
-    let former = concerns.shared.difference(&concerns.members);
-    for other in std::iter::once(&account).chain(members).chain(former) {
-        accounts_digests.push((*other, accounts::digest(tx, *other, concerns.member(other))?));
-    }
-    let frame =
-        Frame::Hello { version: 1, accounts: capped(accounts_digests), topics: capped(digests) };
-    tx.send(device, frame);
-    Ok(())
-}
-
 /// What two devices compare of a topic: the frontier and the membership heads.
-fn digest(tx: &mut Tx<'_>, topic: TopicId) -> Result<[u8; 16], StorageError> {
+pub(crate) fn digest(tx: &mut Tx<'_>, topic: TopicId) -> Result<Digest, StorageError> {
     let mut h = blake3::Hasher::new_derive_key("teahouse/v1/topic digest");
     let forks = forks::of(tx, topic)?;
     for (device, chain) in topics::chains(&tx.stage, topic)? {
@@ -171,18 +124,15 @@ pub(crate) fn frame(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(),
             if accounts::account_of(tx, from)?.is_none() {
                 return Err(Fail::peer("a frame from a stranger"));
             }
-            let mut members = BTreeSet::new();
-            for topic in shared_topics(tx, from)? {
-                members.extend(topics::judged(tx, topic)?);
-            }
-            if accounts::learn(tx, &pack, &|a| members.contains(a))? {
-                hello(tx, from)?;
+            let judged = greeting::judged(tx, from)?;
+            if accounts::learn(tx, &pack, &|a| judged.contains(a))? {
+                greeting::hello(tx, from)?;
             }
             Ok(())
         }
         other => {
-            if let Frame::Hello { accounts: list, .. } = &other
-                && dismiss(tx, from, list)?
+            if let Frame::Digests { accounts: list, .. } = &other
+                && greeting::dismiss(tx, from, list)?
             {
                 return Ok(());
             }
@@ -195,66 +145,15 @@ pub(crate) fn frame(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(),
     }
 }
 
-/// Accounts of a hello among which a device's own is looked for: it comes first.
-const MAX_CLAIMS: usize = 8;
-
-/// Tells a device that believes to be in an account that it is out. Whether it was told.
-fn dismiss(
-    tx: &mut Tx<'_>,
-    from: DeviceId,
-    accounts: &[(AccountId, [u8; 16])],
-) -> Result<bool, Fail> {
-    if accounts::is_active(tx, from)? {
-        return Ok(false);
-    }
-    for (account, _) in accounts.iter().take(MAX_CLAIMS) {
-        let packs = accounts::end_of(tx, *account, from)?;
-        if !packs.is_empty() {
-            for pack in packs {
-                tx.send(from, Frame::Account(pack));
-            }
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 fn known_peer(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(), Fail> {
     match frame {
-        Frame::Hello { accounts: list, topics: topic_list, .. } => {
-            let concerns = Concerns::of(tx, from)?;
-            for (account, theirs) in &list {
-                if concerns.contains(account)
-                    && accounts::digest(tx, *account, concerns.member(account))? != *theirs
-                {
-                    want_account(tx, from, *account)?;
-                }
-            }
-            let own = accounts::account_of(tx, from)? == tx.me()?.account
-                && accounts::is_active(tx, from)?;
-            for (topic, theirs) in &topic_list {
-                // Another device of one's own is in what this one is not, as far as it knows.
-                if own && !topics::is_member(tx, *topic, from)? {
-                    let chains = codec::List::default();
-                    let ops = codec::List::default();
-                    tx.send(from, Frame::Frontier { topic: *topic, ops, chains, ask: true });
-                }
-                if topics::is_member(tx, *topic, from)?
-                    && (digest(tx, *topic)? != *theirs || lacks(tx, from, *topic)?)
-                {
-                    let frame = frontier(tx, *topic, true)?;
-                    tx.send(from, frame);
-                } else if topics::row(tx, *topic)?.is_some()
-                    && !topics::is_member(tx, *topic, from)?
-                {
-                    removed(tx, from, *topic)?;
-                }
-            }
-            Ok(())
+        Frame::Hello { summary, .. } => greeting::hear(tx, from, summary),
+        Frame::Digests { accounts: list, topics: topic_list, ask } => {
+            greeting::compare(tx, from, &list, &topic_list, ask)
         }
         Frame::AccountWant(account, heads) => {
             // Only what is known to concern both: the own account, and co-members'.
-            let concerns = Concerns::of(tx, from)?;
+            let concerns = greeting::Concerns::of(tx, from)?;
             if concerns.contains(&account) {
                 // What it has and we lack is asked for in turn by its own hello.
                 let mut pack = accounts::pack(tx, account, &heads)?;
@@ -348,45 +247,27 @@ fn known_peer(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(), Fail>
     }
 }
 
-/// Accounts that concern both this account and a device's: of which the two tell each other.
-struct Concerns {
-    all: bool,
-    shared: BTreeSet<AccountId>,
-    members: BTreeSet<AccountId>,
-}
-
-impl Concerns {
-    fn of(tx: &mut Tx<'_>, device: DeviceId) -> Result<Self, Fail> {
-        let theirs = accounts::account_of(tx, device)?;
-        let active = accounts::is_active(tx, device)?;
-        let all = active && theirs.is_some() && theirs == tx.me()?.account;
-        let (mut shared, mut members) = (BTreeSet::new(), BTreeSet::new());
-        // Whoever is out of its account hears no more of it here (see `dismiss`).
-        if active {
-            shared.extend(theirs);
-            members.extend(theirs);
+/// Asks for what a device has of a topic and is missing here, where the two know the same or
+/// not; tells who is out that it is.
+pub(crate) fn compare(
+    tx: &mut Tx<'_>,
+    from: DeviceId,
+    topic: TopicId,
+    same: bool,
+) -> Result<(), Fail> {
+    if topics::is_member(tx, topic, from)? {
+        if !same || lacks(tx, from, topic)? {
+            let frame = frontier(tx, topic, true)?;
+            tx.send(from, frame);
         }
-        for topic in shared_topics(tx, device)? {
-            shared.extend(topics::judged(tx, topic)?);
-            members.extend(topics::members(tx, topic)?);
-        }
-        Ok(Self { all, shared, members })
+        return Ok(());
     }
-
-    fn contains(&self, account: &AccountId) -> bool {
-        self.all || self.shared.contains(account)
+    // Another device of one's own is in what this one is not, as far as it knows.
+    if accounts::is_active(tx, from)? && accounts::account_of(tx, from)? == tx.me()?.account {
+        let (ops, chains) = (codec::List::default(), codec::List::default());
+        tx.send(from, Frame::Frontier { topic, ops, chains, ask: true });
     }
-
-    /// Whether things are sealed to it: who is out is only judged.
-    fn member(&self, account: &AccountId) -> bool {
-        self.all || self.members.contains(account)
-    }
-}
-
-fn want_account(tx: &mut Tx<'_>, from: DeviceId, account: AccountId) -> Result<(), Fail> {
-    let heads = accounts::log(tx, account)?.map(|l| l.heads().to_vec()).unwrap_or_default();
-    tx.send(from, Frame::AccountWant(account, capped(heads)));
-    Ok(())
+    if topics::row(tx, topic)?.is_some() { removed(tx, from, topic) } else { Ok(()) }
 }
 
 /// A device that is no member gets the records that say so, if it ever was one, and

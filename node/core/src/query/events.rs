@@ -8,7 +8,10 @@ use teahouse_protocols::membership::{History, MemberOp, TopicKind};
 use super::{Names, Result, blocked_since, me, message_place};
 use crate::engine::topics;
 use crate::store::{KeyRange, Read, ReadExt};
-use crate::tables::{CHANGES, ChangeRow, Field, OP_TIMES, TOPICS, Topic, pair_key};
+use crate::tables::{
+    CHANGES, CONTACTS, ChangeRow, Chosen, ContactValue, Field, GREETINGS, Greeting, OP_TIMES,
+    REQUESTS, Request, TOPICS, Topic, pair_key,
+};
 use crate::view::{Event, Happened, Who};
 
 /// Changes of fields looked at, the newest.
@@ -78,6 +81,38 @@ pub fn events(s: &dyn Read, topic: TopicId, since: Millis, limit: usize) -> Resu
         };
         out.push(((time, u64::MAX - nth), Event { time, by: who(row.account)?, happened }));
     }
+    if let (Some(peer), Some(own), false) = (peer, me, blocked) {
+        for (by, greeting) in greetings(s, topic, peer, own)? {
+            let time = greeting.time;
+            if time >= since {
+                let happened = Happened::Greeted { text: greeting.text };
+                out.push(((time, 0), Event { time, by: who(by)?, happened }));
+            }
+        }
+    }
     out.sort_by_key(|(place, _)| *place);
     Ok(out.drain(out.len().saturating_sub(limit)..).map(|(_, event)| event).collect())
+}
+
+/// What the two said when they asked each other for contact, told in the chat that they have,
+/// or in the one that awaits an answer.
+fn greetings(
+    s: &dyn Read,
+    topic: TopicId,
+    peer: AccountId,
+    own: AccountId,
+) -> Result<Vec<(AccountId, Greeting)>> {
+    let mut out = Vec::new();
+    let contact: Option<Chosen<ContactValue>> = s.get_typed(&CONTACTS, &peer.0)?;
+    if contact.is_some_and(|c| c.value.friend && c.value.topic == Some(topic)) {
+        for by in [peer, own] {
+            let greeting: Option<Greeting> = s.get_typed(&GREETINGS, &pair_key(&peer.0, &by.0))?;
+            out.extend(greeting.map(|g| (by, g)));
+        }
+    }
+    let request: Option<Request> = s.get_typed(&REQUESTS, &peer.0)?;
+    if let Some(r) = request.filter(|r| !r.incoming && r.topic == topic && !r.greeting.is_empty()) {
+        out.push((own, Greeting { time: r.time, text: r.greeting }));
+    }
+    Ok(out)
 }

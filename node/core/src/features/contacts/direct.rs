@@ -8,7 +8,7 @@ use super::{contact, edit};
 use crate::engine::{accounts, inbox, topics};
 use crate::features::groups;
 use crate::store::{KeyRange, ReadExt, StorageError};
-use crate::tables::{LOG, REQUESTS, Request, TOPICS, Topic};
+use crate::tables::{GREETINGS, Greeting, LOG, REQUESTS, Request, TOPICS, Topic, pair_key};
 use crate::tx::{Fail, Tx};
 
 /// Whether nothing of a topic is dialled for or acknowledged: a stranger's proposal, and the
@@ -110,6 +110,19 @@ pub(super) fn hide(tx: &mut Tx<'_>, topic: TopicId, hidden: bool) -> Result<(), 
     Ok(())
 }
 
+/// A request was answered yes: of it, the greeting stays.
+pub(super) fn answer(tx: &mut Tx<'_>, them: AccountId) -> Result<(), StorageError> {
+    let Some(request) = tx.typed::<Request>(&REQUESTS, &them.0)? else { return Ok(()) };
+    if !request.greeting.is_empty()
+        && let Some(own) = tx.me()?.account
+    {
+        let by = if request.incoming { them } else { own };
+        let greeting = Greeting { time: request.time, text: request.greeting };
+        tx.put(&GREETINGS, &pair_key(&them.0, &by.0), &greeting)?;
+    }
+    tx.del(&REQUESTS, &them.0)
+}
+
 /// One of this account's devices said yes, or heard it: what was proposed is a chat, on every
 /// device, and an empty one beside the chat that the two settled for is not shown.
 pub(super) fn answered(tx: &mut Tx<'_>, them: AccountId) -> Result<(), StorageError> {
@@ -124,7 +137,7 @@ pub(super) fn answered(tx: &mut Tx<'_>, them: AccountId) -> Result<(), StorageEr
     // what was asked since.
     let since = request.as_ref().filter(|r| r.time > c.time).map(|r| r.topic);
     if c.friend && since.is_none() && request.is_some_and(|r| r.topic == kept) {
-        tx.del(&REQUESTS, &them.0)?;
+        answer(tx, them)?;
     }
     for (topic, row) in direct_with(tx, them)? {
         if since == Some(topic) {

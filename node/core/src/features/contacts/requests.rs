@@ -10,7 +10,7 @@ use teahouse_protocols::seal::OpeningKey;
 use super::cards::{CardUse, card_name};
 use super::direct::{direct_with, hide, settle_mutual};
 use super::private::{put_secret, secret};
-use super::{contact, edit, is_blocked, is_friend};
+use super::{contact, direct, edit, is_blocked, is_friend};
 use crate::command::{Refusal, Reply};
 use crate::engine::{accounts, inbox, mail, topics};
 use crate::features::groups;
@@ -128,7 +128,7 @@ pub(crate) fn accepted(
     }
     let asked = asked(tx, them)?.is_some();
     if known.as_ref().is_some_and(|r| !r.incoming) {
-        tx.del(&REQUESTS, &them.0)?;
+        direct::answer(tx, them)?;
     } else if !asked && !is_friend(tx, them)? {
         return Err(Fail::peer("accepts what was not asked"));
     }
@@ -148,7 +148,7 @@ pub(crate) fn accepted(
         // Another device of ours heard it first, and the private topic told us.
         hide(tx, topic, false)?;
     }
-    crate::engine::sync::hello_all(tx)
+    crate::engine::greeting::hello_all(tx)
 }
 
 /// Asks the owner of a card for contact, and proposes a direct chat.
@@ -281,7 +281,7 @@ pub(super) fn accept(
     let request = require_request(tx, them)?;
     let topic = request.topic;
     hide(tx, topic, false)?;
-    tx.del(&REQUESTS, &them.0)?;
+    direct::answer(tx, them)?;
     edit(tx, them, |c| {
         c.friend = true;
         c.blocked = false;
@@ -297,7 +297,7 @@ pub(super) fn accept(
         Some(mine) => settle_mutual(tx, them, mine, topic)?,
         None => topic,
     };
-    crate::engine::sync::hello_all(tx)?;
+    crate::engine::greeting::hello_all(tx)?;
     Ok(kept)
 }
 
