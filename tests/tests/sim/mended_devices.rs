@@ -5,9 +5,12 @@ use std::collections::BTreeSet;
 
 use teahouse_core::command::{Chat, Command, Contacts, Devices, Reply};
 use teahouse_core::query;
+use teahouse_core::store::{KeyRange, ReadExt};
+use teahouse_core::tables::{EPOCHS, Epoch};
 use teahouse_core::view::ChatState;
 use teahouse_protocols::codec::{self, List};
 use teahouse_protocols::cursor::{Ack, Cursor};
+use teahouse_protocols::epoch::EpochHead;
 use teahouse_protocols::ids::{DeviceId, EnvelopeId, TopicId};
 use teahouse_protocols::sign::{Signed, SigningKey};
 use teahouse_protocols::sync::Frame;
@@ -210,4 +213,35 @@ fn a_forged_acknowledgement_does_not_stop_a_revocation() {
     revoke(&mut w, d[0], tablet);
     w.run(60_000);
     assert!(out(&w, tablet));
+}
+
+/// A device makes a key, writes nothing that arrives, and is removed for good. What its sibling
+/// wrote under that key is read all the same, by people who meet nobody: the sibling sends it.
+#[test]
+fn a_key_outlives_the_device_that_made_it() {
+    let (mut w, _, d) = town(36, &["Ann", "Cy"]);
+    let (ann, cy) = (d[0], d[1]);
+    let topic = w.befriend(ann, cy);
+    w.run(10_000);
+    w.cut.insert((ann, cy));
+    w.reconnect();
+    let lost = link(&mut w, cy);
+    w.cut.insert((ann, lost));
+    w.reconnect();
+    w.run(20_000);
+    w.relays[0].online = false;
+    w.say(lost, topic, "never to leave").unwrap();
+    w.run(5_000);
+    w.say(cy, topic, "read me").unwrap();
+    let s = w.snapshot(cy);
+    let keys: Vec<(Vec<u8>, Epoch)> =
+        s.scan_typed(&EPOCHS, &KeyRange::all(), false, 1_000).unwrap();
+    let by = |e: &Epoch| Signed::<EpochHead>::from_bytes(&e.head).unwrap().get().author;
+    let maker = w.devices[lost].id;
+    assert!(keys.iter().any(|(_, e)| e.topic == topic && by(e) == maker), "its key is in use");
+    w.set_online(lost, false);
+    revoke(&mut w, cy, lost);
+    w.relays[0].online = true;
+    w.run(120_000);
+    assert!(w.texts(ann, topic).contains(&"read me".to_owned()), "{:?}", w.texts(ann, topic));
 }

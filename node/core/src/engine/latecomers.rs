@@ -1,4 +1,5 @@
-//! Devices that became known late: a joiner's, a contact's or one's own new one.
+//! Devices that became known late: a joiner's, a contact's or one's own new one; and those that
+//! may wait for a key whose maker is gone.
 //!
 //! What this device wrote before it knew of them lies at relays under keys that they may not
 //! have, and whoever welcomed them may not have held it. Where the others lack it too, nobody
@@ -8,7 +9,7 @@ use std::collections::BTreeSet;
 
 use teahouse_protocols::envelope::Envelope;
 use teahouse_protocols::ids::{AccountId, DeviceId, EpochId, TopicId};
-use teahouse_protocols::inbox::InboxItem;
+use teahouse_protocols::inbox::{InboxItem, Letter};
 
 use crate::engine::{accounts, cursors, inbox, letters, topics};
 use crate::features::contacts;
@@ -18,6 +19,8 @@ use crate::tx::{Fail, Tx, capped};
 
 /// Devices of one account that are sent something; further ones ask when they connect.
 const MOST_DEVICES: usize = 8;
+/// Epochs looked at for makers who are gone, the newest.
+const MOST_EPOCHS: usize = 64;
 /// The outbox has room for this only while it is no fuller: what must leave goes first.
 const OUTBOX_SHARE: usize = inbox::MAX_OUTBOX / 4;
 
@@ -43,49 +46,94 @@ pub(crate) fn joined(
     Ok(())
 }
 
+/// Devices are out of a topic, or of their accounts. Keys that they made may never have left
+/// them: whoever has not acknowledged what this device wrote under those gets them with it.
+pub(crate) fn makers_gone(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    makers: &BTreeSet<DeviceId>,
+) -> Result<(), StorageError> {
+    let mut theirs = BTreeSet::new();
+    for epoch in topics::epochs(&tx.stage, topic, MOST_EPOCHS)? {
+        if topics::head(tx, epoch)?.is_some_and(|head| makers.contains(&head.get().author)) {
+            theirs.insert(epoch);
+        }
+    }
+    if theirs.is_empty() {
+        return Ok(());
+    }
+    let me = tx.me()?.device;
+    for to in topics::devices(tx, topic)? {
+        if !is_owed(tx, topic, to)? {
+            continue;
+        }
+        let held = cursors::acked(&tx.stage, topic, to, me)?;
+        let run = newest_own(tx, topic, held)?;
+        if !epochs_of(&run).is_disjoint(&theirs) {
+            send(tx, topic, to, run)?;
+        }
+    }
+    Ok(())
+}
+
 /// One message at most: the newest of the own chain that not everybody else has, with the
 /// keys that the device may have.
 fn hand_over(tx: &mut Tx<'_>, topic: TopicId, to: DeviceId) -> Result<(), StorageError> {
-    let me = tx.me()?;
-    // Who is connected compares what both hold.
-    if to == me.device || tx.mem.peers.contains_key(&to) || contacts::is_quiet(tx, topic)? {
+    if !is_owed(tx, topic, to)? {
         return Ok(());
     }
-    let chain: Option<Chain> = tx.typed(&CHAINS, &chain_key(topic, me.device))?;
-    let high = chain.map_or(0, |c| c.high);
-    if high == 0
-        || accounts::bundle_of(tx, to)?.is_none()
-        || tx.count(&OUTBOX, &KeyRange::all(), OUTBOX_SHARE)? >= OUTBOX_SHARE
-    {
-        return Ok(());
-    }
+    let me = tx.me()?.device;
     // Devices of its own account are in no better place.
     let theirs = accounts::account_of(tx, to)?;
     let mut floor = None;
     for device in topics::devices(tx, topic)? {
-        if device == me.device || accounts::account_of(tx, device)? == theirs {
+        if device == me || accounts::account_of(tx, device)? == theirs {
             continue;
         }
-        let held = cursors::acked(&tx.stage, topic, device, me.device)?;
+        let held = cursors::acked(&tx.stage, topic, device, me)?;
         floor = Some(floor.map_or(held, |floor: u64| floor.min(held)));
     }
-    let held = cursors::acked(&tx.stage, topic, to, me.device)?;
-    let newest = high.saturating_sub(letters::MAX_RUN as u64);
-    let run = letters::newest(
-        &tx.stage,
-        topic,
-        me.device,
-        floor.unwrap_or(0).max(held).max(newest) + 1,
-        high,
-    )?;
-    if run.is_empty() {
-        return Ok(());
+    let held = cursors::acked(&tx.stage, topic, to, me)?;
+    let run = newest_own(tx, topic, floor.unwrap_or(0).max(held))?;
+    if run.is_empty() { Ok(()) } else { send(tx, topic, to, run) }
+}
+
+/// Whether anything may be sent to a device now.
+fn is_owed(tx: &mut Tx<'_>, topic: TopicId, to: DeviceId) -> Result<bool, StorageError> {
+    // Who is connected compares what both hold.
+    Ok(to != tx.me()?.device
+        && !tx.mem.peers.contains_key(&to)
+        && !contacts::is_quiet(tx, topic)?
+        && accounts::bundle_of(tx, to)?.is_some()
+        && tx.count(&OUTBOX, &KeyRange::all(), OUTBOX_SHARE)? < OUTBOX_SHARE)
+}
+
+/// The newest letters of the own chain after `held` that fit into one message.
+fn newest_own(tx: &mut Tx<'_>, topic: TopicId, held: u64) -> Result<Vec<Letter>, StorageError> {
+    let me = tx.me()?.device;
+    let chain: Option<Chain> = tx.typed(&CHAINS, &chain_key(topic, me))?;
+    let high = chain.map_or(0, |c| c.high);
+    let oldest = high.saturating_sub(letters::MAX_RUN as u64);
+    if high == 0 {
+        return Ok(Vec::new());
     }
-    let epochs: BTreeSet<EpochId> = run
-        .iter()
-        .filter_map(|l| Envelope::from_bytes(&l.envelope).ok()?.header.map(|h| h.epoch))
-        .collect();
-    let mut items = Vec::new();
+    letters::newest(&tx.stage, topic, me, held.max(oldest) + 1, high)
+}
+
+fn epochs_of(run: &[Letter]) -> BTreeSet<EpochId> {
+    let header = |l: &Letter| Envelope::from_bytes(&l.envelope).ok()?.header;
+    run.iter().filter_map(|l| header(l).map(|h| h.epoch)).collect()
+}
+
+fn send(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    to: DeviceId,
+    run: Vec<Letter>,
+) -> Result<(), StorageError> {
+    let epochs = epochs_of(&run);
+    // The letters first: a key by somebody who is out is taken for what waits for it only.
+    let mut items = vec![InboxItem::Letters(capped(run))];
     for epoch in epochs {
         if let Some(head) = topics::head(tx, epoch)?
             && topics::may_have(tx, topic, to, head.get())?
@@ -94,7 +142,6 @@ fn hand_over(tx: &mut Tx<'_>, topic: TopicId, to: DeviceId) -> Result<(), Storag
             items.push(InboxItem::Key(parcel));
         }
     }
-    items.push(InboxItem::Letters(capped(run)));
     // Where this fails it waits for a connection.
     if let Err(Fail::Storage(e)) = inbox::send(tx, to, items) {
         return Err(e);

@@ -1,6 +1,7 @@
 //! Changing who is in a topic: making it, operating on it, learning what others did, and the
 //! consequences that a change has here.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rand_core::Rng;
@@ -198,6 +199,11 @@ fn insert(
     }
     letters::release(tx, topic)?;
     inbox::unpark(tx, topic)?;
+    let mut gone = BTreeSet::new();
+    for account in b.members.keys().filter(|account| !a.members.contains_key(account)) {
+        gone.extend(accounts::devices_of(tx, *account)?);
+    }
+    latecomers::makers_gone(tx, topic, &gone)?;
     Ok(true)
 }
 

@@ -8,7 +8,7 @@ use teahouse_protocols::ids::{AccountId, DeviceId, EpochId, TopicId};
 
 use super::epochs::add_epoch;
 use super::{devices, members, require};
-use crate::engine::accounts;
+use crate::engine::{accounts, latecomers};
 use crate::store::{KeyRange, ReadExt, StorageError};
 use crate::tables::{REKEY_DUE, pair_key};
 use crate::tx::{Fail, Tx};
@@ -59,6 +59,7 @@ pub(crate) fn devices_removed(
             for device in removed {
                 tx.put_raw(&REKEY_DUE, &pair_key(&topic.0, &device.0), Vec::new())?;
             }
+            latecomers::makers_gone(tx, topic, &removed.iter().copied().collect())?;
         }
     }
     Ok(())
