@@ -172,6 +172,8 @@ fn write(writer: &mut Side, topic: TopicId, first: usize, count: usize) -> Resul
 fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     fs::copy(from.join(FILE), to.join(FILE))?;
+    // On the disk, like what was copied: else the first commit on it writes all of it out.
+    fs::File::open(to.join(FILE))?.sync_all()?;
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use common::{Reach, Report, count, note};
 use teahouse_core::command::{Chat, Command, Contacts, Reply};
 use teahouse_core::query;
 use teahouse_protocols::ids::TopicId;
-use teahouse_tests::world::{Traffic, World};
+use teahouse_tests::world::{Traffic, Way, World};
 
 /// One minute, in milliseconds.
 const MINUTE: u64 = 60_000;
@@ -44,29 +44,35 @@ fn main() -> Result<()> {
     let mut town = Town::new(friends)?;
     note("chats begin");
     town.begin(chats)?;
-    let (before, stored) = (town.traffic(), town.stored()?);
+    town.world.run(24 * 60 * MINUTE);
+    town.world.devices[town.user].traffic = Some(Traffic::default());
+    let stored = town.stored()?;
     note("a day");
     let (mine, theirs) = town.day(messages)?;
-    let after = town.traffic();
+    let went = town.world.devices[town.user].traffic.take().context("it was counted")?;
 
     let content = (mine + theirs) as f64;
     report.figure("friends", friends as f64);
     report.figure("chats", chats as f64);
     report.figure("messages", messages as f64);
     report.figure("floor_content_bytes", content);
-    let went = |of: fn(&Traffic) -> [u64; 2], way: usize| {
-        (of(&after)[way] - of(&before)[way]) as f64 / content
-    };
-    let parts = [
-        ("to_devices_bytes_per_content_byte", went(|t| t.frames, 0)),
-        ("from_devices_bytes_per_content_byte", went(|t| t.frames, 1)),
-        ("to_relays_bytes_per_content_byte", went(|t| t.mail, 0)),
-        ("from_relays_bytes_per_content_byte", went(|t| t.mail, 1)),
+    let mut parts = [
+        (Way::ToDevices, "to_devices_bytes_per_content_byte", 0.0),
+        (Way::FromDevices, "from_devices_bytes_per_content_byte", 0.0),
+        (Way::ToRelays, "to_relays_bytes_per_content_byte", 0.0),
+        (Way::FromRelays, "from_relays_bytes_per_content_byte", 0.0),
     ];
-    for (name, value) in parts {
+    for (way, kind, volume) in went.volumes() {
+        let bytes = volume.bytes as f64 / content;
+        note(&format!("{way:?} {kind}: {} of {bytes:.2} of the content", volume.count));
+        for part in parts.iter_mut().filter(|p| p.0 == way) {
+            part.2 += bytes;
+        }
+    }
+    for (_, name, value) in parts {
         report.figure(name, value);
     }
-    let traffic: f64 = parts.iter().map(|(_, v)| v).sum();
+    let traffic: f64 = parts.iter().map(|p| p.2).sum();
     let now = town.stored()?;
     let grown: BTreeMap<&String, u64> = now
         .iter()
@@ -124,6 +130,10 @@ impl Town {
             w.ask(user, Command::Contacts(Contacts::Accept { account }))
                 .with_context(|| format!("friend {n} did not ask"))?;
             w.run(2_000);
+            // A relay gives a member so many tokens a day, and each friend takes some.
+            if n % 200 == 199 {
+                w.run(24 * 60 * MINUTE);
+            }
             // Few are there at once.
             w.set_online(friend, false);
             town.friends.push(friend);
@@ -208,10 +218,6 @@ impl Town {
         }
         ensure!(held == messages, "{held} of {messages} messages are there");
         Ok((mine, theirs))
-    }
-
-    fn traffic(&self) -> Traffic {
-        self.world.devices[self.user].traffic
     }
 
     /// Bytes of keys and values, table by table.

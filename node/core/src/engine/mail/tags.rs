@@ -39,8 +39,10 @@ impl Pump<'_, '_> {
             self.compare(relay.id, row.clone())?;
             self.session(relay.id).tags_checked = now.max(1);
         }
-        let to_open: Vec<(Tag, TagSource)> =
+        let mut to_open: Vec<(Tag, TagSource)> =
             self.session(relay.id).to_open.iter().map(|(t, s)| (*t, *s)).collect();
+        // Where tokens are scarce: the inbox and the card first, by which this device is found.
+        to_open.sort_by_key(|(_, source)| *source);
         for (tag, source) in to_open {
             if !self.ready(relay) {
                 break;
@@ -54,7 +56,7 @@ impl Pump<'_, '_> {
                 continue;
             }
             let Some(key) = tag_key(self.tx, source)? else { continue };
-            let Some(token) = self.take_token(relay.id)? else { break };
+            let Some(token) = self.take_token(relay.id, source)? else { break };
             let kind = kind_of(self.tx, source)?;
             let proof = mailbox::open_proof(&key, relay.id, &kind);
             self.send(relay, &Request::Open { tag, kind, token, proof }, Pending::Open(tag, token));

@@ -9,8 +9,11 @@ use super::pump::{MAX_INFLIGHT, Pump};
 use super::session::Pending;
 use crate::engine::accounts;
 use crate::store::{Key, KeyRange, ReadExt, StorageError};
-use crate::tables::TOKENS;
+use crate::tables::{TOKENS, TagSource};
 use crate::tx::{Fail, Tx};
+
+/// Tokens that no topic's tag takes.
+const KEPT_TOKENS: usize = 8;
 
 /// Takes tokens out, for a new device of the account.
 pub(crate) fn share_tokens(
@@ -58,8 +61,13 @@ pub(super) fn add_tokens(
 }
 
 impl Pump<'_, '_> {
-    /// A token that no request under way uses.
-    pub(super) fn take_token(&mut self, relay: RelayId) -> Result<Option<Token>, Fail> {
+    /// A token that no request under way uses. The last ones are for what must not wait: a
+    /// relay gives a member only so many a day, and one is needed to ask for more.
+    pub(super) fn take_token(
+        &mut self,
+        relay: RelayId,
+        source: TagSource,
+    ) -> Result<Option<Token>, Fail> {
         let used: BTreeSet<Token> = self
             .session(relay)
             .inflight
@@ -69,8 +77,10 @@ impl Pump<'_, '_> {
                 _ => None,
             })
             .collect();
-        let rows = self.tx.scan(&TOKENS, &KeyRange::prefix(&relay.0), false, MAX_INFLIGHT + 2)?;
-        Ok(rows.iter().map(|(k, _)| token_of(k)).find(|t| !used.contains(t)))
+        let kept = if matches!(source, TagSource::Topic(..)) { KEPT_TOKENS } else { 0 };
+        let most = MAX_INFLIGHT + KEPT_TOKENS + 2;
+        let rows = self.tx.scan(&TOKENS, &KeyRange::prefix(&relay.0), false, most)?;
+        Ok(rows.iter().map(|(k, _)| token_of(k)).filter(|t| !used.contains(t)).nth(kept))
     }
 }
 
