@@ -305,12 +305,20 @@ pub fn message(s: &dyn Read, topic: TopicId, id: MessageId) -> Result<Option<vie
     Shown::new(s, topic)?.message(time, id, row)
 }
 
+/// What deliveries of one topic are judged by: loading it evaluates the topic's membership.
+enum Proofs {
+    NotAsked,
+    None,
+    Some(cursors::Proofs),
+}
+
 /// What messages of one topic are shown with.
 struct Shown<'s> {
     s: &'s dyn Read,
     topic: TopicId,
-    me: Option<AccountId>,
-    proofs: Option<cursors::Proofs>,
+    me: Me,
+    /// Loaded for the first message of one's own.
+    proofs: Proofs,
     names: Names<'s>,
     /// Since when the other person of a direct chat is blocked.
     blocked: Option<Millis>,
@@ -318,14 +326,28 @@ struct Shown<'s> {
 
 impl<'s> Shown<'s> {
     fn new(s: &'s dyn Read, topic: TopicId) -> Result<Self> {
-        let me = identity(s)?;
-        let proofs = match me.account {
-            Some(account) => cursors::Proofs::load(s, topic, account, me.device)?,
-            None => None,
-        };
+        let me = me(s)?;
         let peer = s.get_typed::<Topic>(&TOPICS, &topic.0)?.and_then(|t| t.peer);
         let blocked = blocked_since(s, peer)?;
-        Ok(Self { s, topic, me: me.account, proofs, names: Names::new(s), blocked })
+        Ok(Self { s, topic, me, proofs: Proofs::NotAsked, names: Names::new(s), blocked })
+    }
+
+    /// What is proved about a message of one's own.
+    fn delivery(&mut self, id: MessageId) -> Result<Option<view::Delivery>> {
+        if matches!(self.proofs, Proofs::NotAsked) {
+            let loaded = match self.me.account {
+                Some(account) => {
+                    let device = this_device(self.s)?;
+                    cursors::Proofs::load(self.s, self.topic, account, device)?
+                }
+                None => None,
+            };
+            self.proofs = loaded.map_or(Proofs::None, Proofs::Some);
+        }
+        match &mut self.proofs {
+            Proofs::Some(proofs) => Ok(Some(proofs.delivery(self.s, id.device, id.seq)?)),
+            Proofs::NotAsked | Proofs::None => Ok(None),
+        }
     }
 
     /// `None` for what is not shown: it came from a contact who was blocked by then.
@@ -335,7 +357,7 @@ impl<'s> Shown<'s> {
         id: MessageId,
         row: MessageRow,
     ) -> Result<Option<view::Message>> {
-        let mine = Some(row.account) == self.me;
+        let mine = Some(row.account) == self.me.account;
         if let Some(since) = self.blocked.filter(|_| !mine) {
             let came = log_row(self.s, self.topic, id.device, id.seq)?.map(|r| r.received);
             if came.is_none_or(|came| came >= since) {
@@ -347,14 +369,11 @@ impl<'s> Shown<'s> {
         if self.blocked.is_some() {
             // In a chat of two, only one's own are left.
             for (_, by) in &mut reactions {
-                by.retain(|a| Some(*a) == self.me);
+                by.retain(|a| Some(*a) == self.me.account);
             }
             reactions.retain(|(_, by)| !by.is_empty());
         }
-        let delivery = match &mut self.proofs {
-            Some(proofs) if mine => Some(proofs.delivery(self.s, id.device, id.seq)?),
-            _ => None,
-        };
+        let delivery = if mine { self.delivery(id)? } else { None };
         Ok(Some(view::Message {
             topic: self.topic,
             id,
