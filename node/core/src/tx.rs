@@ -16,6 +16,7 @@ use teahouse_protocols::codec;
 use teahouse_protocols::epoch::EpochSecret;
 use teahouse_protocols::ids::{AccountId, DeviceId, EpochId, Millis, RelayId, TopicId};
 use teahouse_protocols::membership::{Evaluation, Membership, MembershipLog};
+use teahouse_protocols::prekey::PrekeyBundle;
 use teahouse_protocols::sign::SigningKey;
 use teahouse_protocols::sync::Frame;
 
@@ -89,6 +90,8 @@ pub(crate) struct Memory {
     pub(crate) accounts: BTreeMap<AccountId, Arc<AccountLog>>,
     pub(crate) topics: BTreeMap<TopicId, Arc<TopicState>>,
     pub(crate) epochs: BTreeMap<EpochId, (TopicId, Arc<EpochSecret>)>,
+    /// Prekey bundles whose signature was checked.
+    pub(crate) bundles: BTreeMap<DeviceId, Arc<PrekeyBundle>>,
     pub(crate) peers: BTreeMap<DeviceId, Peer>,
     pub(crate) mail: BTreeMap<RelayId, Session>,
     pub(crate) pairing: Pairing,
@@ -111,7 +114,7 @@ pub(crate) struct Memory {
     pub(crate) addrs: Vec<String>,
 }
 
-/// Most accounts, topics and epochs kept unpacked.
+/// Most accounts, topics, epochs and bundles kept unpacked.
 const CACHE: usize = 4_096;
 
 impl Memory {
@@ -121,6 +124,7 @@ impl Memory {
         self.accounts.clear();
         self.topics.clear();
         self.epochs.clear();
+        self.bundles.clear();
     }
 
     pub(crate) fn trim(&mut self) {
@@ -132,6 +136,9 @@ impl Memory {
         }
         if self.epochs.len() > CACHE {
             self.epochs.clear();
+        }
+        if self.bundles.len() > CACHE {
+            self.bundles.clear();
         }
     }
 }

@@ -29,47 +29,50 @@ pub(super) enum Work {
 }
 
 impl Core {
-    /// Decodes and checks what needs no order, in parallel.
+    /// Decodes and checks what needs no order, in parallel. To wake another thread for a
+    /// single input would take longer than the input.
     pub(super) fn prepare(&self, snapshot: &dyn Read, batch: Vec<Input>) -> Vec<Work> {
         let secrets = &self.mem.epochs;
         let quarantined = self.quarantined;
-        batch
-            .into_par_iter()
-            .filter_map(|input| {
-                Some(match input {
-                    Input::Command { id, command } => Work::Command(id, command),
-                    Input::PeerUp { device } => Work::Up(device),
-                    Input::PeerDown { device } => Work::Down(device),
-                    Input::PeerFull { device } => Work::Full(device, true),
-                    Input::PeerDrained { device } => Work::Full(device, false),
-                    Input::MailReply { id, result } => Work::Mail(id, result),
-                    Input::Tick => Work::Tick,
-                    Input::Reachable { addrs } => Work::Reachable(addrs),
-                    Input::Frame { device, bytes } => {
-                        if quarantined && is_quarantined(snapshot, &bytes) {
-                            return None;
-                        }
-                        // Bytes that are no frame are dropped: their sender is at fault.
-                        let frame = codec::decode::<Frame>(&bytes).ok()?;
-                        match frame {
-                            Frame::Push(topic, letters) => Work::Letters {
-                                from: device,
-                                topic,
-                                letters: prepare_letters(snapshot, secrets, topic, letters),
-                                page: None,
-                            },
-                            Frame::Page { topic, letters, more } => Work::Letters {
-                                from: device,
-                                topic,
-                                letters: prepare_letters(snapshot, secrets, topic, letters),
-                                page: Some(more),
-                            },
-                            other => Work::Frame(device, Box::new(other)),
-                        }
+        let one = |input| {
+            Some(match input {
+                Input::Command { id, command } => Work::Command(id, command),
+                Input::PeerUp { device } => Work::Up(device),
+                Input::PeerDown { device } => Work::Down(device),
+                Input::PeerFull { device } => Work::Full(device, true),
+                Input::PeerDrained { device } => Work::Full(device, false),
+                Input::MailReply { id, result } => Work::Mail(id, result),
+                Input::Tick => Work::Tick,
+                Input::Reachable { addrs } => Work::Reachable(addrs),
+                Input::Frame { device, bytes } => {
+                    if quarantined && is_quarantined(snapshot, &bytes) {
+                        return None;
                     }
-                })
+                    // Bytes that are no frame are dropped: their sender is at fault.
+                    let frame = codec::decode::<Frame>(&bytes).ok()?;
+                    match frame {
+                        Frame::Push(topic, letters) => Work::Letters {
+                            from: device,
+                            topic,
+                            letters: prepare_letters(snapshot, secrets, topic, letters),
+                            page: None,
+                        },
+                        Frame::Page { topic, letters, more } => Work::Letters {
+                            from: device,
+                            topic,
+                            letters: prepare_letters(snapshot, secrets, topic, letters),
+                            page: Some(more),
+                        },
+                        other => Work::Frame(device, Box::new(other)),
+                    }
+                }
             })
-            .collect()
+        };
+        if batch.len() == 1 {
+            batch.into_iter().filter_map(one).collect()
+        } else {
+            batch.into_par_iter().filter_map(one).collect()
+        }
     }
 }
 
@@ -83,15 +86,17 @@ fn prepare_letters(
     topic: TopicId,
     list: codec::List<Letter, PAGE_LETTERS>,
 ) -> Vec<Prepared> {
-    list.into_inner()
-        .into_par_iter()
-        .filter_map(|letter| {
-            // A panic in a parser is the letter's fault: it is dropped like a malformed one.
-            let prepared =
-                catch_unwind(AssertUnwindSafe(|| letters::prepare(read, secrets, letter)));
-            let prepared = prepared.ok()?.ok()?;
-            // An envelope of one topic in a frame about another is a lie.
-            (prepared.envelope.topic == topic).then_some(prepared)
-        })
-        .collect()
+    let one = |letter| {
+        // A panic in a parser is the letter's fault: it is dropped like a malformed one.
+        let prepared = catch_unwind(AssertUnwindSafe(|| letters::prepare(read, secrets, letter)));
+        let prepared = prepared.ok()?.ok()?;
+        // An envelope of one topic in a frame about another is a lie.
+        (prepared.envelope.topic == topic).then_some(prepared)
+    };
+    let list = list.into_inner();
+    if list.len() == 1 {
+        list.into_iter().filter_map(one).collect()
+    } else {
+        list.into_par_iter().filter_map(one).collect()
+    }
 }

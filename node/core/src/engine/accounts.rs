@@ -253,6 +253,7 @@ fn learn_bundle(tx: &mut Tx<'_>, bundle: &Signed<PrekeyBundle>) -> Result<bool, 
     }
     let first = bundle_of(tx, b.device)?.is_none();
     tx.put_raw(&BUNDLES, &b.device.0, bundle.bytes().to_vec())?;
+    tx.mem.bundles.remove(&b.device);
     topics::account_changed(tx, b.account, false)?;
     // A new device of one's own can now be sealed to: it gets everything.
     if first && tx.me()?.account == Some(b.account) && is_active(tx, b.device)? {
@@ -272,14 +273,19 @@ fn learn_bundle(tx: &mut Tx<'_>, bundle: &Signed<PrekeyBundle>) -> Result<bool, 
 
 /// A device's newest prekey bundle.
 pub(crate) fn bundle_of(
-    tx: &Tx<'_>,
+    tx: &mut Tx<'_>,
     device: DeviceId,
-) -> Result<Option<PrekeyBundle>, StorageError> {
+) -> Result<Option<Arc<PrekeyBundle>>, StorageError> {
     use crate::store::Read;
+    if let Some(known) = tx.mem.bundles.get(&device) {
+        return Ok(Some(known.clone()));
+    }
     let Some(bytes) = tx.get(&BUNDLES, &device.0)? else { return Ok(None) };
     let signed = Signed::<PrekeyBundle>::from_bytes(&bytes)
         .map_err(|_| StorageError::corrupt(BUNDLES.name, "prekey bundle"))?;
-    Ok(Some(signed.get().clone()))
+    let bundle = Arc::new(signed.get().clone());
+    tx.mem.bundles.insert(device, bundle.clone());
+    Ok(Some(bundle))
 }
 
 /// The account that a device belongs, or belonged, to.
@@ -435,6 +441,7 @@ pub(crate) fn rotate_prekey(tx: &mut Tx<'_>) -> Result<(), Fail> {
     };
     let signed = Signed::new(bundle, &me.key);
     tx.put_raw(&BUNDLES, &me.device.0, signed.bytes().to_vec())?;
+    tx.mem.bundles.remove(&me.device);
     tx.mem.mail_due = true;
     Ok(())
 }
