@@ -268,6 +268,7 @@ fn every_kind_of_message_is_told_in_words() {
         delivered: 0,
         recipients: 1,
         read: 0,
+        without_relay: 0,
         elsewhere: false,
     };
     assert_eq!(window.query_all_by_label_contains(&delivery.words()).count(), 2);

@@ -119,7 +119,7 @@ pub enum Frame {
     Digests {
         /// Accounts: digest of log heads and prekey counters. The sender's own comes first.
         accounts: List<(AccountId, Digest), 4_096>,
-        /// Topics.
+        /// Topics, strictly ascending.
         topics: List<TopicDigest, 4_096>,
         /// Whether the receiver should answer with its own, unless it just said them.
         ask: bool,
@@ -138,6 +138,9 @@ impl Wire for Frame {
                 if chains.iter().any(|h| h.low == 0 || h.low > h.high.saturating_add(1)) =>
             {
                 Err(DecodeError::malformed(Self::NAME, "empty chain"))
+            }
+            Self::Digests { topics, .. } if !topics.windows(2).all(|w| w[0].topic < w[1].topic) => {
+                Err(DecodeError::malformed(Self::NAME, "topics not strictly ascending"))
             }
             _ => Ok(()),
         }

@@ -222,10 +222,11 @@ fn the_longest_values_fit() {
     fits(&Request::Fetch { reads: times(read), wait: true });
     fits(&Frame::Want(TopicId([1; 32]), times(Run { device: me(), from: 1, to: u64::MAX })));
     let digest = [1; 16];
-    let topic = TopicDigest { topic: TopicId([1; 32]), frontier: digest, cursors: digest };
+    let ids: List<TopicId, 4_096> = distinct();
+    let topics = ids.iter().map(|id| TopicDigest { topic: *id, frontier: digest, cursors: digest });
     fits(&Frame::Digests {
         accounts: times((AccountId([1; 32]), digest)),
-        topics: times(topic),
+        topics: topics.collect::<Vec<_>>().try_into().unwrap(),
         ask: true,
     });
     let held = Held { device: me(), low: 1, high: u64::MAX, head: EnvelopeId([1; 32]), fork: 1 };

@@ -447,6 +447,7 @@ mod tests {
             delivered: 0,
             recipients: 1,
             read: 0,
+            without_relay: 0,
             elsewhere: false,
         }));
         changed[3].forwarded = true;

@@ -176,6 +176,7 @@ pub(crate) fn message(seq: u64, author: AccountId, time: u64, text: &str) -> vie
             delivered: 0,
             recipients: 1,
             read: 0,
+            without_relay: 0,
             elsewhere: false,
         }),
     }
@@ -216,6 +217,7 @@ pub(crate) fn talk() -> Vec<view::Message> {
         read: 1,
         relayed: 2,
         relays: 2,
+        without_relay: 0,
         elsewhere: false,
     });
     all[2].reactions = vec![("👍".into(), vec![ME, CHEN]), ("❤".into(), vec![CHEN])];
@@ -292,6 +294,7 @@ pub(crate) fn full(open: TopicId) -> Model {
     let all = chats();
     let chat = all.iter().find(|c| c.topic == open);
     let relay = |n: u8, trouble: &str, last| view::Relay {
+        name: String::new(),
         relay: RelayId([n; 32]),
         addrs: vec![format!("/dns4/relay{n}.example.org/udp/4001/quic-v1")],
         tokens: 20,

@@ -16,13 +16,13 @@ use teahouse_protocols::sign::SigningKey;
 use crate::command::MessageId;
 use crate::engine::letters::log_row;
 use crate::engine::{accounts, cursors, topics};
-use crate::features::chat::{field_key, recalled};
+use crate::features::chat::{field_key, is_emoji, recalled};
 use crate::store::{Key, KeyRange, KeyReader, Read, ReadExt, StorageError};
 use crate::tables::{
     ALARMS, AlarmRow, CHAINS, CONTACTS, Chain, Chosen, ContactValue, DEPOSITS, DRAFTS, Deposit,
     FIELDS, Field, LINKING, LinkingRow, ME, MESSAGES, Me, MessageRow, NICKNAMES, REACTIONS,
-    READ_MARKS, RELAYS, REQUESTS, RelayRow, Request, SETTINGS, TAGS, TOKENS, TOPICS, TagRow, Topic,
-    chain_key, message_key, pair_key,
+    READ_MARKS, RELAY_NAMES, RELAYS, REQUESTS, RelayRow, Request, SETTINGS, TAGS, TOKENS, TOPICS,
+    TagRow, Topic, chain_key, message_key, pair_key,
 };
 use crate::tx::TopicState;
 use crate::view;
@@ -33,7 +33,7 @@ pub use waiting::{NOT_REACHED, NOT_TAKEN, relay_trouble, waiting, waiting_here};
 type Result<T> = std::result::Result<T, StorageError>;
 
 /// Unread messages are counted no further: what is shown is "99+".
-const MAX_UNREAD: u64 = 100;
+pub const MAX_UNREAD: u64 = 100;
 /// Messages looked at for that, one's own among them.
 const MAX_LOOKED_AT: u64 = 1_000;
 
@@ -189,7 +189,9 @@ fn last_line(
     (time, id): (Millis, MessageId),
     row: &MessageRow,
 ) -> Result<Line> {
-    let text = match content(s, topic, id, row)? {
+    let content = content(s, topic, id, row)?;
+    let recalled = matches!(content, view::Content::Recalled | view::Content::Hidden);
+    let text = match content {
         view::Content::Text(text) => text.lines().next().unwrap_or_default().to_owned(),
         view::Content::Recalled | view::Content::Hidden => "message taken back".to_owned(),
         view::Content::Expired => "message disappeared".to_owned(),
@@ -199,6 +201,9 @@ fn last_line(
     if row.account != me {
         let by = names.in_topic(topic, row.account)?;
         return Ok(Line { time, text, by, delivery: None });
+    }
+    if recalled {
+        return Ok(Line { time, text, ..Line::default() });
     }
     let proofs = cursors::Proofs::load(s, topic, me, this_device(s)?)?;
     let delivery = proofs.map(|mut p| p.delivery(s, id.device, id.seq)).transpose()?;
@@ -309,7 +314,7 @@ pub fn message(s: &dyn Read, topic: TopicId, id: MessageId) -> Result<Option<vie
 enum Proofs {
     NotAsked,
     None,
-    Some(cursors::Proofs),
+    Some(Box<cursors::Proofs>),
 }
 
 /// What messages of one topic are shown with.
@@ -342,7 +347,7 @@ impl<'s> Shown<'s> {
                 }
                 None => None,
             };
-            self.proofs = loaded.map_or(Proofs::None, Proofs::Some);
+            self.proofs = loaded.map_or(Proofs::None, |proofs| Proofs::Some(Box::new(proofs)));
         }
         match &mut self.proofs {
             Proofs::Some(proofs) => Ok(Some(proofs.delivery(self.s, id.device, id.seq)?)),
@@ -373,7 +378,9 @@ impl<'s> Shown<'s> {
             }
             reactions.retain(|(_, by)| !by.is_empty());
         }
-        let delivery = if mine { self.delivery(id)? } else { None };
+        // Of what was taken back, it is not known who has heard of it.
+        let recalled = matches!(content, view::Content::Recalled | view::Content::Hidden);
+        let delivery = if mine && !recalled { self.delivery(id)? } else { None };
         Ok(Some(view::Message {
             topic: self.topic,
             id,
@@ -411,7 +418,7 @@ fn reactions(s: &dyn Read, topic: TopicId, id: MessageId) -> Result<Vec<(String,
     }
     let mut out: BTreeMap<String, Vec<AccountId>> = BTreeMap::new();
     for ((emoji, account), (_, _, on)) in newest {
-        if on {
+        if on && is_emoji(&emoji) {
             out.entry(emoji).or_default().push(account);
         }
     }
@@ -464,7 +471,11 @@ impl<'s> Names<'s> {
         let nick: Option<Chosen<String>> =
             self.s.get_typed(&NICKNAMES, &pair_key(&topic.0, &account.0))?;
         match nick.map(|n| n.value).filter(|n| !n.is_empty()) {
-            Some(nick) => Ok(nick),
+            // A nickname alone could be anybody's, another member's name as well.
+            Some(nick) => {
+                let name = self.of(account)?;
+                Ok(if nick == name { name } else { format!("{nick} ({name})") })
+            }
             None => self.of(account),
         }
     }
@@ -628,6 +639,7 @@ pub fn relays(s: &dyn Read) -> Result<Vec<view::Relay>> {
             s.scan_typed(&TAGS, &KeyRange::prefix(&relay.id.0), false, 65_536)?;
         out.push(view::Relay {
             relay: relay.id,
+            name: s.get_typed(&RELAY_NAMES, &relay.id.0)?.unwrap_or_default(),
             addrs: relay.addrs.iter().map(|a| a.to_string()).collect(),
             tokens: s.count(&TOKENS, &KeyRange::prefix(&relay.id.0), 65_536)? as u64,
             tags: tags.iter().filter(|(_, t)| t.open).count() as u64,

@@ -74,6 +74,8 @@ tables! {
     truth OUTBOX = "outbox";
     /// relay → [`RelayRow`].
     truth RELAYS = "relays";
+    /// relay → what its community is called (text), as it says.
+    truth RELAY_NAMES = "relay_names";
     /// relay, token → nothing.
     truth TOKENS = "tokens";
     /// relay, tag → [`TagRow`].

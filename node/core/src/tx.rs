@@ -84,6 +84,7 @@ pub(crate) struct MeKeys {
 }
 
 /// What is kept in memory between steps.
+#[allow(clippy::struct_excessive_bools, reason = "each is due or not, whatever the others are")]
 #[derive(Default)]
 pub(crate) struct Memory {
     pub(crate) me: Option<Arc<MeKeys>>,
@@ -96,6 +97,8 @@ pub(crate) struct Memory {
     pub(crate) mail: BTreeMap<RelayId, Session>,
     pub(crate) pairing: Pairing,
     pub(crate) next_request: u64,
+    /// Everybody connected is greeted again at the end of the step: a topic was joined.
+    pub(crate) hello_due: bool,
     /// Topics with acknowledgements to publish at the end of the step.
     pub(crate) acks_due: BTreeSet<TopicId>,
     /// Topics of which a fork was proved: judged again once, at the end of the step.

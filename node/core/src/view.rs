@@ -114,7 +114,10 @@ pub struct Delivery {
     pub recipients: u32,
     /// Members who say that they read it.
     pub read: u32,
-    /// It was sent from another device of this account: what relays have of it is known there.
+    /// Members who have no relay, as far as is known, and have not acknowledged it: it reaches
+    /// them only while both are there.
+    pub without_relay: u32,
+    /// It was written on another device of this account: what relays have of it is known there.
     pub elsewhere: bool,
 }
 
@@ -133,9 +136,13 @@ impl Delivery {
             };
         }
         if self.relayed > 0 {
-            return format!("relayed {} of {}", self.relayed, self.relays);
+            let relayed = format!("relayed {} of {}", self.relayed, self.relays);
+            return match self.without_relay {
+                0 => relayed,
+                n => format!("{relayed}, no relay for {n} of {}", self.recipients),
+            };
         }
-        if self.elsewhere { "sent from your other device".into() } else { "queued".into() }
+        if self.elsewhere { "written on your other device".into() } else { "queued".into() }
     }
 }
 
@@ -398,6 +405,8 @@ pub enum Linking {
 pub struct Relay {
     /// The relay.
     pub relay: RelayId,
+    /// What its community is called, as it says; empty if it did not say yet.
+    pub name: String,
     /// Addresses.
     pub addrs: Vec<String>,
     /// Tokens left.

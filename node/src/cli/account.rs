@@ -61,7 +61,10 @@ impl Init {
                 tidy(&name)
             ))?;
         }
-        line("\nThese 24 words are the account. Write them down; they are not shown again:\n")?;
+        line(
+            "\nThese 24 words are the account. Write them down; they are not shown again. (Getting \
+             an account back with them is not built yet.)\n",
+        )?;
         let words: Vec<&str> = words.split_whitespace().collect();
         for (row, some) in words.chunks(6).enumerate() {
             let numbered: Vec<String> =

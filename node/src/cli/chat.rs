@@ -8,13 +8,17 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use teahouse_core::command::{Chat as Ask, Command, MessageId, Reply};
-use teahouse_core::view;
+use teahouse_core::{query, view};
+use teahouse_protocols::envelope::MAX_BODY_PLAIN;
 
 use super::Global;
 use super::people::done;
 use super::resolve;
 use super::session::{Need, Session};
-use super::show::{json, line, short, short_message, tidy};
+use super::show::{bytes, json, line, short, short_message, tidy};
+
+/// Letters of a message in the list of chats.
+const PREVIEW: usize = 60;
 
 /// List chats, the newest first.
 #[derive(Debug, Args)]
@@ -59,21 +63,30 @@ fn list(chats: &[view::Chat]) -> Result<()> {
             view::ChatState::Blocked => words.push("blocked".into()),
         }
         if c.unread > 0 {
-            words.push(format!("{} unread", c.unread));
+            // That many are counted.
+            let more = if c.unread >= query::MAX_UNREAD { "+" } else { "" };
+            words.push(format!("{}{more} unread", c.unread));
         }
         let words =
             if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) };
         let preview = match c.delivery {
-            Some(d) => format!("me: {} ({})", tidy(&c.preview), d.words()),
+            Some(d) => format!("me: {} ({})", preview(c), d.words()),
             None if c.kind == view::ChatKind::Group && !c.preview_by.is_empty() => {
-                format!("{}: {}", tidy(&c.preview_by), tidy(&c.preview))
+                format!("{}: {}", tidy(&c.preview_by), preview(c))
             }
-            None => tidy(&c.preview),
+            None => preview(c),
         };
         let id = short(&c.topic.to_hex());
         line(format!("{id}  {}{words}  {preview}", tidy(&c.title)))?;
     }
     Ok(())
+}
+
+/// The beginning of the newest message.
+fn preview(chat: &view::Chat) -> String {
+    let text = tidy(&chat.preview);
+    let short: String = text.chars().take(PREVIEW).collect();
+    if short.len() < text.len() { short + "…" } else { short }
 }
 
 /// Write a message.
@@ -139,6 +152,9 @@ impl Send {
         }
         if text.trim().is_empty() {
             bail!("a message says something: this one is empty");
+        }
+        if text.len() > MAX_BODY_PLAIN {
+            bail!("a message has at most 64 KiB: this one has {}", bytes(text.len() as u64));
         }
         let reply_to = self.reply_to.map(|m| resolve::message(session, topic, &m)).transpose()?;
         let mentions: Result<_> =

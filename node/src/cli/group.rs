@@ -38,7 +38,8 @@ pub(super) enum Group {
         /// Whom
         who: String,
     },
-    /// Remove a member: they read nothing that comes later
+    /// Remove a member: they read nothing that comes later, unless they are invited again
+    /// (see `group history`)
     Remove {
         /// The group
         group: String,

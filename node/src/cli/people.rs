@@ -4,8 +4,9 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use teahouse_core::command::{Command, Contacts as Ask, Reply};
-use teahouse_core::view::ContactState;
+use teahouse_core::view::{ChatState, ContactState};
 
+use super::relay::used;
 use super::resolve;
 use super::session::Session;
 use super::show::{json, line, qr, short, tidy};
@@ -79,18 +80,24 @@ impl Add {
         if session.json {
             return json(&reply);
         }
-        let Reply::Added { account, relay, .. } = reply else { bail!("unexpected reply") };
+        let Reply::Added { account, topic, relay } = reply else { bail!("unexpected reply") };
         if let Some(relay) = relay {
-            line(format!("Relay {} is used now.", short(&relay.to_hex())))?;
+            used(session, relay)?;
         }
         if let Some(account) = account {
             let contacts = session.contacts()?;
             let contact = contacts.iter().find(|c| c.account == account);
             let name = contact.map_or_else(|| short(&account.to_hex()), |c| tidy(&c.name));
-            match contact.map(|c| c.state) {
-                Some(ContactState::Friend) => line(format!("{name} is a contact."))?,
-                _ => line(format!("{name} was asked for contact; the chat opens on acceptance."))?,
-            }
+            let open = session
+                .chats()?
+                .iter()
+                .any(|c| Some(c.topic) == topic && c.state == ChatState::Active);
+            let said = match contact.map(|c| c.state) {
+                Some(ContactState::Friend) => format!("{name} is a contact."),
+                _ if open => format!("{name} is a contact."),
+                _ => format!("A request to {name} is on its way; the chat opens when they accept."),
+            };
+            line(said)?;
         }
         session.note_offline();
         Ok(())
@@ -177,7 +184,8 @@ enum Change {
         /// The name
         name: String,
     },
-    /// Neither hear from them nor write to them; what they send meanwhile shows after `unblock`
+    /// Neither hear from them nor write to them; what they send meanwhile shows after
+    /// `unblock`. What they write in groups is still shown
     Block {
         /// Whom
         who: String,

@@ -74,8 +74,16 @@ impl Read {
         mark(chat.unread > 0)?;
         let Some(mut changes) = changes else { return Ok(()) };
 
-        let mut seen: BTreeMap<MessageId, view::Message> =
-            messages.into_iter().map(|m| (m.id, m)).collect();
+        // What is older than what was shown was not asked for.
+        let known = session.messages(chat.topic, None, FOLLOWED)?;
+        let shown: BTreeSet<MessageId> = messages.iter().map(|m| m.id).collect();
+        let oldest = messages.first().map(|m| (m.time, m.id));
+        let mut seen: BTreeMap<MessageId, view::Message> = known
+            .into_iter()
+            .filter(|m| shown.contains(&m.id) || Some((m.time, m.id)) < oldest)
+            .map(|m| (m.id, m))
+            .collect();
+        seen.extend(messages.into_iter().map(|m| (m.id, m)));
         loop {
             changes.wait(Duration::from_secs(30))?;
             let page = session.messages(chat.topic, None, FOLLOWED)?;
@@ -83,7 +91,14 @@ impl Read {
             let mut news = Vec::new();
             for m in &page {
                 let before = seen.insert(m.id, m.clone());
-                // Before the oldest that was shown lies what was not asked for.
+                if !session.json
+                    && let Some(delivery) = m.delivery
+                    && before
+                        .as_ref()
+                        .is_some_and(|b| b.delivery.is_some_and(|b| b.words() != delivery.words()))
+                {
+                    got_further(m, &delivery)?;
+                }
                 let worth = match &before {
                     None => true,
                     Some(before) if session.json => before != m,
@@ -212,4 +227,10 @@ impl<'s> Printer<'s> {
         }
         Ok(())
     }
+}
+
+/// One of one's own messages got further.
+fn got_further(m: &view::Message, delivery: &view::Delivery) -> Result<()> {
+    let (_, minute) = show::day_and_minute(m.time);
+    line(format!("{minute}  [{}] {}", show::short_message(&m.id), delivery.words()))
 }

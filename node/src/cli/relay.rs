@@ -8,6 +8,7 @@ use clap::Subcommand;
 use serde_json::json;
 use teahouse_core::command::{Command, Relays as Ask, Reply};
 use teahouse_core::store::OpenError;
+use teahouse_protocols::ids::RelayId;
 use tokio::runtime::Runtime;
 
 use super::Global;
@@ -82,7 +83,7 @@ impl Relay {
                 }
                 match reply {
                     Reply::Added { relay: Some(relay), .. } => {
-                        line(format!("Relay {} is used now.", short(&relay.to_hex())))?;
+                        used(&session, relay)?;
                     }
                     _ => line("The relay is used now.")?,
                 }
@@ -264,4 +265,11 @@ impl Access {
             }
         }
     }
+}
+
+/// Says which relay is used from now on.
+pub(super) fn used(session: &Session, relay: RelayId) -> Result<()> {
+    let relays = session.relays()?;
+    let name = relays.iter().find(|r| r.relay == relay).map(|r| tidy(&host(r)));
+    line(format!("The relay {} is used now.", name.unwrap_or_else(|| short(&relay.to_hex()))))
 }

@@ -7,7 +7,8 @@ use teahouse_core::view;
 use teahouse_protocols::ids::{AccountId, DeviceId, RelayId, TopicId};
 
 use super::session::Session;
-use super::show::{host, short, tidy};
+use super::show::{short, tidy};
+use crate::doctor::relay_host;
 
 /// Digits of an id that are needed at least.
 const DIGITS: usize = 4;
@@ -83,7 +84,18 @@ fn chat_names(c: &view::Chat) -> Names {
 
 /// A chat.
 pub(super) fn chat(session: &Session, text: &str) -> Result<view::Chat> {
-    Ok(pick("chat", text, &session.chats()?, chat_names)?.clone())
+    let chats = session.chats()?;
+    if let Ok(one) = pick("chat", text, &chats, chat_names) {
+        return Ok(one.clone());
+    }
+    // Two people who both asked may have two chats: the one that they settled for is meant.
+    let contacts = session.contacts()?;
+    let settled = |c: &view::Chat| {
+        let topic = contacts.iter().find(|of| Some(of.account) == c.peer).and_then(|of| of.topic);
+        topic.is_none_or(|topic| topic == c.topic || !chats.iter().any(|o| o.topic == topic))
+    };
+    let settled: Vec<view::Chat> = chats.iter().filter(|c| settled(c)).cloned().collect();
+    Ok(pick("chat", text, &settled, chat_names)?.clone())
 }
 
 /// A group.
@@ -127,7 +139,7 @@ pub(super) fn device(session: &Session, text: &str) -> Result<DeviceId> {
 pub(super) fn relay(session: &Session, text: &str) -> Result<RelayId> {
     let relays = session.relays()?;
     let found = pick("relay", text, &relays, |r| Names {
-        names: vec![host(r)],
+        names: vec![r.name.clone(), relay_host(r)],
         ids: vec![r.relay.to_hex()],
     })?;
     Ok(found.relay)

@@ -132,8 +132,8 @@ pub(super) fn message(m: &view::Message, quote: Option<&str>) -> String {
         .reactions
         .iter()
         .map(|(emoji, by)| match by.len() {
-            1 => format!(" {}", tidy(emoji)),
-            n => format!(" {}{n}", tidy(emoji)),
+            1 => format!("  ({})", tidy(emoji)),
+            n => format!("  ({} {n})", tidy(emoji)),
         })
         .collect();
     let delivery = m.delivery.map(|d| format!(" ({})", d.words()));

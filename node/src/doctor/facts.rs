@@ -84,7 +84,7 @@ pub fn undelivered(chat: &view::Chat, newest: &[view::Message]) -> Option<Undeli
         let Some(d) = m.delivery.filter(|d| d.delivered < d.recipients) else { continue };
         if d.relayed > 0 {
             all.relayed += 1;
-        } else if d.delivered == 0 && !d.elsewhere {
+        } else if !d.elsewhere {
             all.queued += 1;
             all.oldest = all.oldest.min(m.time);
             all.relays = d.relays;

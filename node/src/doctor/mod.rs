@@ -14,7 +14,7 @@ use serde::Serialize;
 
 pub use self::checks::slow;
 pub use self::facts::{DeviceFacts, Facts, LOOKED_AT, Undelivered, undelivered};
-pub use self::words::relay_name;
+pub use self::words::{relay_host, relay_name};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -56,6 +56,7 @@ fn facts() -> Facts {
 
 fn relay(trouble: &str) -> view::Relay {
     view::Relay {
+        name: String::new(),
         relay: RelayId([0xab; 32]),
         addrs: vec!["/dns/tea.example/udp/4747/quic-v1".into()],
         tokens: 9,
@@ -200,6 +201,7 @@ fn what_waits_is_counted() {
             delivered,
             recipients,
             read: 0,
+            without_relay: 0,
             elsewhere: false,
         }),
     };

@@ -5,8 +5,20 @@ use teahouse_protocols::mailbox::Refusal;
 
 use super::Verdict;
 
-/// A relay's host name; the first digits of its id where it has none.
+/// What people call a relay: its community and its host.
 pub fn relay_name(relay: &view::Relay) -> String {
+    let host = relay_host(relay);
+    // What a stranger chose: one line, without what moves a cursor or turns text around.
+    let odd = |c: &char| {
+        c.is_control()
+            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let name: String = relay.name.chars().filter(|c| !odd(c)).collect();
+    if name.trim().is_empty() { host } else { format!("{} ({host})", name.trim()) }
+}
+
+/// A relay's host name, else the beginning of its id.
+pub fn relay_host(relay: &view::Relay) -> String {
     let host = relay.addrs.iter().find_map(|addr| {
         let mut parts = addr.split('/').skip(1);
         let kind = parts.next()?;

@@ -338,8 +338,14 @@ pub(crate) fn frame() -> impl Strategy<Value = Frame> {
         .prop_map(|(topic, frontier, cursors)| TopicDigest { topic, frontier, cursors });
     prop_oneof![
         any::<(u16, [u8; 16])>().prop_map(|(version, summary)| Frame::Hello { version, summary }),
-        (list((ids(), any::<[u8; 16]>())), list(topic_digest), any::<bool>())
-            .prop_map(|(accounts, topics, ask)| Frame::Digests { accounts, topics, ask }),
+        (list((ids(), any::<[u8; 16]>())), list(topic_digest), any::<bool>()).prop_map(
+            |(accounts, topics, ask): (_, List<TopicDigest, 4_096>, _)| {
+                let mut topics = topics.into_inner();
+                topics.sort_unstable_by_key(|t| t.topic);
+                topics.dedup_by_key(|t| t.topic);
+                Frame::Digests { accounts, topics: topics.try_into().unwrap(), ask }
+            }
+        ),
         (ids(), list(ids())).prop_map(|(account, heads)| Frame::AccountWant(account, heads)),
         pack().prop_map(Frame::Account),
         (ids(), list(ids()), list(held), any::<bool>())

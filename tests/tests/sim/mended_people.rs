@@ -193,7 +193,7 @@ fn what_the_other_device_sent_is_not_called_queued() {
     assert_eq!(w.delivery(a, topic, id).words(), "relayed 1 of 1");
     let a2 = link(&mut w, a);
     w.run(20_000);
-    assert_eq!(w.delivery(a2, topic, id).words(), "sent from your other device");
+    assert_eq!(w.delivery(a2, topic, id).words(), "written on your other device");
     w.set_online(b, true);
     w.run(60_000);
     assert_eq!(w.delivery(a, topic, id).words(), "delivered");
@@ -278,4 +278,97 @@ fn a_clock_set_back_loses_no_request() {
     let before = (state(&w), query::chats(&w.snapshot(a)).unwrap());
     w.rebuild(a).unwrap();
     assert_eq!((state(&w), query::chats(&w.snapshot(a)).unwrap()), before);
+}
+
+/// What lies at one's own relay for one's own other device is on its way to nobody else.
+#[test]
+fn a_relay_that_only_one_side_uses_counts_for_nothing() {
+    let mut w = World::new(48);
+    let relay = w.add_relay();
+    let (a, b) = (w.add_device(), w.add_device());
+    w.create(a, "Ann");
+    w.create(b, "Bob");
+    let invite = w.invite(relay, None);
+    w.use_relay(a, &invite);
+    w.run(5_000);
+    let topic = w.befriend(a, b);
+    w.run(10_000);
+    let a2 = link(&mut w, a);
+    w.set_online(a2, false);
+    w.set_online(b, false);
+    let id = w.say(a, topic, "are you there?").unwrap();
+    w.run(30_000);
+    assert_eq!(w.delivery(a, topic, id).words(), "queued");
+    let waits = query::waiting_here(&w.snapshot(a), topic).unwrap();
+    assert!(waits.iter().any(|line| line.why.contains("no relay is known")), "{waits:?}");
+    // Once Bob fetches there, it is on its way.
+    w.set_online(b, true);
+    w.set_online(a, false);
+    w.use_relay(b, &invite);
+    w.run(10_000);
+    assert_eq!(w.delivery(a, topic, id).words(), "queued");
+    w.set_online(a, true);
+    w.run(60_000);
+    assert_eq!(w.delivery(a, topic, id).words(), "delivered");
+}
+
+/// Who declined and then adds the other's card says yes to what was proposed: there is one
+/// chat, and what was written in it meanwhile arrives.
+#[test]
+fn after_a_decline_the_card_is_a_yes() {
+    let (mut w, _, d) = town(49, &["Ann", "Bob"]);
+    let (a, b) = (d[0], d[1]);
+    let card = w.card(b);
+    let Ok(Reply::Added { topic: Some(topic), .. }) = w.add(a, &card) else { panic!("no chat") };
+    w.say(a, topic, "first").unwrap();
+    w.run(10_000);
+    let ann = w.account(a);
+    w.ask(b, Command::Contacts(Contacts::Decline { account: ann })).unwrap();
+    w.run(5_000);
+    assert!(query::chats(&w.snapshot(b)).unwrap().is_empty());
+    let card = w.card(a);
+    w.run(5_000);
+    w.add(b, &card).unwrap();
+    w.run(30_000);
+    for device in [a, b] {
+        let chats = query::chats(&w.snapshot(device)).unwrap();
+        let chats: Vec<_> = chats.iter().map(|c| (c.topic, c.state)).collect();
+        assert_eq!(chats, [(topic, ChatState::Active)]);
+        assert_eq!(w.texts(device, topic), ["first"]);
+    }
+}
+
+/// A nickname never stands alone: another member's name would be as good as its own.
+#[test]
+fn a_nickname_stands_beside_the_name() {
+    let (mut w, _, d) = town(50, &["Ann", "Bob"]);
+    let (a, b) = (d[0], d[1]);
+    w.befriend(a, b);
+    w.run(5_000);
+    let bob = w.account(b);
+    let group = w.group(a, "Walk", vec![bob]);
+    w.run(5_000);
+    let nick = Groups::Nickname { topic: group, name: "Ann".into() };
+    w.ask(b, Command::Groups(nick)).unwrap();
+    w.say(b, group, "give me your money").unwrap();
+    w.run(5_000);
+    let all = query::messages(&w.snapshot(a), group, None, 10).unwrap();
+    assert_eq!(all.last().unwrap().author_name, "Ann (Bob)");
+}
+
+/// Of what was taken back nothing is claimed: who has heard of that is not known.
+#[test]
+fn a_recall_claims_nothing() {
+    let (mut w, _, d) = town(51, &["Ann", "Bob"]);
+    let (a, b) = (d[0], d[1]);
+    let topic = w.befriend(a, b);
+    w.run(5_000);
+    let message = w.say(a, topic, "oh no").unwrap();
+    w.run(5_000);
+    assert_eq!(w.delivery(a, topic, message).words(), "delivered");
+    w.set_online(b, false);
+    w.ask(a, Command::Chat(Chat::Recall { topic, message })).unwrap();
+    let all = query::messages(&w.snapshot(a), topic, None, 10).unwrap();
+    assert_eq!((&all[0].content, all[0].delivery), (&view::Content::Recalled, None));
+    assert_eq!(chat(&w, a, topic).delivery, None);
 }

@@ -313,8 +313,12 @@ pub(crate) fn relays_of(
     tx: &mut Tx<'_>,
     account: AccountId,
 ) -> Result<Vec<RelayAddr>, StorageError> {
-    let Some(log) = log(tx, account)? else { return Ok(Vec::new()) };
-    Ok(log.state().relays.iter().take(2).cloned().collect())
+    Ok(log(tx, account)?.iter().flat_map(|log| relays(log)).cloned().collect())
+}
+
+/// The relays at which an account's devices fetch, at most two.
+pub(crate) fn relays(log: &AccountLog) -> impl Iterator<Item = &RelayAddr> {
+    log.state().relays.iter().take(2)
 }
 
 /// Everything about an account that its peers need, beyond `heads`.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use teahouse_protocols::codec;
 use teahouse_protocols::cursor::{Ack, Cursor, MAX_ACKS};
 use teahouse_protocols::envelope::Envelope;
-use teahouse_protocols::ids::{AccountId, DeviceId, OpId, TopicId};
+use teahouse_protocols::ids::{AccountId, DeviceId, OpId, RelayId, TopicId};
 use teahouse_protocols::membership::MemberOp;
 use teahouse_protocols::sign::Signed;
 use teahouse_protocols::sync::{Digest, Frame};
@@ -74,6 +74,10 @@ pub(crate) fn publish(tx: &mut Tx<'_>) -> Result<(), Fail> {
 pub(crate) fn greet(tx: &mut Tx<'_>, device: DeviceId, topic: TopicId) -> Result<(), Fail> {
     let me = tx.me()?;
     let Some(account) = me.account else { return Ok(()) };
+    // What was published before a block stays here, too.
+    if contacts::is_quiet(tx, topic)? {
+        return Ok(());
+    }
     let Some(own) = tx.typed::<OwnCursor>(&OWN_CURSORS, &topic.0)? else { return Ok(()) };
     let acks = acks(tx, topic, &own.published)?;
     if acks.is_empty() {
@@ -224,7 +228,8 @@ pub(crate) struct Proofs {
     own: AccountId,
     this: DeviceId,
     state: TopicState,
-    deposits: Vec<Deposit>,
+    deposits: Vec<(RelayId, Deposit)>,
+    relays: BTreeMap<AccountId, Vec<RelayId>>,
     /// The last audience worked out: messages shown together mostly share it.
     audience: Option<(Vec<OpId>, Audience)>,
 }
@@ -250,8 +255,12 @@ impl Proofs {
         let Some(state) = topics::load(read, topic)? else { return Ok(None) };
         let deposits: Vec<(Vec<u8>, Deposit)> =
             read.scan_typed(&DEPOSITS, &KeyRange::prefix(&topic.0), false, 64)?;
-        let deposits = deposits.into_iter().map(|(_, d)| d).collect();
-        Ok(Some(Self { topic, own, this, state, deposits, audience: None }))
+        let deposits = deposits
+            .into_iter()
+            .filter_map(|(key, d)| Some((RelayId(*key.last_chunk::<32>()?), d)))
+            .collect();
+        let relays = BTreeMap::new();
+        Ok(Some(Self { topic, own, this, state, deposits, relays, audience: None }))
     }
 
     /// What is proved about message `seq` of `device`, one of the account's.
@@ -287,9 +296,17 @@ impl Proofs {
                 seen.insert(row.account);
             }
         }
-        let (mut relays, mut relayed) = (0, 0);
-        if device == self.this {
-            for deposit in self.deposits.iter().filter(|d| d.from < seq) {
+        let (mut relays, mut relayed, mut without) = (0, 0, 0);
+        if device == self.this && !self.deposits.is_empty() {
+            // What lies at a relay for one's own other device is on its way to nobody else.
+            let mut theirs = BTreeSet::new();
+            for account in &recipients {
+                let fetches_at = self.relays_of(read, *account)?;
+                without += u32::from(fetches_at.is_empty() && !delivered.contains(account));
+                theirs.extend(fetches_at.iter().copied());
+            }
+            let meant = |(relay, d): &&(RelayId, Deposit)| theirs.contains(relay) && d.from < seq;
+            for (_, deposit) in self.deposits.iter().filter(meant) {
                 relays += 1;
                 relayed += u32::from(deposit.holds(seq));
             }
@@ -300,8 +317,24 @@ impl Proofs {
             delivered: delivered.len() as u32,
             recipients: recipients.len() as u32,
             read: seen.len() as u32,
+            without_relay: without,
             elsewhere: device != self.this,
         })
+    }
+
+    /// Where an account's devices fetch.
+    fn relays_of(
+        &mut self,
+        read: &dyn Read,
+        account: AccountId,
+    ) -> Result<Vec<RelayId>, StorageError> {
+        if let Some(known) = self.relays.get(&account) {
+            return Ok(known.clone());
+        }
+        let log = accounts::load(read, account)?;
+        let relays: Vec<RelayId> = log.iter().flat_map(accounts::relays).map(|r| r.id).collect();
+        self.relays.insert(account, relays.clone());
+        Ok(relays)
     }
 
     /// Other members to whom the message was sent: those who were in where its author stood

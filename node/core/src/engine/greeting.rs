@@ -16,7 +16,7 @@ use teahouse_protocols::sync::{Digest, Frame, TopicDigest};
 use crate::engine::{accounts, cursors, sync, topics};
 use crate::tx::{Fail, Tx, capped};
 
-/// Says hello again to everybody: a topic was joined.
+/// Says hello again to everybody connected.
 pub(crate) fn hello_all(tx: &mut Tx<'_>) -> Result<(), Fail> {
     let devices: Vec<DeviceId> = tx.mem.peers.keys().copied().collect();
     for device in devices {
@@ -27,6 +27,10 @@ pub(crate) fn hello_all(tx: &mut Tx<'_>) -> Result<(), Fail> {
 
 /// Says hello to a device with which something is shared.
 pub(crate) fn hello(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
+    // What comes of it may be told again.
+    if let Some(peer) = tx.mem.peers.get_mut(&device) {
+        peer.told = None;
+    }
     if let Some(digests) = Digests::of(tx, device)? {
         tx.send(device, Frame::Hello { version: 1, summary: digests.summary() });
     }
@@ -59,8 +63,10 @@ pub(crate) fn compare(
 ) -> Result<(), Fail> {
     let ours = Digests::of(tx, from)?.unwrap_or_default();
     let concerns = Concerns::of(tx, from)?;
+    let mut seen = BTreeSet::new();
     for (account, theirs) in list {
-        if concerns.contains(account)
+        if seen.insert(*account)
+            && concerns.contains(account)
             && accounts::digest(tx, *account, concerns.member(account))? != *theirs
         {
             accounts::want(tx, from, *account)?;
@@ -79,6 +85,12 @@ pub(crate) fn compare(
         tell(tx, from, ours, false);
     }
     Ok(())
+}
+
+/// Asks a device that is in no account, as far as is known here, which one it believes to be
+/// in: it may be one that was removed ([`dismiss`]).
+pub(crate) fn ask_stranger(tx: &mut Tx<'_>, from: DeviceId) {
+    tell(tx, from, Digests::default(), true);
 }
 
 fn tell(tx: &mut Tx<'_>, to: DeviceId, digests: Digests, ask: bool) {

@@ -11,7 +11,7 @@ use teahouse_protocols::seal::OpeningKey;
 use teahouse_protocols::sync::Frame;
 
 use crate::command::Refusal;
-use crate::engine::{accounts, cursors, greeting, letters, mail, topics};
+use crate::engine::{accounts, cursors, letters, mail, topics};
 use crate::features;
 use crate::store::{KeyRange, ReadExt, StorageError};
 use crate::tables::{OUTBOX, OutItem, OwnPrekey, PARKED, Parked, pair_key};
@@ -250,7 +250,7 @@ fn take(
                 }
                 tx.edit_me(|me| me.private = Some(topic))?;
             }
-            greeting::hello_all(tx)?;
+            tx.mem.hello_due = true;
         }
         InboxItem::Ops(topic, records) => {
             // Only members are listened to: who is none yet may be one by what comes next.

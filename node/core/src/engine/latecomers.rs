@@ -21,6 +21,8 @@ use crate::tx::{Fail, Tx, capped};
 const MOST_DEVICES: usize = 8;
 /// Epochs looked at for makers who are gone, the newest.
 const MOST_EPOCHS: usize = 64;
+/// Messages for one device that lacks keys of a maker who is gone.
+const MOST_RUNS: usize = 8;
 /// The outbox has room for this only while it is no fuller: what must leave goes first.
 const OUTBOX_SHARE: usize = inbox::MAX_OUTBOX / 4;
 
@@ -53,6 +55,9 @@ pub(crate) fn makers_gone(
     topic: TopicId,
     makers: &BTreeSet<DeviceId>,
 ) -> Result<(), StorageError> {
+    if makers.is_empty() {
+        return Ok(());
+    }
     let mut theirs = BTreeSet::new();
     for epoch in topics::epochs(&tx.stage, topic, MOST_EPOCHS)? {
         if topics::head(tx, epoch)?.is_some_and(|head| makers.contains(&head.get().author)) {
@@ -63,14 +68,23 @@ pub(crate) fn makers_gone(
         return Ok(());
     }
     let me = tx.me()?.device;
+    let chain: Option<Chain> = tx.typed(&CHAINS, &chain_key(topic, me))?;
+    let high = chain.map_or(0, |c| c.high);
     for to in topics::devices(tx, topic)? {
         if !is_owed(tx, topic, to)? {
             continue;
         }
-        let held = cursors::acked(&tx.stage, topic, to, me)?;
-        let run = newest_own(tx, topic, held)?;
-        if !epochs_of(&run).is_disjoint(&theirs) {
-            send(tx, topic, to, run)?;
+        // From the first that they lack: what follows waits for it.
+        let mut next = cursors::acked(&tx.stage, topic, to, me)? + 1;
+        for _ in 0..MOST_RUNS {
+            let run = letters::run(&tx.stage, topic, me, next, high)?;
+            if run.is_empty() {
+                break;
+            }
+            next += run.len() as u64;
+            if !epochs_of(&run).is_disjoint(&theirs) {
+                best_effort(send(tx, topic, to, run))?;
+            }
         }
     }
     Ok(())
@@ -95,7 +109,7 @@ fn hand_over(tx: &mut Tx<'_>, topic: TopicId, to: DeviceId) -> Result<(), Storag
     }
     let held = cursors::acked(&tx.stage, topic, to, me)?;
     let run = newest_own(tx, topic, floor.unwrap_or(0).max(held))?;
-    if run.is_empty() { Ok(()) } else { send(tx, topic, to, run) }
+    if run.is_empty() { Ok(()) } else { best_effort(send(tx, topic, to, run)) }
 }
 
 /// Whether anything may be sent to a device now.
@@ -125,26 +139,34 @@ fn epochs_of(run: &[Letter]) -> BTreeSet<EpochId> {
     run.iter().filter_map(|l| header(l).map(|h| h.epoch)).collect()
 }
 
-fn send(
+/// Letters for one device's inbox, with the keys to them that it may have.
+pub(crate) fn send(
     tx: &mut Tx<'_>,
     topic: TopicId,
     to: DeviceId,
     run: Vec<Letter>,
-) -> Result<(), StorageError> {
-    let epochs = epochs_of(&run);
-    // The letters first: a key by somebody who is out is taken for what waits for it only.
-    let mut items = vec![InboxItem::Letters(capped(run))];
-    for epoch in epochs {
+) -> Result<(), Fail> {
+    // A key by somebody who is out is taken for what waits for it only: after the letters.
+    let (mut items, mut last) = (Vec::new(), Vec::new());
+    for epoch in epochs_of(&run) {
         if let Some(head) = topics::head(tx, epoch)?
             && topics::may_have(tx, topic, to, head.get())?
             && let Some(parcel) = topics::parcel_for(tx, epoch, to)?
         {
-            items.push(InboxItem::Key(parcel));
+            let maker_is_in = topics::is_member(tx, topic, head.get().author)?;
+            let list = if maker_is_in { &mut items } else { &mut last };
+            list.push(InboxItem::Key(parcel));
         }
     }
-    // Where this fails it waits for a connection.
-    if let Err(Fail::Storage(e)) = inbox::send(tx, to, items) {
-        return Err(e);
+    items.push(InboxItem::Letters(capped(run)));
+    items.append(&mut last);
+    inbox::send(tx, to, items)
+}
+
+/// Where it fails it waits for a connection; only a failing database is a failure.
+fn best_effort(result: Result<(), Fail>) -> Result<(), StorageError> {
+    match result {
+        Err(Fail::Storage(e)) => Err(e),
+        Ok(()) | Err(_) => Ok(()),
     }
-    Ok(())
 }

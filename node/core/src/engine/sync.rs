@@ -39,6 +39,9 @@ pub(crate) struct Peer {
     last_runs: BTreeMap<TopicId, Vec<Run>>,
     /// Keys that it was asked for.
     asked: BTreeSet<EpochId>,
+    /// Topics that it lacked and was welcomed into, sealed to the prekey with this counter: the
+    /// outbox has it until it came.
+    welcomed: BTreeMap<TopicId, u64>,
     /// The summary of what it was last told digests of.
     pub(super) told: Option<Digest>,
     /// Topics of which it may be told news, and when.
@@ -136,6 +139,13 @@ pub(crate) fn frame(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(),
             {
                 return Ok(());
             }
+            if matches!(other, Frame::Hello { .. })
+                && tx.me()?.account.is_some()
+                && accounts::account_of(tx, from)?.is_none()
+            {
+                greeting::ask_stranger(tx, from);
+                return Ok(());
+            }
             // Everything below is for devices that share something with us.
             if tx.me()?.account.is_none() || accounts::account_of(tx, from)?.is_none() {
                 return Err(Fail::peer("a frame from a stranger"));
@@ -172,7 +182,16 @@ fn known_peer(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(), Fail>
             let Some(state) = topics::state(tx, topic)? else { return Ok(()) };
             // Who has a topic has its first record: this device of one's own is not in yet.
             if ops.is_empty() && accounts::account_of(tx, from)? == tx.me()?.account {
-                return topics::welcome_device(tx, topic, from);
+                let Some(bundle) = accounts::bundle_of(tx, from)? else { return Ok(()) };
+                let sealed = tx.mem.peers.get(&from).and_then(|p| p.welcomed.get(&topic));
+                if sealed == Some(&bundle.counter) {
+                    return Ok(());
+                }
+                topics::welcome_device(tx, topic, from)?;
+                if let Some(peer) = tx.mem.peers.get_mut(&from) {
+                    peer.welcomed.insert(topic, bundle.counter);
+                }
+                return Ok(());
             }
             let lacking = state.log.records_unknown_to(&ops);
             for chunk in lacking.chunks(64) {

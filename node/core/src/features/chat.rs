@@ -44,6 +44,9 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Chat) -> Result<Reply, Fail> {
         }
         Chat::React { topic, message, emoji, on } => {
             require_message(tx, topic, message)?;
+            if !is_emoji(&emoji) {
+                return Err(Refusal::Invalid { why: "a reaction is an emoji".into() }.into());
+            }
             let lamport = next_lamport(tx, topic)?;
             write(tx, topic, ChatEntry::Reaction { target: target(message), emoji, on, lamport })
         }
@@ -416,4 +419,33 @@ const fn target(id: MessageId) -> MessageRef {
 pub(crate) fn own_name(tx: &mut Tx<'_>, account: AccountId) -> Result<String, StorageError> {
     let name = accounts::log(tx, account)?.map(|l| l.state().name.to_string());
     Ok(name.filter(|n| !n.is_empty()).unwrap_or_else(|| account.to_hex()[..8].to_owned()))
+}
+
+/// Whether a text can stand for a reaction: symbols, no words. What is none is not shown, for
+/// it would read like part of the message.
+pub(crate) fn is_emoji(text: &str) -> bool {
+    let keycap = text.contains('\u{20e3}');
+    let symbol = |c: char| match c {
+        '#' | '*' | '0'..='9' => keycap,
+        // Letters that are drawn as signs.
+        '\u{2139}' | '\u{24c2}' | '\u{1f170}'..='\u{1f189}' => true,
+        c => !c.is_ascii() && !c.is_alphanumeric() && !c.is_whitespace() && !c.is_control(),
+    };
+    !text.is_empty() && text.chars().count() <= 16 && text.chars().all(symbol)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_emoji;
+
+    #[test]
+    fn reactions_are_symbols() {
+        for yes in ["👍", "❤", "❤️", "🍵", "👨‍👩‍👧", "🇩🇪", "1️⃣", "👍🏽", "ℹ️", "🅰️", "™"]
+        {
+            assert!(is_emoji(yes), "{yes}");
+        }
+        for no in ["", "ok", "1", "好", "👍 yes", " ", "\n", "é", &"👍".repeat(17)] {
+            assert!(!is_emoji(no), "{no}");
+        }
+    }
 }

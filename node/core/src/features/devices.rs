@@ -3,16 +3,15 @@
 use teahouse_protocols::account::{AccountOp, Signer};
 use teahouse_protocols::codec::Text;
 use teahouse_protocols::ids::{AccountId, DeviceId, EnvelopeId, TopicId};
-use teahouse_protocols::inbox::InboxItem;
 use teahouse_protocols::membership::{Cut, History, MemberOp, TopicKind};
 use teahouse_protocols::words::RecoveryWords;
 
 use crate::command::{Devices, Refusal, Reply};
-use crate::engine::{accounts, cursors, inbox, letters, pairing, topics};
+use crate::engine::{accounts, cursors, latecomers, letters, pairing, topics};
 use crate::features::contacts;
 use crate::store::StorageError;
 use crate::tables::{CHAINS, Chain, chain_key};
-use crate::tx::{Fail, Tx, capped};
+use crate::tx::{Fail, Tx};
 
 /// Decides a command.
 pub(crate) fn command(tx: &mut Tx<'_>, c: Devices) -> Result<Reply, Fail> {
@@ -158,7 +157,7 @@ fn pass_on(tx: &mut Tx<'_>, topic: TopicId, device: DeviceId, last: u64) -> Resu
                 break;
             }
             next += run.len() as u64;
-            inbox::send(tx, to, vec![InboxItem::Letters(capped(run))])?;
+            latecomers::send(tx, topic, to, run)?;
         }
     }
     Ok(())

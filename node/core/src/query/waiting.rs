@@ -1,5 +1,7 @@
 //! Why something was not delivered: what waits, where, and what is known of the reason.
 
+use std::collections::BTreeSet;
+
 use teahouse_protocols::ids::{AccountId, DeviceId, RelayId, TopicId};
 
 use super::{Names, Result, chat, each_chat, identity};
@@ -130,11 +132,15 @@ fn waiting_in(
     let high = chain.map_or(0, |c| c.high);
     // Up to here every other member has it on some device.
     let mut floor = high;
+    let mut theirs = BTreeSet::new();
     for member in state.now().members.keys().filter(|m| **m != account) {
         let mut best = 0;
         if let Some(log) = names.log(*member)? {
             for by in log.state().active_devices() {
                 best = best.max(cursors::acked(s, chat.topic, *by, device)?);
+            }
+            if best < high {
+                theirs.extend(accounts::relays(&log).map(|r| r.id));
             }
         }
         floor = floor.min(best);
@@ -158,15 +164,23 @@ fn waiting_in(
     if chat.state == view::ChatState::Requested {
         return Ok(vec![line(None, floor, "they have not accepted your request yet".into())?]);
     }
+    // What lies at one's own relay for one's own other device reaches nobody else.
+    if theirs.is_empty() {
+        let why = "no relay is known where they look for messages: it arrives when you are both \
+                   online";
+        return Ok(vec![line(None, floor, why.into())?]);
+    }
     let deposits: Vec<(Vec<u8>, Deposit)> =
         s.scan_typed(&DEPOSITS, &KeyRange::prefix(&chat.topic.0), false, 64)?;
     if deposits.is_empty() {
-        let why = "neither of you uses a relay: it leaves when you are both online";
-        return Ok(vec![line(None, floor, why.into())?]);
+        return Ok(vec![line(None, floor, NOT_REACHED.to_owned())?]);
     }
     let mut out = Vec::new();
     for (key, deposit) in deposits {
         let Some(relay) = key.last_chunk::<32>().map(|r| RelayId(*r)) else { continue };
+        if !theirs.contains(&relay) {
+            continue;
+        }
         let upto = deposit.upto.max(floor);
         if upto < high {
             out.push(line(Some(relay), upto, why(s, relay)?)?);

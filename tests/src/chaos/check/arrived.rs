@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use teahouse_core::command::MessageId;
-use teahouse_core::query;
 use teahouse_core::store::{KeyRange, ReadExt, Snapshot};
 use teahouse_core::tables::{
     BODIES, DEVICE_ACCOUNT, LogRow, MISSING_BODIES, MessageRow, OPS, Status, TOPICS, Topic,
 };
 use teahouse_core::view::ChatState;
+use teahouse_core::{query, view};
 use teahouse_protocols::envelope::Envelope;
 use teahouse_protocols::ids::{AccountId, TopicId};
 use teahouse_protocols::membership::MembershipLog;
@@ -87,7 +87,16 @@ impl Town {
             }
             let claims = delivered.entry(m.device).or_insert_with(|| {
                 let all = query::messages(&s, topic, None, 10_000).expect("reads");
-                all.iter().filter_map(|m| Some((m.id, m.delivery?.delivered))).collect()
+                // Of what was taken back nothing is claimed.
+                let told = |m: &&view::Message| {
+                    !matches!(m.content, view::Content::Recalled | view::Content::Hidden)
+                };
+                all.iter()
+                    .map(|m| match Some(m).filter(told) {
+                        Some(m) => (m.id, m.delivery.map_or(0, |d| d.delivered)),
+                        None => (m.id, u32::MAX),
+                    })
+                    .collect()
             });
             let delivered = claims.get(&m.id).copied().unwrap_or(0);
             if (delivered as usize) < owed && live.contains(&m.device) {

@@ -43,7 +43,13 @@ pub(crate) fn waits_for(tx: &Tx<'_>, topic: TopicId, epoch: EpochId) -> Result<b
     let mut found = false;
     tx.visit(&WAITING, &KeyRange::prefix(&topic.0), false, &mut |_, value| {
         let row: Result<Waiting, _> = crate::store::decode(&WAITING, value);
-        found = row.is_ok_and(|r| r.on == WaitingOn::Epoch(epoch));
+        // What waits for its predecessor needs the key after that.
+        found = row.is_ok_and(|r| match r.on {
+            WaitingOn::Epoch(e) => e == epoch,
+            WaitingOn::Predecessor => Envelope::from_bytes(&r.envelope)
+                .is_ok_and(|envelope| envelope.header.is_some_and(|h| h.epoch == epoch)),
+            WaitingOn::Operations => false,
+        });
         if found { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
     })?;
     Ok(found)

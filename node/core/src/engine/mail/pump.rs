@@ -5,7 +5,7 @@ use teahouse_protocols::codec;
 use teahouse_protocols::ids::{Millis, RelayId};
 use teahouse_protocols::mailbox::Request;
 
-use super::session::{Pending, Session};
+use super::session::{Pending, REFILL, Session};
 use super::tokens::token_of;
 use crate::engine::accounts;
 use crate::store::{KeyRange, ReadExt};
@@ -118,6 +118,8 @@ impl Pump<'_, '_> {
         let tokens =
             self.tx.scan(&TOKENS, &KeyRange::prefix(&relay.id.0), false, FEW_TOKENS + 1)?;
         let getting = self.inflight(relay.id, |p| matches!(p, Pending::Admit | Pending::Refill(_)));
+        let now = self.tx.now;
+        let hushed = self.session(relay.id).quiet(&REFILL, now);
         if tokens.is_empty() {
             if let Some(code) = row.code
                 && !getting
@@ -125,10 +127,18 @@ impl Pump<'_, '_> {
                 self.send(relay, &Request::Admit { code }, Pending::Admit);
             }
         } else if tokens.len() < FEW_TOKENS && !getting {
+            if let Some(until) = hushed {
+                self.wake_at(until);
+                return self.own_mail(relay, &row);
+            }
             let token = token_of(&tokens[0].0);
             self.send(relay, &Request::Refill { token }, Pending::Refill(token));
         }
-        self.tags(relay, &row)?;
+        self.own_mail(relay, &row)
+    }
+
+    fn own_mail(&mut self, relay: &RelayAddr, row: &RelayRow) -> Result<(), Fail> {
+        self.tags(relay, row)?;
         self.fetch(relay)
     }
 }

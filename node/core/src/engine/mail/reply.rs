@@ -11,11 +11,11 @@ use super::cursor::{cursor_to_inboxes, note_mailed};
 use super::deposit::closed;
 use super::fetch::{Fetched, fetched};
 use super::outbox::stored;
-use super::session::{Brought, Pending, Refused};
+use super::session::{Brought, Pending, REFILL, Refused};
 use super::tokens::{add_tokens, token_key};
 use crate::engine::topics;
 use crate::tables::{
-    DEPOSITS, Deposit, RELAYS, RelayRow, TAGS, TOKENS, TagRow, TagSource, pair_key,
+    DEPOSITS, Deposit, RELAY_NAMES, RELAYS, RelayRow, TAGS, TOKENS, TagRow, TagSource, pair_key,
 };
 use crate::tx::{Fail, Tx};
 
@@ -88,7 +88,11 @@ fn answered(
     reply: Reply,
 ) -> Result<Vec<Fetched>, Fail> {
     match (pending, reply) {
-        (Pending::Hello, Reply::Hello { challenge, .. }) => {
+        (Pending::Hello, Reply::Hello { challenge, name, .. }) => {
+            let known: Option<String> = tx.typed(&RELAY_NAMES, &relay.0)?;
+            if known.as_deref().unwrap_or_default() != &*name {
+                tx.put(&RELAY_NAMES, &relay.0, &name.to_string())?;
+            }
             let now = tx.now;
             tx.mem.mail.entry(relay).or_default().begin(challenge, now);
             tx.mem.mail_all = true;
@@ -100,6 +104,7 @@ fn answered(
             add_tokens(tx, relay, &tokens)?;
         }
         (Pending::Refill(token), Reply::Tokens(tokens)) => {
+            tx.mem.mail.entry(relay).or_default().hushed.remove(&REFILL);
             tx.del(&TOKENS, &token_key(relay, &token))?;
             add_tokens(tx, relay, &tokens)?;
         }
@@ -218,6 +223,8 @@ fn refuse(
         refusal,
         Refusal::SlowDown | Refusal::RelayFull | Refusal::Storage | Refusal::Draining
     );
+    // A member gets so many tokens a day: that stops nothing else.
+    let whole = whole && !matches!(pending, Pending::Refill(_));
     let about = one.filter(|_| !whole);
     session.refused = Some(Refused { kind: discriminant(&pending), about, at: now });
     if whole || one.is_none() {

@@ -101,6 +101,9 @@ impl Session {
     }
 }
 
+/// What a refill is hushed by: no mailbox has this name.
+pub(super) const REFILL: [u8; 32] = [0; 32];
+
 /// What a request under way is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Pending {
@@ -125,7 +128,8 @@ impl Pending {
         match self {
             Self::Run { topic, .. } | Self::Cursor { topic, .. } => Some(topic.0),
             Self::Open(tag, _) | Self::Out { tag, .. } => Some(tag.0),
-            Self::Hello | Self::Admit | Self::Refill(_) | Self::Fetch(_) => None,
+            Self::Refill(_) => Some(REFILL),
+            Self::Hello | Self::Admit | Self::Fetch(_) => None,
         }
     }
 }

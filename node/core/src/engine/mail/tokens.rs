@@ -23,7 +23,10 @@ pub(crate) fn share_tokens(
     let account = tx.account()?;
     let mut out = Vec::new();
     for relay in accounts::relays_of(tx, account)? {
-        let rows = tx.scan(&TOKENS, &KeyRange::prefix(&relay.id.0), true, most)?;
+        // Half of them at most: with none left, none can be asked for.
+        let all = KeyRange::prefix(&relay.id.0);
+        let most = most.min(tx.count(&TOKENS, &all, 2 * most)? / 2);
+        let rows = tx.scan(&TOKENS, &all, true, most)?;
         let mut tokens = Vec::new();
         for (key, _) in rows {
             tokens.push(token_of(&key));

@@ -112,15 +112,22 @@ pub(super) fn hide(tx: &mut Tx<'_>, topic: TopicId, hidden: bool) -> Result<(), 
 
 /// A request was answered yes: of it, the greeting stays.
 pub(super) fn answer(tx: &mut Tx<'_>, them: AccountId) -> Result<(), StorageError> {
-    let Some(request) = tx.typed::<Request>(&REQUESTS, &them.0)? else { return Ok(()) };
-    if !request.greeting.is_empty()
-        && let Some(own) = tx.me()?.account
-    {
-        let by = if request.incoming { them } else { own };
-        let greeting = Greeting { time: request.time, text: request.greeting };
-        tx.put(&GREETINGS, &pair_key(&them.0, &by.0), &greeting)?;
-    }
+    keep_greeting(tx, them)?;
     tx.del(&REQUESTS, &them.0)
+}
+
+/// Keeps what was said with a request. A contact's later words change nothing.
+pub(super) fn keep_greeting(tx: &mut Tx<'_>, them: AccountId) -> Result<(), StorageError> {
+    let Some(request) = tx.typed::<Request>(&REQUESTS, &them.0)? else { return Ok(()) };
+    let Some(own) = tx.me()?.account.filter(|_| !request.greeting.is_empty()) else {
+        return Ok(());
+    };
+    let by = if request.incoming { them } else { own };
+    let key = pair_key(&them.0, &by.0);
+    if contact(tx, them)?.friend && tx.contains(&GREETINGS, &key)? {
+        return Ok(());
+    }
+    tx.put(&GREETINGS, &key, &Greeting { time: request.time, text: request.greeting })
 }
 
 /// One of this account's devices said yes, or heard it: what was proposed is a chat, on every

@@ -83,6 +83,10 @@ pub(crate) fn request(tx: &mut Tx<'_>, sealed: &[u8]) -> Result<(), Fail> {
         declined: false,
         invited,
     };
+    // Where both asked, what this account said stays, too.
+    if known.as_ref().is_some_and(|r| !r.incoming) {
+        direct::keep_greeting(tx, them)?;
+    }
     tx.put(&REQUESTS, &them.0, &stored)?;
     if asked.is_some() || welcome_to.is_some() || friend {
         // Their yes to our request may have come before their own request: then the chat
@@ -148,7 +152,8 @@ pub(crate) fn accepted(
         // Another device of ours heard it first, and the private topic told us.
         hide(tx, topic, false)?;
     }
-    crate::engine::greeting::hello_all(tx)
+    tx.mem.hello_due = true;
+    Ok(())
 }
 
 /// Asks the owner of a card for contact, and proposes a direct chat.
@@ -165,13 +170,16 @@ pub(super) fn ask(
     if them == account {
         return Err(Refusal::NotAllowed { why: "this is your own card".into() }.into());
     }
+    if is_blocked(tx, them)? {
+        let why = "you blocked them: unblock them first".into();
+        return Err(Refusal::NotAllowed { why }.into());
+    }
     if greeting.len() > 400 {
         return Err(Refusal::Invalid { why: "a greeting has at most 400 bytes".into() }.into());
     }
     let known: Option<Request> = tx.typed(&REQUESTS, &them.0)?;
     if let Some(request) = &known
         && request.incoming
-        && !request.declined
     {
         // They asked first: this is a yes.
         let older = contact(tx, them)?.topic;
@@ -297,7 +305,7 @@ pub(super) fn accept(
         Some(mine) => settle_mutual(tx, them, mine, topic)?,
         None => topic,
     };
-    crate::engine::greeting::hello_all(tx)?;
+    tx.mem.hello_due = true;
     Ok(kept)
 }
 
