@@ -63,7 +63,7 @@ texts! {
     chats_new_group = "New group";
     chats_none = "No chats yet. Add a friend under Contacts.";
     chats_none_found = "No chat by that name.";
-    chat_requested = "Waiting for their answer";
+    chat_requested = "Not accepted yet";
     chat_left = "You are no longer in this chat";
     chat_blocked = "Blocked";
     chat_draft = "Draft:";
@@ -94,7 +94,7 @@ texts! {
     message_forward = "Forward…";
     message_recall = "Recall";
     message_hide = "Hide for everybody";
-    recall_how = "Everybody's Teahouse is asked to erase this message. Who has read or copied it still knows it.";
+    recall_how = "A message can be taken back for two minutes. Everybody's Teahouse is asked to erase this message. Who has read or copied it still knows it.";
     quote_missing = "A message that is not here";
     compose_hint = "Message";
     compose_send = "Send";
@@ -117,7 +117,7 @@ texts! {
     contacts_filter = "Search contacts";
     contacts_none = "Nobody yet. Show your card under Me, or add somebody else's.";
     contacts_requests = "Requests";
-    contacts_waiting = "Waiting for their answer";
+    contacts_waiting = "Not accepted yet";
     contacts_friends = "Friends";
     contacts_blocked = "Blocked";
     contact_none = "Choose a person.";

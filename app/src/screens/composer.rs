@@ -25,6 +25,8 @@ pub(crate) struct Composer {
     pub(crate) text: String,
     pub(crate) reply: Option<Reply>,
     sending: Vec<Sending>,
+    /// See [`Composer::just_sent`].
+    sent: bool,
     /// The draft that the node has.
     kept: String,
     /// When the text last changed, by egui's clock.
@@ -163,6 +165,12 @@ impl Composer {
         let ticket = desk.submit(Command::Chat(command), After::Sent(topic));
         self.sending.push(Sending { ticket, text, reply });
         self.text.clear();
+        self.sent = true;
+    }
+
+    /// Whether something was sent since this was asked last.
+    pub(crate) fn just_sent(&mut self) -> bool {
+        core::mem::take(&mut self.sent)
     }
 
     /// The node's answer to a message that was sent from here.

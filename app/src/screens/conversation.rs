@@ -105,7 +105,13 @@ fn compose(
         _ if model.me.revoked => {
             hint(ui, strings::revoked());
         }
-        ChatState::Active => talk.composer.show(ui, topic, ime, desk),
+        ChatState::Active => {
+            talk.composer.show(ui, topic, ime, desk);
+            // Who writes wants to see it.
+            if talk.composer.just_sent() {
+                talk.list.go_to_end();
+            }
+        }
         ChatState::Requested => {
             hint(ui, strings::conversation_waiting());
         }
@@ -165,8 +171,10 @@ fn messages(ui: &mut Ui, talk: &mut Talk, conversation: &Arc<Conversation>, desk
         // The shell tells the link.
         talk.limit = conversation.messages.len() + PAGE;
     }
-    if !shown.at_end {
-        to_end(ui, pane, shown.below, &mut talk.list);
+    if !shown.at_end && to_end(ui, pane, shown.below) {
+        talk.list.go_to_end();
+        talk.composer.focus();
+        ui.ctx().request_repaint();
     }
     let newest = conversation.messages.last().map(|m| m.id);
     let looking = ui.input(|i| i.focused);
@@ -181,7 +189,7 @@ fn messages(ui: &mut Ui, talk: &mut Talk, conversation: &Arc<Conversation>, desk
 }
 
 /// The button that floats over the messages' lower edge.
-fn to_end(ui: &mut Ui, pane: egui::Rect, below: usize, list: &mut MessageList) {
+fn to_end(ui: &mut Ui, pane: egui::Rect, below: usize) -> bool {
     let t = tokens(ui);
     let text = RichText::new(format!("↓ {}", strings::below(below))).size(13.0).color(t.on_accent);
     let button = Button::new(text).fill(t.accent).corner_radius(15);
@@ -195,10 +203,7 @@ fn to_end(ui: &mut Ui, pane: egui::Rect, below: usize, list: &mut MessageList) {
     let clicked = ui.scope_builder(builder, |ui| {
         ui.add(button).accessible_name(strings::below(below)).clicked()
     });
-    if clicked.inner {
-        list.go_to_end();
-        ui.ctx().request_repaint();
-    }
+    clicked.inner
 }
 
 fn carry_out(

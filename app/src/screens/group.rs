@@ -10,7 +10,7 @@ use crate::screens::dialogs::{Confirm, Dialog};
 use crate::strings;
 use crate::theme::{SMALL, space, tokens};
 use crate::vm::{Conversation, MemberRow};
-use crate::widgets::{area, danger, field, hint, section, small};
+use crate::widgets::{area, danger, entered, field, hint, section, small};
 
 /// What is being typed; `None` while it is as the group has it.
 #[derive(Debug, Default)]
@@ -25,11 +25,13 @@ pub(crate) fn details(ui: &mut Ui, state: &mut State, group: &Conversation, desk
     if active {
         section(ui, strings::group_title());
         let mut title = state.title.clone().unwrap_or_else(|| group.title.clone());
-        if field(ui, &mut title, strings::group_title(), strings::group_title_hint()).changed() {
+        let typed = field(ui, &mut title, strings::group_title(), strings::group_title_hint());
+        if typed.changed() {
             state.title = Some(title.clone());
         }
         let differs = state.title.as_ref().is_some_and(|t| t.trim() != group.title);
-        if differs && !title.trim().is_empty() && ui.button(strings::group_rename()).clicked() {
+        let ready = differs && !title.trim().is_empty();
+        if ready && (ui.button(strings::group_rename()).clicked() || entered(ui, &typed)) {
             let rename = Groups::Rename { topic, title: title.trim().into() };
             desk.submit(Command::Groups(rename), After::Nothing);
             state.title = None;

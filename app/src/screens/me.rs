@@ -81,7 +81,9 @@ fn card(ui: &mut Ui, state: &mut State, model: &Model, desk: &mut Desk) {
     ui.heading(strings::me_card());
     let making = desk.waits_for(After::Card);
     let mut new = !core::mem::replace(&mut state.asked, true) && state.card.is_none();
-    hint(ui, strings::card_how());
+    if state.card.is_some() || making {
+        hint(ui, strings::card_how());
+    }
     if state.card.as_ref().is_some_and(|c| c.relays != relays_of(model)) && !making {
         state.card = None;
         new = true;
@@ -199,7 +201,7 @@ fn device_line(ui: &mut Ui, device: &view::Device, desk: &mut Desk) {
         {
             desk.go(Go::Dialog(Dialog::Confirm(Confirm {
                 what: strings::device_revoke(),
-                whom: name.to_owned(),
+                whom: format!("{name} ({})", &device.device.to_hex()[..8]),
                 how: strings::device_revoke_how(),
                 command: Command::Devices(Devices::Revoke { device: device.device }),
                 after: After::Nothing,

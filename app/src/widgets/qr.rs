@@ -11,6 +11,7 @@ const QUIET: usize = 4;
 
 /// Paints the code into a square of at most `size` points.
 pub(crate) fn show(ui: &mut Ui, qr: &Qr, size: f32, name: &str) -> Response {
+    let size = size.min(ui.available_width());
     let modules = qr.side + 2 * QUIET;
     // A whole number of pixels a module, so that all edges are sharp.
     let pixels = ui.pixels_per_point();

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use teahouse_protocols::account::AccountLog;
-use teahouse_protocols::ids::{AccountId, DeviceId, Millis, RelayId, TopicId};
+use teahouse_protocols::ids::{AccountId, DeviceId, Millis, TopicId};
 use teahouse_protocols::membership::TopicKind;
 use teahouse_protocols::safety::SafetyNumber;
 use teahouse_protocols::sign::SigningKey;
@@ -19,10 +19,10 @@ use crate::engine::{accounts, cursors, topics};
 use crate::features::chat::{field_key, is_emoji, recalled};
 use crate::store::{Key, KeyRange, KeyReader, Read, ReadExt, StorageError};
 use crate::tables::{
-    ALARMS, AlarmRow, CHAINS, CONTACTS, Chain, Chosen, ContactValue, DEPOSITS, DRAFTS, Deposit,
-    FIELDS, Field, LINKING, LinkingRow, ME, MESSAGES, Me, MessageRow, NICKNAMES, REACTIONS,
-    READ_MARKS, RELAY_NAMES, RELAYS, REQUESTS, RelayRow, Request, SETTINGS, TAGS, TOKENS, TOPICS,
-    TagRow, Topic, chain_key, message_key, pair_key,
+    ALARMS, AlarmRow, CHAINS, CONTACTS, Chain, Chosen, ContactValue, DRAFTS, FIELDS, Field,
+    LINKING, LinkingRow, ME, MESSAGES, Me, MessageRow, NICKNAMES, REACTIONS, READ_MARKS,
+    RELAY_NAMES, RELAYS, REQUESTS, RelayRow, Request, SETTINGS, TAGS, TOKENS, TOPICS, TagRow,
+    Topic, message_key, pair_key,
 };
 use crate::tx::TopicState;
 use crate::view;
@@ -632,8 +632,10 @@ pub fn relays(s: &dyn Read) -> Result<Vec<view::Relay>> {
     let id = identity(s)?;
     let Some(account) = id.account else { return Ok(Vec::new()) };
     let Some(log) = accounts::load(s, account)? else { return Ok(Vec::new()) };
+    let waiting = waiting(s)?;
     let mut out = Vec::new();
     for relay in &log.state().relays {
+        let here = waiting.iter().filter(|w| w.relay == Some(relay.id) && !w.request);
         let row: RelayRow = s.get_typed(&RELAYS, &relay.id.0)?.unwrap_or_default();
         let tags: Vec<(Vec<u8>, TagRow)> =
             s.scan_typed(&TAGS, &KeyRange::prefix(&relay.id.0), false, 65_536)?;
@@ -645,25 +647,10 @@ pub fn relays(s: &dyn Read) -> Result<Vec<view::Relay>> {
             tags: tags.iter().filter(|(_, t)| t.open).count() as u64,
             last_answer: row.last_answer,
             trouble: row.trouble,
-            waiting: waiting_at(s, id.device, relay.id)?,
+            waiting: here.map(|w| w.count).sum(),
         });
     }
     Ok(out)
-}
-
-fn waiting_at(s: &dyn Read, device: DeviceId, relay: RelayId) -> Result<u64> {
-    let rows: Vec<(Vec<u8>, Deposit)> = s.scan_typed(&DEPOSITS, &KeyRange::all(), false, 65_536)?;
-    let mut n = 0;
-    for (key, deposit) in rows {
-        let (Some(topic), Some(at)) = (key.first_chunk::<32>(), key.last_chunk::<32>()) else {
-            continue;
-        };
-        if *at == relay.0 {
-            let chain: Option<Chain> = s.get_typed(&CHAINS, &chain_key(TopicId(*topic), device))?;
-            n += chain.map_or(0, |c| c.high).saturating_sub(deposit.upto);
-        }
-    }
-    Ok(n)
 }
 
 /// Things a person should know, newest first.

@@ -82,7 +82,7 @@ pub fn undelivered(chat: &view::Chat, newest: &[view::Message]) -> Option<Undeli
     };
     for m in newest {
         let Some(d) = m.delivery.filter(|d| d.delivered < d.recipients) else { continue };
-        if d.relayed > 0 {
+        if d.relayed > 0 && d.without_relay == 0 {
             all.relayed += 1;
         } else if !d.elsewhere {
             all.queued += 1;

@@ -29,7 +29,8 @@ pub fn events(s: &dyn Read, topic: TopicId, since: Millis, limit: usize) -> Resu
     }
     let group = state.now().kind == TopicKind::Group;
     let peer = s.get_typed::<Topic>(&TOPICS, &topic.0)?.and_then(|t| t.peer);
-    let blocked = blocked_since(s, peer)?.is_some();
+    // Of who is blocked, what was before the block is shown.
+    let blocked = blocked_since(s, peer)?.unwrap_or(Millis::MAX);
     let mut names = Names::new(s);
     let mut who = |account: AccountId| -> Result<Who> {
         Ok(Who { account, name: names.in_topic(topic, account)?, me: Some(account) == me })
@@ -71,7 +72,8 @@ pub fn events(s: &dyn Read, topic: TopicId, since: Millis, limit: usize) -> Resu
         }
         // A chat of two has no title and no notice, whatever somebody writes; and nothing of
         // who is blocked is shown.
-        if !group && (row.field != Field::Timer as u8 || blocked && Some(row.account) != me) {
+        if !group && (row.field != Field::Timer as u8 || time >= blocked && Some(row.account) != me)
+        {
             continue;
         }
         let happened = match row.field {
@@ -81,10 +83,10 @@ pub fn events(s: &dyn Read, topic: TopicId, since: Millis, limit: usize) -> Resu
         };
         out.push(((time, u64::MAX - nth), Event { time, by: who(row.account)?, happened }));
     }
-    if let (Some(peer), Some(own), false) = (peer, me, blocked) {
+    if let (Some(peer), Some(own)) = (peer, me) {
         for (by, greeting) in greetings(s, topic, peer, own)? {
             let time = greeting.time;
-            if time >= since {
+            if time >= since && (time < blocked || by == own) {
                 let happened = Happened::Greeted { text: greeting.text };
                 out.push(((time, 0), Event { time, by: who(by)?, happened }));
             }

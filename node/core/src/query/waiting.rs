@@ -133,6 +133,8 @@ fn waiting_in(
     // Up to here every other member has it on some device.
     let mut floor = high;
     let mut theirs = BTreeSet::new();
+    // Up to here those who have no relay have it.
+    let mut without = high;
     for member in state.now().members.keys().filter(|m| **m != account) {
         let mut best = 0;
         if let Some(log) = names.log(*member)? {
@@ -141,6 +143,9 @@ fn waiting_in(
             }
             if best < high {
                 theirs.extend(accounts::relays(&log).map(|r| r.id));
+                if accounts::relays(&log).next().is_none() {
+                    without = without.min(best);
+                }
             }
         }
         floor = floor.min(best);
@@ -176,6 +181,10 @@ fn waiting_in(
         return Ok(vec![line(None, floor, NOT_REACHED.to_owned())?]);
     }
     let mut out = Vec::new();
+    if without < high {
+        let why = "no relay is known for some of them: it reaches those when you are both online";
+        out.push(line(None, without, why.into())?);
+    }
     for (key, deposit) in deposits {
         let Some(relay) = key.last_chunk::<32>().map(|r| RelayId(*r)) else { continue };
         if !theirs.contains(&relay) {
