@@ -178,11 +178,11 @@ impl Shell {
                 self.dialog = Some(Dialog::Words(words));
             }
             (After::Card, Reply::Card { link }) => {
-                let relays = me::relays_of(&self.model);
-                self.me.card = Some(me::Shown { link, qr, relays });
+                let ground = me::Ground::of(&self.model);
+                self.me.card = Some(me::Shown { link, qr, ground });
             }
             (After::Code, Reply::Code { link }) => {
-                self.me.code = Some(me::Shown { link, qr, relays: Vec::new() });
+                self.me.code = Some(me::Shown { link, qr, ground: me::Ground::default() });
             }
             (After::Open, Reply::Topic { topic }) => self.go(Go::Chat(topic)),
             (After::Added, Reply::Added { account, relay, .. }) => {

@@ -94,6 +94,7 @@ texts! {
     message_forward = "Forward…";
     message_recall = "Recall";
     message_hide = "Hide for everybody";
+    delivery_how = "queued: safe on this device. relayed: a relay keeps it until they fetch it. delivered: a device of theirs signed for it.";
     recall_how = "A message can be taken back for two minutes. Everybody's Teahouse is asked to erase this message. Who has read or copied it still knows it.";
     quote_missing = "A message that is not here";
     compose_hint = "Message";
@@ -145,6 +146,7 @@ texts! {
     me_name = "Your name";
     me_rename = "Change name";
     card_how = "Send a friend this link; they paste it under Contacts, Add contact. The QR code holds the same link, for any QR reader. It may be used by 10 people.";
+    card_void = "A device was removed: cards made before lead nowhere now. This is a new one.";
     card_renewed = "Your relays have changed: this is a new card. The old one names the relays of before.";
     card_qr = "QR code of your contact card";
     card_copy = "Copy link";
@@ -157,7 +159,7 @@ texts! {
     device_revoked = "revoked";
     device_unnamed = "Unnamed device";
     device_revoke = "Revoke";
-    device_revoke_how = "It opens nothing that is sent from now on. What it already has, it keeps.";
+    device_revoke_how = "It opens nothing that is sent from now on. What it already has, it keeps. Contact cards made before lead nowhere then: show new ones.";
     device_link = "Link a device";
     device_link_how = "On the new device, choose “Link this device” and paste this code. Bring it over on a USB stick, by a message to yourself, or with a QR reader. It is valid for 10 minutes and one attempt.";
     device_link_code = "Link code";

@@ -31,13 +31,27 @@ pub(crate) enum Page {
 pub(crate) struct Shown {
     pub(crate) link: String,
     pub(crate) qr: Option<Arc<Qr>>,
-    /// The relays of the account when it was made: a card names them.
-    pub(crate) relays: Vec<RelayId>,
+    /// What it was made on.
+    pub(crate) ground: Ground,
 }
 
-/// The relays that a card made now names.
-pub(crate) fn relays_of(model: &Model) -> Vec<RelayId> {
-    model.relays.iter().map(|r| r.relay).collect()
+/// What a card is good for as long as it stays the same.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Ground {
+    /// The account's relays: a card names them.
+    relays: Vec<RelayId>,
+    /// How many devices were removed: each knew the key of the cards before.
+    removed: usize,
+}
+
+impl Ground {
+    /// Of a card made now.
+    pub(crate) fn of(model: &Model) -> Self {
+        Self {
+            relays: model.relays.iter().map(|r| r.relay).collect(),
+            removed: model.devices.iter().filter(|d| d.revoked).count(),
+        }
+    }
 }
 
 /// What is being done.
@@ -84,10 +98,13 @@ fn card(ui: &mut Ui, state: &mut State, model: &Model, desk: &mut Desk) {
     if state.card.is_some() || making {
         hint(ui, strings::card_how());
     }
-    if state.card.as_ref().is_some_and(|c| c.relays != relays_of(model)) && !making {
+    let ground = Ground::of(model);
+    if let Some(old) = state.card.as_ref().filter(|c| c.ground != ground && !making) {
+        let removed = old.ground.removed != ground.removed;
+        let words = if removed { strings::card_void() } else { strings::card_renewed() };
         state.card = None;
         new = true;
-        desk.toasts.good(strings::card_renewed());
+        desk.toasts.good(words);
     }
     match state.card.clone() {
         Some(card) => {

@@ -152,7 +152,10 @@ fn content(ui: &mut Ui, row: &MessageRow, room: f32, act: &mut Option<Act>) -> e
                     ui.add(Label::new(galley).selectable(true));
                     let size = egui::vec2(width, meta.size().y);
                     ui.allocate_ui_with_layout(size, Layout::right_to_left(Align::Min), |ui| {
-                        ui.add(Label::new(meta).selectable(false));
+                        let line = ui.add(Label::new(meta).selectable(false));
+                        if row.delivery.is_some() {
+                            line.on_hover_text(strings::delivery_how());
+                        }
                     });
                 },
             );

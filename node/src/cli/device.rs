@@ -110,7 +110,11 @@ impl Device {
                 let session = global.session(Need::Account)?;
                 let device = resolve::device(&session, &device)?;
                 session.submit(Command::Devices(Ask::Revoke { device }))?;
-                done(&session, "The device is removed; it opens nothing that comes later.")?;
+                done(
+                    &session,
+                    "The device is removed; it opens nothing that comes later. Cards made before lead \
+                     nowhere now: make new ones.",
+                )?;
                 session.note_offline();
                 Ok(())
             }
