@@ -94,7 +94,7 @@ texts! {
     message_forward = "Forward…";
     message_recall = "Recall";
     message_hide = "Hide for everybody";
-    delivery_how = "queued: safe on this device. relayed: a relay keeps it until they fetch it. delivered: a device of theirs signed for it.";
+    delivery_how = "queued: safe on this device. relayed: a relay holds it for them, for some weeks. delivered: a device of theirs signed for it.";
     recall_how = "A message can be taken back for two minutes. Everybody's Teahouse is asked to erase this message. Who has read or copied it still knows it.";
     quote_missing = "A message that is not here";
     compose_hint = "Message";
@@ -146,7 +146,7 @@ texts! {
     me_name = "Your name";
     me_rename = "Change name";
     card_how = "Send a friend this link; they paste it under Contacts, Add contact. The QR code holds the same link, for any QR reader. It may be used by 10 people.";
-    card_void = "A device was removed: cards made before lead nowhere now. This is a new one.";
+    card_void = "A device was removed: this is a new card. Those made before may lead nowhere now.";
     card_renewed = "Your relays have changed: this is a new card. The old one names the relays of before.";
     card_qr = "QR code of your contact card";
     card_copy = "Copy link";
@@ -301,12 +301,6 @@ pub fn messages_wait(count: u64, why: &str) -> String {
 fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
-}
-
-/// Envelopes that a relay has not stored yet.
-#[must_use]
-pub fn relay_waiting(n: u64) -> String {
-    format!("{n} waiting to be stored there")
 }
 
 /// A button's accessible name: what it does, to whom.

@@ -145,14 +145,11 @@ pub fn relay_rows(relays: &[view::Relay], now: Millis, zone: &Zone) -> Arc<[Rela
     relays
         .iter()
         .map(|r| {
-            let mut words = match (r.trouble.as_str(), r.last_answer) {
+            let words = match (r.trouble.as_str(), r.last_answer) {
                 ("", Some(at)) => strings::relay_well(&zone.short(at, now)),
                 ("", None) => strings::relay_silent().into(),
                 (trouble, _) => strings::relay_trouble(trouble),
             };
-            if r.waiting > 0 {
-                words = format!("{words} · {}", strings::relay_waiting(r.waiting));
-            }
             RelayRow {
                 relay: r.relay,
                 name: teahouse_node::doctor::relay_name(r),

@@ -109,7 +109,14 @@ impl Device {
             Self::Revoke { device } => {
                 let session = global.session(Need::Account)?;
                 let device = resolve::device(&session, &device)?;
+                let this = session.devices()?.iter().any(|d| d.this && d.device == device);
                 session.submit(Command::Devices(Ask::Revoke { device }))?;
+                if this {
+                    return done(
+                        &session,
+                        "This device is removed; it opens nothing that comes later.",
+                    );
+                }
                 done(
                     &session,
                     "The device is removed; it opens nothing that comes later. Cards made before lead \

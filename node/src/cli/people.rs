@@ -95,7 +95,9 @@ impl Add {
             let said = match contact.map(|c| c.state) {
                 Some(ContactState::Friend) => format!("{name} is a contact."),
                 _ if open => format!("{name} is a contact."),
-                _ => format!("A request to {name} is on its way; the chat opens when they accept."),
+                _ => format!(
+                    "A request to {name} leaves as soon as it can; the chat opens when they accept."
+                ),
             };
             line(said)?;
         }

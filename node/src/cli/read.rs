@@ -76,11 +76,11 @@ impl Read {
 
         // What is older than what was shown was not asked for.
         let known = session.messages(chat.topic, None, FOLLOWED)?;
-        let shown: BTreeSet<MessageId> = messages.iter().map(|m| m.id).collect();
+        let mut shown: BTreeSet<MessageId> = messages.iter().map(|m| m.id).collect();
         let oldest = messages.first().map(|m| (m.time, m.id));
         let mut seen: BTreeMap<MessageId, view::Message> = known
             .into_iter()
-            .filter(|m| shown.contains(&m.id) || Some((m.time, m.id)) < oldest)
+            .filter(|m| oldest.is_none_or(|oldest| (m.time, m.id) < oldest))
             .map(|m| (m.id, m))
             .collect();
         seen.extend(messages.into_iter().map(|m| (m.id, m)));
@@ -92,6 +92,7 @@ impl Read {
             for m in &page {
                 let before = seen.insert(m.id, m.clone());
                 if !session.json
+                    && shown.contains(&m.id)
                     && let Some(delivery) = m.delivery
                     && before
                         .as_ref()
@@ -101,10 +102,11 @@ impl Read {
                 }
                 let worth = match &before {
                     None => true,
-                    Some(before) if session.json => before != m,
-                    Some(before) => before.content != m.content,
+                    Some(before) if session.json => shown.contains(&m.id) && before != m,
+                    Some(before) => shown.contains(&m.id) && before.content != m.content,
                 };
                 if worth {
+                    shown.insert(m.id);
                     news.push(m.clone());
                 }
                 unread |= before.is_none() && !m.mine;
@@ -113,6 +115,7 @@ impl Read {
             // What has scrolled out is not looked at again.
             let ids: BTreeSet<_> = page.iter().map(|m| m.id).collect();
             seen.retain(|id, _| ids.contains(id));
+            shown.retain(|id| ids.contains(id));
             mark(unread)?;
         }
     }

@@ -237,6 +237,10 @@ impl Facts {
             } else {
                 out.trouble(format!("{what}, because the contact's relay {relay}: {why}"));
             }
+        } else if let Some(x) =
+            d.waiting.iter().find(|x| x.title == *chat && x.relay.is_none() && !x.request)
+        {
+            out.warn(format!("{what}: {}", x.why));
         } else if d.relays.is_empty() || w.relays == 0 {
             out.warn(format!(
                 "{what}, because no relay is known that both sides use, and no device of the \

@@ -60,7 +60,7 @@ pub struct Undelivered {
     pub chat: String,
     /// How this account stands to it.
     pub state: view::ChatState,
-    /// How many are nowhere but here.
+    /// How many somebody has not got who can't fetch them from a relay either.
     pub queued: usize,
     /// How many wait at relays.
     pub relayed: usize,

@@ -23,6 +23,8 @@ const MOST_DEVICES: usize = 8;
 const MOST_EPOCHS: usize = 64;
 /// Messages for one device that lacks keys of a maker who is gone.
 const MOST_RUNS: usize = 8;
+/// Keys in one message: with the largest heads there is room for the letters as well.
+const MOST_KEYS: usize = 7;
 /// The outbox has room for this only while it is no fuller: what must leave goes first.
 const OUTBOX_SHARE: usize = inbox::MAX_OUTBOX / 4;
 
@@ -148,7 +150,7 @@ pub(crate) fn send(
 ) -> Result<(), Fail> {
     // A key by somebody who is out is taken for what waits for it only: after the letters.
     let (mut items, mut last) = (Vec::new(), Vec::new());
-    for epoch in epochs_of(&run) {
+    for epoch in epochs_of(&run).into_iter().take(MOST_KEYS) {
         if let Some(head) = topics::head(tx, epoch)?
             && topics::may_have(tx, topic, to, head.get())?
             && let Some(parcel) = topics::parcel_for(tx, epoch, to)?

@@ -185,7 +185,7 @@ fn known_peer(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(), Fail>
                 let Some(bundle) = accounts::bundle_of(tx, from)? else { return Ok(()) };
                 let sealed = tx.mem.peers.get(&from).and_then(|p| p.welcomed.get(&topic));
                 if sealed == Some(&bundle.counter) {
-                    return Ok(());
+                    return inbox::hand_over(tx, from);
                 }
                 topics::welcome_device(tx, topic, from)?;
                 if let Some(peer) = tx.mem.peers.get_mut(&from) {

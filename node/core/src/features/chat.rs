@@ -424,14 +424,28 @@ pub(crate) fn own_name(tx: &mut Tx<'_>, account: AccountId) -> Result<String, St
 /// Whether a text can stand for a reaction: symbols, no words. What is none is not shown, for
 /// it would read like part of the message.
 pub(crate) fn is_emoji(text: &str) -> bool {
-    let keycap = text.contains('\u{20e3}');
+    let mut chars = text.chars();
+    // A keycap: a digit in a box.
+    if chars.next().is_some_and(|c| matches!(c, '#' | '*' | '0'..='9')) {
+        return matches!(chars.as_str(), "\u{20e3}" | "\u{fe0f}\u{20e3}");
+    }
+    // What joins and tints symbols, and is none itself.
+    let joins = |c: char| matches!(c, '\u{200d}' | '\u{fe0e}' | '\u{fe0f}');
     let symbol = |c: char| match c {
-        '#' | '*' | '0'..='9' => keycap,
         // Letters that are drawn as signs.
         '\u{2139}' | '\u{24c2}' | '\u{1f170}'..='\u{1f189}' => true,
+        // Marks that combine, spaces without width, and what turns text around.
+        '\u{300}'..='\u{36f}'
+        | '\u{20d0}'..='\u{20ff}'
+        | '\u{feff}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' => false,
         c => !c.is_ascii() && !c.is_alphanumeric() && !c.is_whitespace() && !c.is_control(),
     };
-    !text.is_empty() && text.chars().count() <= 16 && text.chars().all(symbol)
+    text.chars().count() <= 16
+        && text.chars().all(|c| joins(c) || symbol(c))
+        && text.chars().any(symbol)
 }
 
 #[cfg(test)]
@@ -444,7 +458,22 @@ mod tests {
         {
             assert!(is_emoji(yes), "{yes}");
         }
-        for no in ["", "ok", "1", "好", "👍 yes", " ", "\n", "é", &"👍".repeat(17)] {
+        for no in [
+            "",
+            "\u{200d}",
+            "\u{200b}👍",
+            "\u{202e}👍",
+            "5000\u{20e3}",
+            "\u{301}",
+            "ok",
+            "1",
+            "好",
+            "👍 yes",
+            " ",
+            "\n",
+            "é",
+            &"👍".repeat(17),
+        ] {
             assert!(!is_emoji(no), "{no}");
         }
     }

@@ -6,6 +6,7 @@ use teahouse_protocols::ids::{AccountId, Millis, OpId, TopicId};
 use teahouse_protocols::membership::{History, MemberOp, TopicKind};
 
 use super::{Names, Result, blocked_since, me, message_place};
+use crate::engine::letters::log_row;
 use crate::engine::topics;
 use crate::store::{KeyRange, Read, ReadExt};
 use crate::tables::{
@@ -66,14 +67,17 @@ pub fn events(s: &dyn Read, topic: TopicId, since: Millis, limit: usize) -> Resu
     let changes: Vec<(Vec<u8>, ChangeRow)> =
         s.scan_typed(&CHANGES, &KeyRange::prefix(&topic.0), true, MAX_CHANGES)?;
     for (nth, (key, row)) in (0..).zip(changes) {
-        let (time, _) = message_place(&key)?;
+        let (time, id) = message_place(&key)?;
         if time < since {
             break;
         }
+        // Told by when it came: what it says of its time is its author's word.
+        let since_block = !group
+            && Some(row.account) != me
+            && log_row(s, topic, id.device, id.seq)?.is_none_or(|r| r.received >= blocked);
         // A chat of two has no title and no notice, whatever somebody writes; and nothing of
         // who is blocked is shown.
-        if !group && (row.field != Field::Timer as u8 || time >= blocked && Some(row.account) != me)
-        {
+        if !group && row.field != Field::Timer as u8 || since_block {
             continue;
         }
         let happened = match row.field {

@@ -180,7 +180,7 @@ fn waiting_in(
     if deposits.is_empty() {
         return Ok(vec![line(None, floor, NOT_REACHED.to_owned())?]);
     }
-    let mut out = Vec::new();
+    let (mut out, mut meant) = (Vec::new(), false);
     if without < high {
         let why = "no relay is known for some of them: it reaches those when you are both online";
         out.push(line(None, without, why.into())?);
@@ -190,10 +190,14 @@ fn waiting_in(
         if !theirs.contains(&relay) {
             continue;
         }
+        meant = true;
         let upto = deposit.upto.max(floor);
         if upto < high {
             out.push(line(Some(relay), upto, why(s, relay)?)?);
         }
+    }
+    if !meant && out.is_empty() {
+        out.push(line(None, floor, NOT_REACHED.to_owned())?);
     }
     Ok(out)
 }

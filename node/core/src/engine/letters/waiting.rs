@@ -1,12 +1,14 @@
 //! Envelopes that can't be judged yet: for their predecessor, an operation or a key. They wait
 //! in a table, bounded, and are tried again when it comes.
 
+use std::collections::BTreeSet;
+
 use teahouse_protocols::envelope::{Envelope, MAX_BODIES};
 use teahouse_protocols::ids::{DeviceId, EpochId, Millis, TopicId};
 
 use super::accept::{Outcome, accept_one};
 use super::prepare::{Prepared, Secrets, open};
-use crate::engine::accounts;
+use crate::engine::{accounts, topics};
 use crate::store::{KeyRange, Read, ReadExt, StorageError};
 use crate::tables::{
     CHAINS, Chain, UNOPENED, WAITING, Waiting, WaitingOn, chain_key, log_key, pair_key,
@@ -36,22 +38,37 @@ pub(crate) fn release(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), Fail> {
 }
 
 /// Whether something held waits for an epoch's key.
-pub(crate) fn waits_for(tx: &Tx<'_>, topic: TopicId, epoch: EpochId) -> Result<bool, StorageError> {
+pub(crate) fn waits_for(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    epoch: EpochId,
+) -> Result<bool, StorageError> {
     if tx.first(&UNOPENED, &pair_key(&topic.0, &epoch.0))?.is_some() {
         return Ok(true);
     }
     let mut found = false;
+    let mut later = BTreeSet::new();
     tx.visit(&WAITING, &KeyRange::prefix(&topic.0), false, &mut |_, value| {
         let row: Result<Waiting, _> = crate::store::decode(&WAITING, value);
         // What waits for its predecessor needs the key after that.
         found = row.is_ok_and(|r| match r.on {
             WaitingOn::Epoch(e) => e == epoch,
-            WaitingOn::Predecessor => Envelope::from_bytes(&r.envelope)
-                .is_ok_and(|envelope| envelope.header.is_some_and(|h| h.epoch == epoch)),
+            WaitingOn::Predecessor => {
+                if let Ok(envelope) = Envelope::from_bytes(&r.envelope)
+                    && envelope.header.is_some_and(|h| h.epoch == epoch)
+                {
+                    later.insert(envelope.device);
+                }
+                false
+            }
             WaitingOn::Operations => false,
         });
         if found { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
     })?;
+    // Nobody has judged those yet: only a member's count.
+    for device in later {
+        found = found || topics::is_member(tx, topic, device)?;
+    }
     Ok(found)
 }
 

@@ -193,6 +193,11 @@ fn refuse(
         {
             return Ok(());
         }
+        // A member gets so many tokens a day: that stops nothing else.
+        (Pending::Refill(_), Refusal::SlowDown) => {
+            tx.mem.mail.entry(relay).or_default().hush(REFILL, now);
+            return Ok(());
+        }
         // The cursor's author has no open tag there: it will be told when it connects.
         (Pending::Cursor { topic, acks }, Refusal::Closed) => {
             return cursor_to_inboxes(tx, *topic, acks);
@@ -223,8 +228,6 @@ fn refuse(
         refusal,
         Refusal::SlowDown | Refusal::RelayFull | Refusal::Storage | Refusal::Draining
     );
-    // A member gets so many tokens a day: that stops nothing else.
-    let whole = whole && !matches!(pending, Pending::Refill(_));
     let about = one.filter(|_| !whole);
     session.refused = Some(Refused { kind: discriminant(&pending), about, at: now });
     if whole || one.is_none() {
