@@ -42,6 +42,8 @@ pub(crate) struct Peer {
     /// Topics that it lacked and was welcomed into, sealed to the prekey with this counter: the
     /// outbox has it until it came.
     welcomed: BTreeMap<TopicId, u64>,
+    /// When the outbox was last handed over once more.
+    handed: Millis,
     /// The summary of what it was last told digests of.
     pub(super) told: Option<Digest>,
     /// Topics of which it may be told news, and when.
@@ -185,7 +187,14 @@ fn known_peer(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(), Fail>
                 let Some(bundle) = accounts::bundle_of(tx, from)? else { return Ok(()) };
                 let sealed = tx.mem.peers.get(&from).and_then(|p| p.welcomed.get(&topic));
                 if sealed == Some(&bundle.counter) {
-                    return inbox::hand_over(tx, from);
+                    // What it was handed may have been refused; seldom, for it lacks many at once.
+                    let now = tx.now;
+                    let again = tx.mem.peers.get_mut(&from).is_some_and(|p| {
+                        let due = now >= p.handed.saturating_add(PAGE_PATIENCE);
+                        p.handed = if due { now } else { p.handed };
+                        due
+                    });
+                    return if again { inbox::hand_over(tx, from) } else { Ok(()) };
                 }
                 topics::welcome_device(tx, topic, from)?;
                 if let Some(peer) = tx.mem.peers.get_mut(&from) {
