@@ -632,10 +632,10 @@ pub fn relays(s: &dyn Read) -> Result<Vec<view::Relay>> {
     let id = identity(s)?;
     let Some(account) = id.account else { return Ok(Vec::new()) };
     let Some(log) = accounts::load(s, account)? else { return Ok(Vec::new()) };
-    let waiting = waiting(s)?;
+    let waiting = waiting::behind(s, id.device)?;
     let mut out = Vec::new();
     for relay in &log.state().relays {
-        let here = waiting.iter().filter(|w| w.relay == Some(relay.id) && !w.request);
+        let here = waiting.iter().filter(|w| w.relay == Some(relay.id));
         let row: RelayRow = s.get_typed(&RELAYS, &relay.id.0)?.unwrap_or_default();
         let tags: Vec<(Vec<u8>, TagRow)> =
             s.scan_typed(&TAGS, &KeyRange::prefix(&relay.id.0), false, 65_536)?;

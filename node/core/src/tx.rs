@@ -280,3 +280,11 @@ pub(crate) fn capped<T, const N: usize>(mut v: Vec<T>) -> codec::List<T, N> {
     v.truncate(N);
     codec::List::try_from(v).unwrap_or_default()
 }
+
+/// What is refused is left; only a failing database is a failure.
+pub(crate) fn best_effort(result: Result<(), Fail>) -> Result<(), StorageError> {
+    match result {
+        Err(Fail::Storage(e)) => Err(e),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

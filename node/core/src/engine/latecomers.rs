@@ -15,7 +15,7 @@ use crate::engine::{accounts, cursors, inbox, letters, topics};
 use crate::features::contacts;
 use crate::store::{KeyRange, ReadExt, StorageError};
 use crate::tables::{CHAINS, Chain, OUTBOX, chain_key};
-use crate::tx::{Fail, Tx, capped};
+use crate::tx::{Fail, Tx, best_effort, capped};
 
 /// Devices of one account that are sent something; further ones ask when they connect.
 const MOST_DEVICES: usize = 8;
@@ -163,12 +163,4 @@ pub(crate) fn send(
     items.push(InboxItem::Letters(capped(run)));
     items.append(&mut last);
     inbox::send(tx, to, items)
-}
-
-/// Where it fails it waits for a connection; only a failing database is a failure.
-fn best_effort(result: Result<(), Fail>) -> Result<(), StorageError> {
-    match result {
-        Err(Fail::Storage(e)) => Err(e),
-        Ok(()) | Err(_) => Ok(()),
-    }
 }

@@ -11,7 +11,7 @@ use crate::engine::{accounts, cursors, latecomers, letters, pairing, topics};
 use crate::features::contacts;
 use crate::store::StorageError;
 use crate::tables::{CHAINS, Chain, chain_key};
-use crate::tx::{Fail, Tx};
+use crate::tx::{Fail, Tx, best_effort};
 
 /// Decides a command.
 pub(crate) fn command(tx: &mut Tx<'_>, c: Devices) -> Result<Reply, Fail> {
@@ -161,12 +161,4 @@ fn pass_on(tx: &mut Tx<'_>, topic: TopicId, device: DeviceId, last: u64) -> Resu
         }
     }
     Ok(())
-}
-
-/// What is refused is left; only a failing database is a failure.
-fn best_effort(result: Result<(), Fail>) -> Result<(), StorageError> {
-    match result {
-        Err(Fail::Storage(e)) => Err(e),
-        Ok(()) | Err(_) => Ok(()),
-    }
 }

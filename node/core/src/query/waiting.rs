@@ -59,6 +59,25 @@ pub fn waiting_here(s: &dyn Read, topic: TopicId) -> Result<Vec<view::Waiting>> 
     Ok(all)
 }
 
+/// What waits for relays, of those chats in which some relay is behind: others are not looked
+/// at, for a chat's membership is evaluated.
+pub(super) fn behind(s: &dyn Read, device: DeviceId) -> Result<Vec<view::Waiting>> {
+    let rows: Vec<(Vec<u8>, Deposit)> = s.scan_typed(&DEPOSITS, &KeyRange::all(), false, 65_536)?;
+    let mut topics = BTreeSet::new();
+    for (key, deposit) in rows {
+        let Some(topic) = key.first_chunk::<32>().map(|t| TopicId(*t)) else { continue };
+        let chain: Option<Chain> = s.get_typed(&CHAINS, &chain_key(topic, device))?;
+        if chain.is_some_and(|c| c.high > deposit.upto) {
+            topics.insert(topic);
+        }
+    }
+    let mut all = Vec::new();
+    for topic in topics {
+        all.extend(waiting_here(s, topic)?.into_iter().filter(|w| !w.request));
+    }
+    Ok(all)
+}
+
 /// Contact requests that no relay has yet.
 fn unsent_requests(s: &dyn Read) -> Result<Vec<view::Waiting>> {
     let rows: Vec<(Vec<u8>, OutItem)> = s.scan_typed(&OUTBOX, &KeyRange::all(), false, 65_536)?;
