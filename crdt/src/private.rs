@@ -21,6 +21,8 @@ pub const MAX_NAME_BYTES: usize = 32;
 pub const MAX_SETTING_BYTES: usize = 4 * 1024;
 /// Longest secret, in bytes.
 pub const MAX_SECRET_BYTES: usize = 1024;
+/// Longest value of a feature's record, in bytes.
+pub const MAX_RECORD_BYTES: usize = 32 * 1024;
 /// Longest draft, in bytes.
 pub const MAX_DRAFT_BYTES: usize = 4 * 1024;
 
@@ -72,6 +74,18 @@ pub enum PrivateEntry {
         /// Lamport number.
         lamport: u64,
     },
+    /// What a feature keeps about something that has an id: who may see a topic, what is
+    /// followed, what a program may do. The value's meaning is the feature's.
+    Record {
+        /// Whose: 1 to [`MAX_NAME_BYTES`] bytes.
+        feature: String,
+        /// About what.
+        id: [u8; 32],
+        /// At most [`MAX_RECORD_BYTES`]; empty for nothing.
+        value: Vec<u8>,
+        /// Lamport number.
+        lamport: u64,
+    },
 }
 
 // Content and secrets never reach a log by accident: kinds only.
@@ -83,6 +97,7 @@ impl fmt::Debug for PrivateEntry {
             Self::ReadMark { .. } => "ReadMark",
             Self::Secret { .. } => "Secret",
             Self::Draft { .. } => "Draft",
+            Self::Record { .. } => "Record",
         })
     }
 }
@@ -95,13 +110,14 @@ impl PrivateEntry {
             | Self::Setting { lamport, .. }
             | Self::ReadMark { lamport, .. }
             | Self::Secret { lamport, .. }
-            | Self::Draft { lamport, .. } => *lamport,
+            | Self::Draft { lamport, .. }
+            | Self::Record { lamport, .. } => *lamport,
         }
     }
 }
 
 impl TypedEntry for PrivateEntry {
-    const VARIANTS: u8 = 5;
+    const VARIANTS: u8 = 6;
 
     fn check(&self) -> Result<(), EntryError> {
         match self {
@@ -118,6 +134,10 @@ impl TypedEntry for PrivateEntry {
                 check_len(value.len(), MAX_SECRET_BYTES, "secret too long")
             }
             Self::Draft { text, .. } => check_len(text.len(), MAX_DRAFT_BYTES, "draft too long"),
+            Self::Record { feature, value, .. } => {
+                check_name(feature)?;
+                check_len(value.len(), MAX_RECORD_BYTES, "record too long")
+            }
         }
     }
 
@@ -129,6 +149,7 @@ impl TypedEntry for PrivateEntry {
             Self::ReadMark { topic, .. } => id_key(READ_MARK, topic),
             Self::Secret { name, .. } => secret_key(name),
             Self::Draft { topic, .. } => id_key(DRAFT, topic),
+            Self::Record { feature, id, .. } => record_key(feature, id),
         }
     }
 }
@@ -150,6 +171,10 @@ fn setting_key(name: &str) -> String {
 
 fn secret_key(name: &str) -> String {
     format!("k/{name}")
+}
+
+fn record_key(feature: &str, id: &[u8; 32]) -> String {
+    id_key(&format!("f/{feature}/"), id)
 }
 
 fn id_key(kind: &str, id: &[u8; 32]) -> String {
@@ -251,6 +276,15 @@ impl PrivateView {
     pub fn draft(&self, topic: &[u8; 32]) -> Option<&str> {
         match self.at(&id_key(DRAFT, topic))? {
             PrivateEntry::Draft { text, .. } if !text.is_empty() => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A feature's record about something; `None` if there is none or it is empty.
+    #[must_use]
+    pub fn record(&self, feature: &str, id: &[u8; 32]) -> Option<&[u8]> {
+        match self.at(&record_key(feature, id))? {
+            PrivateEntry::Record { value, .. } if !value.is_empty() => Some(value),
             _ => None,
         }
     }

@@ -84,6 +84,13 @@ impl EpochSecret {
         self.derive("teahouse/v1/epoch deposit key")
     }
 
+    /// What stands for the topic's readers in keys that need several circles at once
+    /// ([`crate::moments`]).
+    #[must_use]
+    pub fn circle_key(&self) -> Zeroizing<[u8; 32]> {
+        self.derive("teahouse/v1/epoch circle key")
+    }
+
     /// The key pair of the topic's mailbox tag in a week: who can sign for the tag is a
     /// member.
     #[must_use]

@@ -4,7 +4,7 @@
 //! Read in this order: [`codec`] (bytes ↔ values), [`sign`] (signatures and hashes),
 //! [`ids`], then identity ([`words`], [`account`], [`prekey`], [`card`], [`link`]), then
 //! topics ([`envelope`], [`membership`], [`epoch`]), then transport ([`inbox`], [`sync`],
-//! [`cursor`], [`mailbox`], [`pairing`]).
+//! [`cursor`], [`mailbox`], [`pairing`]), then what topics carry ([`photo`], [`moments`]).
 
 pub mod account;
 pub mod card;
@@ -18,7 +18,9 @@ pub mod inbox;
 pub mod link;
 pub mod mailbox;
 pub mod membership;
+pub mod moments;
 pub mod pairing;
+pub mod photo;
 pub mod prekey;
 pub mod safety;
 pub mod seal;

@@ -21,11 +21,11 @@ fn private_entry() -> impl Strategy<Value = PrivateEntry> {
             value,
             lamport
         }),
-        (id, ".{0,10}", lamport).prop_map(|(topic, text, lamport)| PrivateEntry::Draft {
-            topic,
-            text,
-            lamport
-        }),
+        (id.clone(), ".{0,10}", lamport.clone())
+            .prop_map(|(topic, text, lamport)| PrivateEntry::Draft { topic, text, lamport }),
+        ("[a/]{1,3}", id, proptest::collection::vec(any::<u8>(), 0..20), lamport).prop_map(
+            |(feature, id, value, lamport)| PrivateEntry::Record { feature, id, value, lamport }
+        ),
     ]
 }
 
@@ -117,6 +117,10 @@ fn vectors() {
         (
             PrivateEntry::Draft { topic: id, text: "a".into(), lamport: 2 },
             format!("04{ones}016102"),
+        ),
+        (
+            PrivateEntry::Record { feature: "a".into(), id, value: vec![9], lamport: 2 },
+            format!("050161{ones}010902"),
         ),
     ];
     assert_eq!(cases.len(), usize::from(PrivateEntry::VARIANTS));

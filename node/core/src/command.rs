@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use teahouse_protocols::ids::{AccountId, DeviceId, RelayId, TopicId};
 use teahouse_protocols::membership::Role;
 
+use crate::features::moments;
+
 /// A message's name: its author's device and the envelope's sequence number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MessageId {
@@ -49,6 +51,8 @@ pub enum Command {
     Groups(Groups),
     /// Engine: the relays of this account.
     Relays(Relays),
+    /// Feature: Moments.
+    Moments(moments::Command),
 }
 
 /// The account and its devices.

@@ -1,12 +1,14 @@
 //! Queries: from rows to what is shown. They read a snapshot and never wait for the core.
 
 mod events;
+mod names;
 mod waiting;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::rc::Rc;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use teahouse_protocols::account::AccountLog;
 use teahouse_protocols::ids::{AccountId, DeviceId, Millis, TopicId};
 use teahouse_protocols::membership::TopicKind;
@@ -17,20 +19,41 @@ use crate::command::MessageId;
 use crate::engine::letters::log_row;
 use crate::engine::{accounts, cursors, topics};
 use crate::features::chat::{field_key, is_emoji, recalled};
-use crate::store::{Key, KeyRange, KeyReader, Read, ReadExt, StorageError};
+use crate::store::{ChangeSet, Key, KeyRange, KeyReader, Read, ReadExt, StorageError, Table};
 use crate::tables::{
     ALARMS, AlarmRow, CHAINS, CONTACTS, Chain, Chosen, ContactValue, DRAFTS, FIELDS, Field,
     LINKING, LinkingRow, ME, MESSAGES, Me, MessageRow, NICKNAMES, REACTIONS, READ_MARKS,
     RELAY_NAMES, RELAYS, REQUESTS, RelayRow, Request, SETTINGS, TAGS, TOKENS, TOPICS, TagRow,
-    Topic, message_key, pair_key,
+    Topic, message_key,
 };
 use crate::tx::TopicState;
 use crate::view;
+
+pub(crate) use names::Names;
 
 pub use events::events;
 pub use waiting::{NOT_REACHED, NOT_TAKEN, relay_trouble, waiting, waiting_here};
 
 type Result<T> = std::result::Result<T, StorageError>;
+
+/// A question to a node's tables. The window, the API and the command line ask the same ones;
+/// whoever watches asks again when a batch touched what it [reads](Query::READS).
+pub trait Query: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// The answer: plain values.
+    type Out: Serialize + DeserializeOwned + Clone + PartialEq + Send + 'static;
+    /// `feature.question`, as the API calls it.
+    const NAME: &'static str;
+    /// Tables that the answer depends on.
+    const READS: &'static [&'static Table];
+
+    /// Reads the answer from one snapshot.
+    fn run(&self, s: &dyn Read) -> Result<Self::Out>;
+
+    /// Whether the answer may differ after these changes.
+    fn depends(changes: &ChangeSet) -> bool {
+        Self::READS.iter().any(|t| changes.touches(t))
+    }
+}
 
 /// Unread messages are counted no further: what is shown is "99+".
 pub const MAX_UNREAD: u64 = 100;
@@ -55,7 +78,7 @@ pub fn identity(s: &dyn Read) -> Result<view::Identity> {
     })
 }
 
-fn me(s: &dyn Read) -> Result<Me> {
+pub(crate) fn me(s: &dyn Read) -> Result<Me> {
     s.get_typed(&ME, b"")?.ok_or_else(|| StorageError::corrupt(ME.name, "no device key"))
 }
 
@@ -81,7 +104,7 @@ fn each_chat(
     let rows: Vec<(Vec<u8>, Topic)> = s.scan_typed(&TOPICS, &KeyRange::all(), false, 65_536)?;
     for (key, row) in rows {
         let Ok(id) = <[u8; 32]>::try_from(key.as_slice()) else { continue };
-        if row.hidden || row.kind == TopicKind::Private {
+        if row.hidden || !row.kind.is_chat() {
             continue;
         }
         let Some(state) = topics::load(s, TopicId(id))? else { continue };
@@ -95,7 +118,7 @@ fn each_chat(
 /// One line of the chat list.
 pub fn chat(s: &dyn Read, topic: TopicId) -> Result<Option<view::Chat>> {
     let Some(row) = s.get_typed::<Topic>(&TOPICS, &topic.0)? else { return Ok(None) };
-    if row.kind == TopicKind::Private {
+    if !row.kind.is_chat() {
         return Ok(None);
     }
     let Some(account) = me(s)?.account else { return Ok(None) };
@@ -423,62 +446,6 @@ fn reactions(s: &dyn Read, topic: TopicId, id: MessageId) -> Result<Vec<(String,
         }
     }
     Ok(out.into_iter().collect())
-}
-
-/// Names of accounts and their logs, looked up once a query: loading a log evaluates it.
-struct Names<'s> {
-    s: &'s dyn Read,
-    known: BTreeMap<AccountId, String>,
-    logs: BTreeMap<AccountId, Option<Rc<AccountLog>>>,
-}
-
-impl<'s> Names<'s> {
-    const fn new(s: &'s dyn Read) -> Self {
-        Self { s, known: BTreeMap::new(), logs: BTreeMap::new() }
-    }
-
-    fn log(&mut self, account: AccountId) -> Result<Option<Rc<AccountLog>>> {
-        if let Some(log) = self.logs.get(&account) {
-            return Ok(log.clone());
-        }
-        let log = accounts::load(self.s, account)?.map(Rc::new);
-        self.logs.insert(account, log.clone());
-        Ok(log)
-    }
-
-    /// What they call themselves, else their id's beginning.
-    fn own(&mut self, account: AccountId) -> Result<String> {
-        let name = self.log(account)?.map(|l| l.state().name.to_string());
-        Ok(name.filter(|n| !n.is_empty()).unwrap_or_else(|| account.to_hex()[..8].to_owned()))
-    }
-
-    /// The remark, else the name that the account gave itself, else its id's beginning.
-    fn of(&mut self, account: AccountId) -> Result<String> {
-        if let Some(name) = self.known.get(&account) {
-            return Ok(name.clone());
-        }
-        let contact: Option<Chosen<ContactValue>> = self.s.get_typed(&CONTACTS, &account.0)?;
-        let remark = contact.map(|c| c.value.remark).filter(|r| !r.is_empty());
-        let name = match remark {
-            Some(remark) => remark,
-            None => self.own(account)?,
-        };
-        self.known.insert(account, name.clone());
-        Ok(name)
-    }
-
-    fn in_topic(&mut self, topic: TopicId, account: AccountId) -> Result<String> {
-        let nick: Option<Chosen<String>> =
-            self.s.get_typed(&NICKNAMES, &pair_key(&topic.0, &account.0))?;
-        match nick.map(|n| n.value).filter(|n| !n.is_empty()) {
-            // A nickname alone could be anybody's, another member's name as well.
-            Some(nick) => {
-                let name = self.of(account)?;
-                Ok(if nick == name { name } else { format!("{nick} ({name})") })
-            }
-            None => self.of(account),
-        }
-    }
 }
 
 /// Everybody known beyond oneself: contacts, requests both ways, members of groups.

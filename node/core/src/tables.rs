@@ -12,12 +12,22 @@ use crate::command::MessageId;
 use crate::store::Key;
 use crate::store::Table;
 
+/// Declares tables, and `ALL` as the list of them.
 macro_rules! tables {
     ($($(#[$doc:meta])* $kind:ident $name:ident = $s:literal;)*) => {
-        $($(#[$doc])* pub static $name: Table = Table::$kind($s);)*
+        $(
+            $(#[$doc])*
+            pub static $name: $crate::store::Table = $crate::store::Table::$kind($s);
+        )*
         /// All of them.
-        pub static ALL: &[&Table] = &[$(&$name),*];
+        pub static ALL: &[&$crate::store::Table] = &[$(&$name),*];
     };
+}
+pub(crate) use tables;
+
+/// Every table: the engine's and those of features that keep their own.
+pub fn all() -> impl Iterator<Item = &'static Table> {
+    ALL.iter().chain(crate::features::tables()).copied()
 }
 
 tables! {
@@ -41,6 +51,10 @@ tables! {
     truth EPOCHS = "epochs";
     /// topic, order of arrival (u64), epoch → nothing.
     truth TOPIC_EPOCHS = "topic_epochs";
+    /// epoch → devices that it was sealed to (list): made here, in a topic that has readers.
+    truth SEALED_TO = "sealed_to";
+    /// topic, device of a reader → nothing: this device welcomed it.
+    truth READERS_TOLD = "readers_told";
     /// topic, device → the epoch made here since, if any (raw): removed from its account.
     truth REKEY_DUE = "rekey_due";
     /// topic, device, seq → [`LogRow`] (raw).
@@ -117,6 +131,8 @@ tables! {
     projection SETTINGS = "settings";
     /// topic → [`Chosen`] text.
     projection DRAFTS = "drafts";
+    /// feature (text), 0, id → [`Chosen`] bytes: what features keep about something.
+    projection RECORDS = "records";
     /// topic → highest Lamport number seen (u64).
     projection LAMPORT = "lamport";
 }
@@ -648,6 +664,11 @@ pub(crate) fn body_key(topic: TopicId, device: DeviceId, seq: u64, index: u8) ->
 /// topic, time, device, seq.
 pub(crate) fn message_key(topic: TopicId, time: Millis, id: MessageId) -> Vec<u8> {
     Key::new().fixed(&topic.0).u64(time).fixed(&id.device.0).u64(id.seq).into_bytes()
+}
+
+/// feature, 0, id: what a feature keeps about something ([`RECORDS`]).
+pub(crate) fn record_key(feature: &str, id: &[u8; 32]) -> Vec<u8> {
+    Key::new().text(feature).fixed(id).into_bytes()
 }
 
 /// Two 32-byte ids.

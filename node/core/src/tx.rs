@@ -97,6 +97,8 @@ pub(crate) struct Memory {
     pub(crate) mail: BTreeMap<RelayId, Session>,
     pub(crate) pairing: Pairing,
     pub(crate) next_request: u64,
+    /// Friends or their devices changed: those who may read this account's posts are told.
+    pub(crate) readers_due: bool,
     /// Everybody connected is greeted again at the end of the step: a topic was joined.
     pub(crate) hello_due: bool,
     /// Topics with acknowledgements to publish at the end of the step.

@@ -449,3 +449,44 @@ pub struct Alarm {
     /// One sentence.
     pub text: String,
 }
+
+/// Bytes; in text formats as base64.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Blob(pub Vec<u8>);
+
+impl core::fmt::Debug for Blob {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Blob({} bytes)", self.0.len())
+    }
+}
+
+impl Serialize for Blob {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        if s.is_human_readable() {
+            s.serialize_str(&data_encoding::BASE64.encode(&self.0))
+        } else {
+            s.serialize_bytes(&self.0)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Blob {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        if d.is_human_readable() {
+            let text = String::deserialize(d)?;
+            let bytes = data_encoding::BASE64.decode(text.as_bytes());
+            bytes.map(Self).map_err(serde::de::Error::custom)
+        } else {
+            Vec::<u8>::deserialize(d).map(Self)
+        }
+    }
+}
+
+/// A photo of a message or post.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Photo {
+    /// Where it lies, and what opens it.
+    pub photo: teahouse_protocols::photo::Photo,
+    /// A small picture; `None` until it has come.
+    pub preview: Option<Blob>,
+}

@@ -58,6 +58,17 @@ pub enum TopicKind {
     Direct,
     /// Any number of accounts.
     Group,
+    /// One account's posts: only its own devices write, nobody can be added. Who may read is
+    /// known to its writers alone and stands in no record.
+    Moments,
+}
+
+impl TopicKind {
+    /// Whether people write to each other in it.
+    #[must_use]
+    pub const fn is_chat(self) -> bool {
+        matches!(self, Self::Direct | Self::Group)
+    }
 }
 
 /// How much of the past a member may read.

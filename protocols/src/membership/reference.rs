@@ -173,7 +173,7 @@ impl<'a> Reference<'a> {
                 MemberOp::Add { account, role, .. } => {
                     role_of(account).is_none()
                         && match self.kind {
-                            TopicKind::Private => false,
+                            TopicKind::Private | TopicKind::Moments => false,
                             TopicKind::Direct => {
                                 mine == Role::Owner && !self.second_peer(valid, id, *account)
                             }

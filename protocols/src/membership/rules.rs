@@ -155,7 +155,7 @@ impl Index {
             MemberOp::Create { .. } => Err(Refused::Exists),
             MemberOp::Add { account, role: granted, .. } => {
                 match self.kind {
-                    TopicKind::Private => return Err(Refused::FixedMembers),
+                    TopicKind::Private | TopicKind::Moments => return Err(Refused::FixedMembers),
                     TopicKind::Direct => {
                         needs(Role::Owner)?;
                         // Of concurrent adds the first in topological order holds.

@@ -227,6 +227,7 @@ fn any_history() -> impl Strategy<Value = MembershipLog> {
         8 => history_of(TopicKind::Group, 24),
         1 => history_of(TopicKind::Direct, 12),
         1 => history_of(TopicKind::Private, 8),
+        1 => history_of(TopicKind::Moments, 8),
     ]
 }
 
@@ -334,7 +335,7 @@ proptest! {
         let owners = m.members.values().filter(|m| m.role == Owner).count();
         prop_assert!(owners >= 1, "no owner");
         match log.kind() {
-            TopicKind::Private => prop_assert_eq!(m.members.len(), 1),
+            TopicKind::Private | TopicKind::Moments => prop_assert_eq!(m.members.len(), 1),
             TopicKind::Direct => prop_assert!(m.members.len() <= 2 && m.former.is_empty()),
             TopicKind::Group => {}
         }

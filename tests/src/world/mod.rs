@@ -9,6 +9,7 @@
 
 mod audience;
 mod device;
+pub mod moments;
 mod network;
 mod people;
 mod relay;

@@ -9,5 +9,6 @@ mod mended_features;
 mod mended_mail;
 mod mended_people;
 mod mended_sync;
+mod moments;
 mod story;
 mod town;

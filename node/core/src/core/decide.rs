@@ -12,7 +12,7 @@ use crate::command::{Command, Refusal, Reply};
 use crate::engine::letters::{self, Outcome, Prepared};
 use crate::engine::{mail, sync, topics};
 use crate::env::Env;
-use crate::features::{chat, contacts, devices, groups};
+use crate::features::{chat, contacts, devices, groups, moments};
 use crate::store::{ReadExt, Stage, StorageError};
 use crate::tables::QUARANTINE;
 use crate::tx::{Effect, Fail, Tx};
@@ -94,7 +94,7 @@ impl Core {
         for letter in letters {
             let result = self.stage(env, stage, effects, |tx| {
                 // Only who could have it by right is listened to.
-                if !topics::is_member(tx, topic, from)? {
+                if !topics::may_read(tx, topic, from)? {
                     return Err(Fail::peer("envelopes from a device that is no member's"));
                 }
                 let now = tx.now;
@@ -188,6 +188,7 @@ fn dispatch(tx: &mut Tx<'_>, command: Command) -> Result<Reply, Fail> {
         Command::Chat(c) => chat::command(tx, c),
         Command::Groups(c) => groups::command(tx, c),
         Command::Relays(c) => contacts::relays(tx, c),
+        Command::Moments(c) => moments::command(tx, c),
     }
 }
 

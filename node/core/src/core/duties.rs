@@ -4,7 +4,7 @@ use teahouse_protocols::ids::Millis;
 
 use super::Core;
 use super::boundary::Outputs;
-use crate::engine::{accounts, cursors, greeting, inbox, letters, mail, sync};
+use crate::engine::{accounts, cursors, greeting, inbox, letters, mail, sync, topics};
 use crate::env::Env;
 use crate::features::{chat, devices};
 use crate::store::{Stage, StorageError};
@@ -34,6 +34,9 @@ impl Core {
             self.duty(env, stage, effects, |tx| letters::rejudge(tx, topic).map(|()| None))?;
         }
         at(self.duty(env, stage, effects, |tx| Ok(chat::tend(tx)?))?);
+        if std::mem::take(&mut self.mem.readers_due) {
+            self.duty(env, stage, effects, |tx| topics::tell_all(tx).map(|()| None))?;
+        }
         if std::mem::take(&mut self.mem.hello_due) {
             self.duty(env, stage, effects, |tx| greeting::hello_all(tx).map(|()| None))?;
         }

@@ -20,7 +20,7 @@ impl Core {
         let rebuilt = self.stage(env, &mut stage, &mut effects, |tx| {
             let mut rebuilt = Rebuilt::default();
             // Rows of code that is gone, too.
-            for table in crate::tables::ALL.iter().filter(|t| t.kind == TableKind::Projection) {
+            for table in crate::tables::all().filter(|t| t.kind == TableKind::Projection) {
                 let mut range = crate::store::KeyRange::all();
                 loop {
                     let rows = tx.scan(table, &range, false, 4_096)?;

@@ -173,7 +173,7 @@ pub(crate) fn learn(tx: &mut Tx<'_>, bytes: &[u8]) -> Result<(), Fail> {
     if accounts::account_of(tx, cursor.device)? != Some(cursor.account) {
         return Err(Fail::peer("a cursor by a device that is not its account's"));
     }
-    if !topics::is_member(tx, cursor.topic, cursor.device)? {
+    if !topics::may_read(tx, cursor.topic, cursor.device)? {
         return Err(Fail::peer("a cursor by a device that is no member's"));
     }
     let me = tx.me()?;

@@ -190,14 +190,12 @@ impl Digests {
 }
 
 fn shared_topics(tx: &mut Tx<'_>, device: DeviceId) -> Result<Vec<TopicId>, Fail> {
-    let Some(account) = tx.me()?.account else { return Ok(Vec::new()) };
     let mut shared = Vec::new();
-    if !accounts::is_active(tx, device)? {
+    if tx.me()?.account.is_none() || !accounts::is_active(tx, device)? {
         return Ok(shared);
     }
     for topic in accounts::topic_ids(tx)? {
-        let members = topics::members(tx, topic)?;
-        if members.contains(&account) && topics::is_member(tx, topic, device)? {
+        if topics::takes_part(tx, topic)? && topics::may_read(tx, topic, device)? {
             shared.push(topic);
         }
     }

@@ -31,7 +31,7 @@ const OUTBOX_SHARE: usize = inbox::MAX_OUTBOX / 4;
 /// A device can be sealed to from now on: it gets what nobody else is sure to have.
 pub(crate) fn reachable(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), StorageError> {
     for topic in accounts::topic_ids(tx)? {
-        if topics::is_member(tx, topic, device)? {
+        if topics::may_read(tx, topic, device)? {
             hand_over(tx, topic, device)?;
         }
     }

@@ -178,7 +178,7 @@ fn known_peer(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(), Fail>
             Ok(())
         }
         Frame::Frontier { topic, ops, chains, ask } => {
-            if !topics::is_member(tx, topic, from)? {
+            if !topics::may_read(tx, topic, from)? {
                 return removed(tx, from, topic);
             }
             let Some(state) = topics::state(tx, topic)? else { return Ok(()) };
@@ -225,7 +225,7 @@ fn known_peer(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(), Fail>
         }
         Frame::Ops(topic, records) => {
             // A removed device learns of its removal from members, as it knows them.
-            if !topics::is_member(tx, topic, from)? {
+            if !topics::may_read(tx, topic, from)? {
                 return Err(Fail::peer("operations from a device that is no member's"));
             }
             let records: Vec<Vec<u8>> = records.iter().map(|b| b.to_vec()).collect();
@@ -283,7 +283,7 @@ pub(crate) fn compare(
     topic: TopicId,
     same: bool,
 ) -> Result<(), Fail> {
-    if topics::is_member(tx, topic, from)? {
+    if topics::may_read(tx, topic, from)? {
         if !same || lacks(tx, from, topic)? {
             let frame = frontier(tx, topic, true)?;
             tx.send(from, frame);
@@ -413,7 +413,7 @@ pub(crate) fn want(tx: &mut Tx<'_>, peer: DeviceId, topic: TopicId) -> Result<()
 
 /// Answers a wish for runs with one page.
 fn page(tx: &mut Tx<'_>, to: DeviceId, topic: TopicId, runs: &[Run]) -> Result<(), Fail> {
-    if !topics::is_member(tx, topic, to)? {
+    if !topics::may_read(tx, topic, to)? {
         return removed(tx, to, topic);
     }
     let forks = forks::of(tx, topic)?;
@@ -469,7 +469,7 @@ pub(crate) fn page_end(
 
 /// An envelope came whose predecessors are missing: the peer that sent it has them.
 pub(crate) fn gap(tx: &mut Tx<'_>, from: DeviceId, topic: TopicId) -> Result<(), Fail> {
-    if topics::is_member(tx, topic, from)? {
+    if topics::may_read(tx, topic, from)? {
         let frame = frontier(tx, topic, true)?;
         tx.send(from, frame);
     }
@@ -521,7 +521,7 @@ pub(crate) fn tend(tx: &mut Tx<'_>) -> Result<Option<Millis>, Fail> {
         });
     }
     for (device, topic) in due {
-        if topics::is_member(tx, topic, device)? && lags(tx, topic, device)? {
+        if topics::may_read(tx, topic, device)? && lags(tx, topic, device)? {
             let frame = frontier(tx, topic, false)?;
             tx.send(device, frame);
         }

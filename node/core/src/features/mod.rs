@@ -12,6 +12,8 @@ pub(crate) mod chat;
 pub(crate) mod contacts;
 pub(crate) mod devices;
 pub(crate) mod groups;
+pub mod moments;
+pub mod photos;
 #[cfg(test)]
 mod tests;
 
@@ -58,12 +60,25 @@ pub(crate) struct Feature {
     pub(crate) kinds: &'static [TopicKind],
     /// Its projections that begin with the topic in their key, and are cleared with it.
     pub(crate) tables: &'static [&'static Table],
+    /// Clears what else follows from a topic's rows, before these are cleared.
+    pub(crate) forget: fn(&mut Tx<'_>, TopicId) -> Result<(), StorageError>,
     /// Writes rows for one entry; ignores entries that are not its own.
     pub(crate) apply: fn(&mut Tx<'_>, &Applied<'_>, &Entry) -> Result<(), StorageError>,
 }
 
 /// All features that project topics, in the order they see an entry.
-pub(crate) static FEATURES: &[Feature] = &[chat::FEATURE, groups::FEATURE, contacts::FEATURE];
+pub(crate) static FEATURES: &[Feature] =
+    &[chat::FEATURE, groups::FEATURE, contacts::FEATURE, moments::FEATURE];
+
+/// Tables that features declare themselves.
+pub(crate) fn tables() -> impl Iterator<Item = &'static &'static Table> {
+    moments::tables::ALL.iter().chain(photos::ALL)
+}
+
+/// For features whose rows all begin with the topic.
+pub(crate) fn nothing_else(_: &mut Tx<'_>, _: TopicId) -> Result<(), StorageError> {
+    Ok(())
+}
 
 /// Hands one change's entries to the features of its topic's kind.
 pub(crate) fn apply(

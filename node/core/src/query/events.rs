@@ -25,7 +25,7 @@ const MAX_CHANGES: usize = 1_024;
 pub fn events(s: &dyn Read, topic: TopicId, since: Millis, limit: usize) -> Result<Vec<Event>> {
     let me = me(s)?.account;
     let Some(state) = topics::load(s, topic)? else { return Ok(Vec::new()) };
-    if state.now().kind == TopicKind::Private {
+    if !state.now().kind.is_chat() {
         return Ok(Vec::new());
     }
     let group = state.now().kind == TopicKind::Group;

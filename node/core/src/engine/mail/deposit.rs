@@ -43,10 +43,13 @@ impl Pump<'_, '_> {
         let me = self.tx.me()?;
         let Some(account) = me.account else { return Ok(false) };
         // Who is out by now still owes the others what it had written before.
-        let members = topics::members(self.tx, topic)?;
-        let within = members.contains(&account);
+        let members = topics::audience(self.tx, topic)?;
+        let within = topics::members(self.tx, topic)?.contains(&account);
         let chain: Option<Chain> = self.tx.typed(&CHAINS, &chain_key(topic, me.device))?;
         let high = chain.map_or(0, |c| c.high);
+        if !within && high == 0 {
+            return Ok(false);
+        }
         let mut again = false;
         // Everybody's relays, with the devices that fetch there.
         let mut targets: BTreeMap<RelayId, (RelayAddr, Vec<DeviceId>)> = BTreeMap::new();

@@ -140,13 +140,12 @@ fn wanted(tx: &mut Tx<'_>, last_fetch: Millis) -> Result<BTreeMap<TagSource, boo
     if features::contacts::card_tag_key(tx)?.is_some() {
         wanted.insert(TagSource::Card, true);
     }
-    let account = tx.account()?;
     let now = week_of(tx.now);
     let since = week_of(last_fetch).max(now.saturating_sub(WEEKS)).saturating_sub(1);
     let horizon = tx.now.saturating_sub(Millis::from(WEEKS) * WEEK);
     let mut epochs: Vec<(usize, EpochId)> = Vec::new();
     for topic in accounts::topic_ids(tx)? {
-        if !topics::members(tx, topic)?.contains(&account) {
+        if !topics::takes_part(tx, topic)? {
             continue;
         }
         // Whoever lags leaves things under an epoch until it hears of the next one: the newest

@@ -10,6 +10,7 @@ use teahouse_protocols::membership::{History, MemberOp};
 use teahouse_protocols::seal::OpeningKey;
 use teahouse_protocols::sign::Signed;
 
+use super::readers::{author, may_read};
 use super::sealing::cut_devices;
 use super::{is_member, row, state};
 use crate::engine::{accounts, letters};
@@ -110,8 +111,12 @@ pub(crate) fn may_have(
     device: DeviceId,
     head: &EpochHead,
 ) -> Result<bool, StorageError> {
-    if !is_member(tx, topic, device)? {
+    if !may_read(tx, topic, device)? {
         return Ok(false);
+    }
+    // Who is let read may read what came before.
+    if author(tx, topic)?.is_some() {
+        return Ok(true);
     }
     let Some(account) = accounts::account_of(tx, device)? else { return Ok(false) };
     let Some(state) = state(tx, topic)? else { return Ok(false) };

@@ -11,9 +11,11 @@
 //! - [`sealing`]: which epoch serves for sending, and which for acknowledgements.
 //! - [`mod@rekey`]: making a new epoch, and when removed devices demand one.
 //! - [`mod@welcome`]: how a device or an account comes into a topic.
+//! - [`readers`]: who reads a topic without being a member of it.
 
 mod epochs;
 mod operations;
+mod readers;
 mod rekey;
 mod sealing;
 mod welcome;
@@ -35,6 +37,8 @@ pub(crate) use self::epochs::{
     MAX_EPOCHS, epochs, head, may_have, parcel_for, parcel_topic, secret, take_parcel,
 };
 pub(crate) use self::operations::{account_changed, create, cuts_of, learn, operate};
+use self::readers::readers;
+pub(crate) use self::readers::{author, may_read, takes_part, tell_all};
 pub(crate) use self::rekey::{devices_removed, rekey};
 pub(crate) use self::sealing::{epoch_for_cursors, epoch_for_sending};
 pub(crate) use self::welcome::{
@@ -120,11 +124,21 @@ pub(crate) fn is_member(
     Ok(state.now().members.contains_key(&account) && accounts::is_active(tx, device)?)
 }
 
-/// Active devices of all members, this one too.
+/// Accounts for which things are sealed: members, and readers as far as they are known here.
+pub(crate) fn audience(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+) -> Result<BTreeSet<AccountId>, StorageError> {
+    let mut all = readers(tx, topic)?;
+    all.extend(members(tx, topic)?);
+    Ok(all)
+}
+
+/// Active devices of the whole audience, this one too.
 pub(crate) fn devices(tx: &mut Tx<'_>, topic: TopicId) -> Result<BTreeSet<DeviceId>, StorageError> {
     let mut all = BTreeSet::new();
-    for member in members(tx, topic)? {
-        all.extend(accounts::devices_of(tx, member)?);
+    for account in audience(tx, topic)? {
+        all.extend(accounts::devices_of(tx, account)?);
     }
     Ok(all)
 }

@@ -12,7 +12,7 @@ use teahouse_protocols::membership::{Cut, History, MemberOp, MembershipRecord, T
 use teahouse_protocols::sign::Signed;
 
 use super::rekey::rekey;
-use super::{devices, members, oracle, require, row, state};
+use super::{audience, devices, members, oracle, require, row, state};
 use crate::command::Refusal;
 use crate::engine::{accounts, inbox, latecomers, letters};
 use crate::store::StorageError;
@@ -135,13 +135,14 @@ pub(crate) fn account_changed(
     devices: bool,
 ) -> Result<(), Fail> {
     tx.mem.mail_due = true;
+    tx.mem.readers_due = true;
     for topic in accounts::topic_ids(tx)? {
         let Some(state) = state(tx, topic)? else { continue };
         let wrote = state.log.records().any(|r| r.get().account == account);
         if devices && (wrote || state.now().members.contains_key(&account)) {
             letters::rejudge(tx, topic)?;
         }
-        if wrote || state.now().members.contains_key(&account) {
+        if wrote || audience(tx, topic)?.contains(&account) {
             // It may fetch elsewhere, or can be sealed to now.
             tx.mem.mail_topics.insert(topic);
             letters::release(tx, topic)?;

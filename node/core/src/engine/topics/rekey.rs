@@ -7,10 +7,11 @@ use teahouse_protocols::epoch::{GroupKeys, PairwiseHpke, Parcel};
 use teahouse_protocols::ids::{AccountId, DeviceId, EpochId, TopicId};
 
 use super::epochs::add_epoch;
-use super::{devices, members, require};
+use super::readers::{author, told};
+use super::{audience, devices, is_member, members, require};
 use crate::engine::{accounts, latecomers};
 use crate::store::{KeyRange, ReadExt, StorageError};
-use crate::tables::{REKEY_DUE, pair_key};
+use crate::tables::{REKEY_DUE, SEALED_TO, pair_key};
 use crate::tx::{Fail, Tx};
 
 /// Removed devices looked at in one topic.
@@ -27,11 +28,16 @@ pub(crate) fn rekey(tx: &mut Tx<'_>, topic: TopicId) -> Result<Vec<Parcel>, Fail
         }
     }
     let heads = require(tx, topic)?.eval.parents();
-    let (head, secret) = PairwiseHpke.rekey(topic, &heads, &recipients, &me.key, tx.rng);
+    let named = named(tx, topic, &recipients)?;
+    let (head, secret) = PairwiseHpke.rekey(topic, &heads, &named, &me.key, tx.rng);
     add_epoch(tx, &head, &secret)?;
+    if named.len() < recipients.len() || author(tx, topic)?.is_some() {
+        tx.put(&SEALED_TO, &head.id(), &recipients)?;
+    }
     let mut parcels = Vec::new();
     for device in recipients {
-        if device == me.device {
+        // Readers who do not know the topic yet get all keys with their welcome.
+        if device == me.device || !named.contains(&device) && !told(tx, topic, device)? {
             continue;
         }
         if let Some(bundle) = accounts::bundle_of(tx, device)? {
@@ -44,6 +50,24 @@ pub(crate) fn rekey(tx: &mut Tx<'_>, topic: TopicId) -> Result<Vec<Parcel>, Fail
     Ok(parcels)
 }
 
+/// Recipients whose names an epoch's head tells: readers do not learn of each other.
+fn named(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    recipients: &[DeviceId],
+) -> Result<Vec<DeviceId>, StorageError> {
+    if author(tx, topic)?.is_none() {
+        return Ok(recipients.to_vec());
+    }
+    let mut named = Vec::new();
+    for device in recipients {
+        if is_member(tx, topic, *device)? {
+            named.push(*device);
+        }
+    }
+    Ok(named)
+}
+
 /// Notes that a member's devices were found removed: until the topic's log says where each
 /// was cut off ([`super::sealing`]), no epoch from before serves for sending. A device may
 /// have come and gone without being known here, and was given the keys by its siblings.
@@ -54,8 +78,7 @@ pub(crate) fn devices_removed(
 ) -> Result<(), StorageError> {
     let Some(me) = tx.me()?.account.filter(|_| !removed.is_empty()) else { return Ok(()) };
     for topic in accounts::topic_ids(tx)? {
-        let members = members(tx, topic)?;
-        if members.contains(&account) && members.contains(&me) {
+        if audience(tx, topic)?.contains(&account) && members(tx, topic)?.contains(&me) {
             for device in removed {
                 tx.put_raw(&REKEY_DUE, &pair_key(&topic.0, &device.0), Vec::new())?;
             }

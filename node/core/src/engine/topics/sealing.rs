@@ -6,14 +6,13 @@ use std::sync::Arc;
 
 use teahouse_protocols::epoch::{EpochHead, EpochSecret};
 use teahouse_protocols::ids::{DeviceId, EpochId, OpId, TopicId};
-use teahouse_protocols::inbox::InboxItem;
 use teahouse_protocols::membership::MemberOp;
 use teahouse_protocols::sign::Signed;
 
 use super::epochs::{epochs, head, secret};
+use super::readers::{give, sealed_to, tell};
 use super::rekey::{Demand, demand, note_rekey, reachable, rekey};
 use super::{devices, require};
-use crate::engine::{accounts, inbox};
 use crate::tx::{Fail, TopicState, Tx};
 
 /// Epochs looked at for a choice, the newest.
@@ -24,12 +23,14 @@ pub(crate) fn epoch_for_sending(
     tx: &mut Tx<'_>,
     topic: TopicId,
 ) -> Result<(EpochId, Arc<EpochSecret>), Fail> {
+    // Readers who came since are given the keys that there are.
+    tell(tx, topic)?;
     let needed = reachable(tx, topic)?;
-    let found = newest_fit(tx, topic, |head, clean, later| {
+    let found = newest_fit(tx, topic, |to, clean, later| {
         if !clean && !cfg!(sim_bug = "stale_epoch") && !cfg!(sim_bug = "granted_epoch") {
             return Fit::NoOlder;
         }
-        let covers = needed.iter().all(|d| head.recipients.binary_search(d).is_ok());
+        let covers = needed.iter().all(|d| to.contains(d));
         let adequate = covers
             && (clean && (later || cfg!(sim_bug = "granted_epoch"))
                 || cfg!(sim_bug = "stale_epoch"));
@@ -38,12 +39,8 @@ pub(crate) fn epoch_for_sending(
     if let Some(found) = found {
         return Ok((found.epoch, found.secret));
     }
-    let account = tx.account()?;
-    let pack = InboxItem::Account(accounts::pack(tx, account, &[])?);
-    for parcel in rekey(tx, topic)? {
-        let to = DeviceId(parcel.to);
-        inbox::send(tx, to, vec![pack.clone(), InboxItem::Key(parcel)])?;
-    }
+    let parcels = rekey(tx, topic)?;
+    give(tx, topic, parcels)?;
     let newest = epochs(&tx.stage, topic, 1)?;
     let epoch = *newest.first().ok_or_else(|| Fail::peer("no epoch after a rekey"))?;
     note_rekey(tx, topic, epoch)?;
@@ -91,7 +88,7 @@ enum Fit {
 fn newest_fit(
     tx: &mut Tx<'_>,
     topic: TopicId,
-    fit: impl Fn(&EpochHead, bool, bool) -> Fit,
+    fit: impl Fn(&BTreeSet<DeviceId>, bool, bool) -> Fit,
 ) -> Result<Option<Found>, Fail> {
     let current = devices(tx, topic)?;
     let state = require(tx, topic)?;
@@ -104,9 +101,14 @@ fn newest_fit(
         if demand == Demand::Own && head.get().author != me {
             continue;
         }
-        let clean = clean(head.get(), &current, &cut);
+        // Of an epoch with readers only its maker knows who can open it.
+        let Some(to) = sealed_to(&tx.stage, state.now().kind, epoch, head.get())? else {
+            continue;
+        };
+        let to: BTreeSet<DeviceId> = to.into_iter().collect();
+        let clean = clean(&to, head.get(), &current, &cut);
         let later = clean && saw_all_removals(&state, head.get(), me);
-        match fit(head.get(), clean, later) {
+        match fit(&to, clean, later) {
             Fit::Yes => {
                 if let Some((_, secret)) = secret(tx, epoch)? {
                     return Ok(Some(Found { epoch, head, secret }));
@@ -140,10 +142,13 @@ pub(super) fn cut_devices(state: &TopicState) -> BTreeSet<DeviceId> {
 
 /// Whether an epoch is known only to who is in. It is as good as who made it: a removed device
 /// knows the secret it chose.
-fn clean(head: &EpochHead, current: &BTreeSet<DeviceId>, cut: &BTreeSet<DeviceId>) -> bool {
-    head.recipients.iter().all(|d| current.contains(d))
-        && current.contains(&head.author)
-        && !cut.contains(&head.author)
+fn clean(
+    to: &BTreeSet<DeviceId>,
+    head: &EpochHead,
+    current: &BTreeSet<DeviceId>,
+    cut: &BTreeSet<DeviceId>,
+) -> bool {
+    to.is_subset(current) && current.contains(&head.author) && !cut.contains(&head.author)
 }
 
 /// Whether whoever stood at `heads` had seen every removal with effect. Whoever joined was

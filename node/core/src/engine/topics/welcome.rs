@@ -15,9 +15,10 @@ use teahouse_protocols::sign::Signed;
 
 use super::epochs::{MAX_EPOCHS, epochs, parcel_for, take_parcel};
 use super::operations::{learn, note_time};
+use super::readers::{author, takes_part};
 use super::rekey::note_removed;
 use super::sealing::epoch_for_cursors;
-use super::{chains, members, oracle, require, row};
+use super::{chains, oracle, require, row};
 use crate::engine::{accounts, inbox, letters};
 use crate::features::contacts;
 use crate::store::{ReadExt, StorageError};
@@ -27,6 +28,8 @@ use crate::tx::{Effect, Fail, TopicState, Tx, capped};
 /// How many of each chain's newest envelopes a new device of one's own gets first; the rest
 /// follows backwards.
 const NEWEST_FIRST: u64 = 512;
+/// Most topics of one author that this account reads without being a member.
+const MAX_OF_AUTHOR: usize = 64;
 /// No honest chain is longer.
 pub(crate) const MAX_SEQ: u64 = 1 << 48;
 
@@ -101,12 +104,11 @@ pub(crate) fn welcome_own(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), Fail> {
 
 /// Welcomes a new device of this account into everything, the private topic first.
 pub(crate) fn welcome_everywhere(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
-    let account = tx.account()?;
     let private = tx.me()?.private;
     let mut all = accounts::topic_ids(tx)?;
     all.sort_by_key(|t| Some(*t) != private);
     for topic in all {
-        if members(tx, topic)?.contains(&account) {
+        if takes_part(tx, topic)? {
             welcome_device(tx, topic, device)?;
         }
     }
@@ -155,9 +157,9 @@ pub(crate) fn take_welcome(
 ) -> Result<TopicId, Fail> {
     let topic = welcome.topic;
     let account = tx.account()?;
-    let was_member = members(tx, topic)?.contains(&account);
+    let was_in = takes_part(tx, topic)?;
     // Its operations can come before it: who was out and has a key since has just joined, too.
-    let had_key = was_member && epoch_for_cursors(tx, topic)?.is_some();
+    let had_key = was_in && has_key(tx, topic)?;
     if row(tx, topic)?.is_none() {
         let mut records = Vec::new();
         for bytes in &welcome.records {
@@ -182,19 +184,30 @@ pub(crate) fn take_welcome(
         }
         let eval = log.evaluate(&oracle(&tx.stage));
         let now = eval.membership();
-        let Some(mine) = now.members.get(&account) else {
+        let based = if let Some(mine) = now.members.get(&account) {
+            // Whoever added this account speaks for where its history begins; nobody else.
+            let host = log.get(&mine.added_by).map(|r| r.get().account);
+            if from != account && host != Some(from) {
+                return Err(Fail::peer("a welcome by somebody else than who added this account"));
+            }
+            if from != account {
+                // Of what came before, nobody here saw the time.
+                note_time(tx, topic, mine.added_by)?;
+            }
+            from == account || mine.history == History::FromJoining
+        } else if kind == TopicKind::Moments {
+            // Whose it is lets whom it likes read it.
+            let Some(author) = now.members.keys().next().copied() else {
+                return Err(Fail::peer("a topic of nobody's"));
+            };
+            if from != account && from != author {
+                return Err(Fail::peer("a welcome to read what is somebody else's"));
+            }
+            require_room(tx, author)?;
+            from == account
+        } else {
             return Err(Fail::peer("a welcome to a topic that this account is not in"));
         };
-        // Whoever added this account speaks for where its history begins; nobody else.
-        let host = log.get(&mine.added_by).map(|r| r.get().account);
-        if from != account && host != Some(from) {
-            return Err(Fail::peer("a welcome by somebody else than who added this account"));
-        }
-        if from != account {
-            // Of what came before, nobody here saw the time.
-            note_time(tx, topic, mine.added_by)?;
-        }
-        let based = from == account || mine.history == History::FromJoining;
         let peer = match kind {
             TopicKind::Direct => now.members.keys().find(|m| **m != account).copied(),
             _ => None,
@@ -236,8 +249,7 @@ pub(crate) fn take_welcome(
     tx.mem.mail_due = true;
     // Whoever invites this account may not know its newest devices yet. On joining only: a
     // member who sends one key after the other makes no work for the outbox.
-    let joined = members(tx, topic)?.contains(&account)
-        && (!was_member || !had_key && epoch_for_cursors(tx, topic)?.is_some());
+    let joined = takes_part(tx, topic)? && (!was_in || !had_key && has_key(tx, topic)?);
     if joined && !proposed && from != account {
         // Where this fails, they ask when they connect.
         if let Err(Fail::Storage(e)) = welcome_own(tx, topic) {
@@ -245,6 +257,23 @@ pub(crate) fn take_welcome(
         }
     }
     Ok(topic)
+}
+
+/// Whether something could be sealed, or at least read, now.
+fn has_key(tx: &mut Tx<'_>, topic: TopicId) -> Result<bool, Fail> {
+    if author(tx, topic)?.is_some() {
+        return Ok(!epochs(&tx.stage, topic, 1)?.is_empty());
+    }
+    Ok(epoch_for_cursors(tx, topic)?.is_some())
+}
+
+/// Refuses more topics of one author than anybody needs.
+fn require_room(tx: &mut Tx<'_>, of: AccountId) -> Result<(), Fail> {
+    let mut known = 0;
+    for topic in accounts::topic_ids(tx)? {
+        known += usize::from(author(tx, topic)? == Some(of));
+    }
+    if known < MAX_OF_AUTHOR { Ok(()) } else { Err(Fail::peer("too many topics of one author")) }
 }
 
 fn base(

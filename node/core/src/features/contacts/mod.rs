@@ -28,17 +28,17 @@ use self::relays::use_relay;
 use self::requests::{accept, ask, require_request};
 use crate::command::{Contacts, Refusal, Reply};
 use crate::engine::{accounts, mail};
-use crate::features::{Applied, Feature, choose, next_lamport};
+use crate::features::{Applied, Feature, choose, next_lamport, nothing_else};
 use crate::store::StorageError;
 use crate::tables::{
-    CONTACTS, Chosen, ContactValue, DRAFTS, LAMPORT, READ_MARKS, REQUESTS, Request, SECRETS,
-    SETTINGS,
+    CONTACTS, Chosen, ContactValue, DRAFTS, LAMPORT, READ_MARKS, RECORDS, REQUESTS, Request,
+    SECRETS, SETTINGS, record_key,
 };
 use crate::tx::{Fail, Tx};
 
 pub(crate) use self::cards::{card_secret_hashes, card_tag_key, make_card_keys};
 pub(crate) use self::direct::{agreed, is_proposal, is_quiet};
-pub(crate) use self::private::{private_topic, write};
+pub(crate) use self::private::{private_topic, put_record, write};
 pub(crate) use self::relays::relays;
 #[cfg(test)]
 pub(super) use self::requests::make_room;
@@ -47,7 +47,8 @@ pub(crate) use self::requests::{accepted, request};
 pub(crate) const FEATURE: Feature = Feature {
     name: "contacts",
     kinds: &[TopicKind::Private],
-    tables: &[&CONTACTS, &READ_MARKS, &SECRETS, &SETTINGS, &DRAFTS, &LAMPORT],
+    tables: &[&CONTACTS, &READ_MARKS, &SECRETS, &SETTINGS, &DRAFTS, &RECORDS, &LAMPORT],
+    forget: nothing_else,
     apply,
 };
 
@@ -104,6 +105,7 @@ fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), Sto
         PrivateEntry::Contact { account, value, lamport } => {
             let Ok(value) = postcard::from_bytes::<ContactValue>(&value) else { return Ok(()) };
             choose(tx, &CONTACTS, &account, change, lamport, value)?;
+            tx.mem.readers_due = true;
             answered(tx, AccountId(account))
         }
         PrivateEntry::ReadMark { topic: of, upto_time, lamport } => {
@@ -117,6 +119,9 @@ fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), Sto
         }
         PrivateEntry::Setting { name, value, lamport } => {
             choose(tx, &SETTINGS, name.as_bytes(), change, lamport, value)
+        }
+        PrivateEntry::Record { feature, id, value, lamport } => {
+            choose(tx, &RECORDS, &record_key(&feature, &id), change, lamport, value)
         }
     }
 }

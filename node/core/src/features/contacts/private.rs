@@ -25,6 +25,19 @@ pub(crate) fn write(tx: &mut Tx<'_>, entry: PrivateEntry) -> Result<Reply, Fail>
     Ok(Reply::Done)
 }
 
+/// Keeps something of a feature's, for all devices of this account; empty to drop it.
+pub(crate) fn put_record(
+    tx: &mut Tx<'_>,
+    feature: &str,
+    id: [u8; 32],
+    value: Vec<u8>,
+) -> Result<(), Fail> {
+    let topic = private_topic(tx)?;
+    let lamport = next_lamport(tx, topic)?;
+    write(tx, PrivateEntry::Record { feature: feature.to_owned(), id, value, lamport })?;
+    Ok(())
+}
+
 pub(super) fn put_secret(tx: &mut Tx<'_>, name: &str, value: Vec<u8>) -> Result<(), Fail> {
     let topic = private_topic(tx)?;
     let lamport = next_lamport(tx, topic)?;

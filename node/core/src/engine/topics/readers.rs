@@ -1,0 +1,146 @@
+//! Who reads a topic without being a member of it.
+//!
+//! In a chat whoever reads is a member, and members know each other. A Moments topic has one
+//! member, its author; whom the author lets read is known to the author's devices alone. So
+//!
+//! - at the author, the readers are those that the feature names (`features::moments`); they
+//!   learn of the topic, and get its keys, by a welcome to each of their devices;
+//! - at a reader, the readers are the reader's own account: its devices share what they have;
+//! - an epoch's head names the author's devices only. Whom else it was sealed to is noted by
+//!   the device that made it ([`SEALED_TO`]), which seals new posts under its own epochs.
+
+use std::collections::BTreeSet;
+
+use teahouse_protocols::epoch::{EpochHead, Parcel};
+use teahouse_protocols::ids::{AccountId, DeviceId, EpochId, TopicId};
+use teahouse_protocols::inbox::InboxItem;
+use teahouse_protocols::membership::{History, TopicKind};
+
+use super::epochs::{MAX_EPOCHS, epochs};
+use super::sealing::epoch_for_sending;
+use super::{is_member, members, row, welcome};
+use crate::engine::{accounts, inbox};
+use crate::features::moments;
+use crate::store::{Read, ReadExt, StorageError};
+use crate::tables::{CHAINS, Chain, READERS_TOLD, SEALED_TO, chain_key, pair_key};
+use crate::tx::{Fail, Tx, best_effort};
+
+/// The author of a topic that is read by others than its members, if it is one.
+pub(crate) fn author(tx: &mut Tx<'_>, topic: TopicId) -> Result<Option<AccountId>, StorageError> {
+    if row(tx, topic)?.is_none_or(|r| r.kind != TopicKind::Moments) {
+        return Ok(None);
+    }
+    Ok(members(tx, topic)?.first().copied())
+}
+
+/// Accounts that read a topic without being members, as far as it is known here.
+pub(crate) fn readers(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+) -> Result<BTreeSet<AccountId>, StorageError> {
+    let (Some(author), Some(own)) = (author(tx, topic)?, tx.me()?.account) else {
+        return Ok(BTreeSet::new());
+    };
+    if author == own { moments::audience(tx, topic) } else { Ok(BTreeSet::from([own])) }
+}
+
+/// Whether an account is among the [`readers`].
+fn reads(tx: &mut Tx<'_>, topic: TopicId, account: AccountId) -> Result<bool, StorageError> {
+    let (Some(author), Some(own)) = (author(tx, topic)?, tx.me()?.account) else {
+        return Ok(false);
+    };
+    if author == own { moments::shows(tx, topic, account) } else { Ok(account == own) }
+}
+
+/// Whether a device may have what is in a topic: it is a member's or a reader's.
+pub(crate) fn may_read(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    device: DeviceId,
+) -> Result<bool, StorageError> {
+    if is_member(tx, topic, device)? {
+        return Ok(true);
+    }
+    let Some(account) = accounts::account_of(tx, device)? else { return Ok(false) };
+    Ok(reads(tx, topic, account)? && accounts::is_active(tx, device)?)
+}
+
+/// Whether this account is a member of a topic, or reads it.
+pub(crate) fn takes_part(tx: &mut Tx<'_>, topic: TopicId) -> Result<bool, StorageError> {
+    let Some(own) = tx.me()?.account else { return Ok(false) };
+    Ok(members(tx, topic)?.contains(&own) || reads(tx, topic, own)?)
+}
+
+/// Devices that an epoch was sealed to when it was made. Of a topic with readers this is known
+/// to the device that made it alone.
+pub(super) fn sealed_to(
+    read: &dyn Read,
+    kind: TopicKind,
+    epoch: EpochId,
+    head: &EpochHead,
+) -> Result<Option<Vec<DeviceId>>, StorageError> {
+    if kind == TopicKind::Moments {
+        return read.get_typed(&SEALED_TO, &epoch.0);
+    }
+    Ok(Some(head.recipients.to_vec()))
+}
+
+/// Whether a device of a reader has been told of the topic.
+pub(super) fn told(tx: &Tx<'_>, topic: TopicId, device: DeviceId) -> Result<bool, StorageError> {
+    tx.contains(&READERS_TOLD, &pair_key(&topic.0, &device.0))
+}
+
+/// Gives a new epoch's parcels out: a key to whoever knows the topic, a welcome with all keys
+/// to readers who do not.
+pub(super) fn give(tx: &mut Tx<'_>, topic: TopicId, parcels: Vec<Parcel>) -> Result<(), Fail> {
+    let account = tx.account()?;
+    let pack = InboxItem::Account(accounts::pack(tx, account, &[])?);
+    for parcel in parcels {
+        let to = DeviceId(parcel.to);
+        inbox::send(tx, to, vec![pack.clone(), InboxItem::Key(parcel)])?;
+    }
+    tell(tx, topic)
+}
+
+/// Welcomes the devices of readers that were not told of the topic yet.
+pub(super) fn tell(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), Fail> {
+    let account = tx.account()?;
+    if author(tx, topic)? != Some(account) {
+        return Ok(());
+    }
+    for reader in readers(tx, topic)? {
+        for device in accounts::devices_of(tx, reader)? {
+            if told(tx, topic, device)? || accounts::bundle_of(tx, device)?.is_none() {
+                continue;
+            }
+            let welcome = welcome(tx, topic, device, History::All)?;
+            let pack = InboxItem::Account(accounts::pack(tx, account, &[])?);
+            let items = vec![pack, InboxItem::Welcome(Box::new(welcome))];
+            inbox::send(tx, device, items)?;
+            tx.put_raw(&READERS_TOLD, &pair_key(&topic.0, &device.0), Vec::new())?;
+            for epoch in epochs(&tx.stage, topic, MAX_EPOCHS)? {
+                if let Some(mut to) = tx.typed::<Vec<DeviceId>>(&SEALED_TO, &epoch.0)? {
+                    to.push(device);
+                    tx.put(&SEALED_TO, &epoch.0, &to)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Readers or their devices have changed: whoever may read by now what this device wrote is
+/// told of it.
+pub(crate) fn tell_all(tx: &mut Tx<'_>) -> Result<(), Fail> {
+    let me = tx.me()?;
+    let Some(own) = me.account else { return Ok(()) };
+    for topic in accounts::topic_ids(tx)? {
+        let wrote = || tx.typed::<Chain>(&CHAINS, &chain_key(topic, me.device));
+        if wrote()?.is_some_and(|c| c.high > 0) && author(tx, topic)? == Some(own) {
+            // Who may read no more can't read what is sealed from now on, words on old posts
+            // among it. Where this fails, the next post sees to it.
+            best_effort(epoch_for_sending(tx, topic).map(|_| ()))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,232 @@
+//! Moments: posts to friends, and words on them that only mutual friends can read.
+//!
+//! Each audience of an account has a topic of its own, in which only the account's devices
+//! write. To whom a topic is shown stands in a record that the account's devices share
+//! ([`Audience`]); the engine welcomes those readers ([`crate::engine::topics`]). A word on
+//! somebody's post stands in its author's own topic for all friends, sealed once more for the
+//! post's circle ([`teahouse_protocols::moments`]); opening is the query's.
+//!
+//! - [`command`](mod@command): what can be asked for.
+//! - [`tables`]: the rows.
+//! - [`words`]: sealing and opening words.
+//! - [`query`](mod@query): the timeline.
+
+mod command;
+pub mod query;
+pub mod tables;
+mod words;
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use teahouse_crdt::segment::Entry;
+use teahouse_crdt::{MomentsEntry, TypedEntry};
+use teahouse_protocols::ids::{AccountId, DeviceId, TopicId};
+use teahouse_protocols::membership::TopicKind;
+use teahouse_protocols::moments::{PostRef, post_ref};
+
+use crate::command::MessageId;
+use crate::features::{Applied, Feature, photos};
+use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
+use crate::tables::{
+    BODIES, CONTACTS, Chosen, ContactValue, MISSING_BODIES, RECORDS, body_key, log_key, record_key,
+};
+use crate::tx::Tx;
+
+use self::tables::{
+    DELETED, POST_REFS, POSTS, PostRow, TIMELINE, WORDS, WORDS_ON, WordRow, placed,
+};
+
+pub use self::command::Command;
+pub(crate) use self::command::command;
+
+/// The feature's name, as in [`RECORDS`].
+const NAME: &str = "moments";
+
+/// Most accounts that an audience names.
+pub const MAX_NAMED: usize = 512;
+
+pub(crate) const FEATURE: Feature = Feature {
+    name: NAME,
+    kinds: &[TopicKind::Moments],
+    tables: &[&POSTS, &WORDS, &DELETED, &photos::PHOTOS, &photos::PREVIEWS],
+    forget,
+    apply,
+};
+
+/// Who may see a topic's posts, beside their author.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Audience {
+    /// All friends.
+    Friends,
+    /// All friends but these, ascending.
+    Except(Vec<AccountId>),
+    /// Of these, ascending, whoever is a friend; nobody else.
+    Only(Vec<AccountId>),
+}
+
+impl Audience {
+    fn allows(&self, account: &AccountId) -> bool {
+        match self {
+            Self::Friends => true,
+            Self::Except(list) => !list.contains(account) || cfg!(sim_bug = "audience_leak"),
+            Self::Only(list) => list.contains(account),
+        }
+    }
+}
+
+/// Whom a topic of this account is shown to.
+pub(crate) fn shown_to(read: &dyn Read, topic: TopicId) -> Result<Option<Audience>, StorageError> {
+    let row: Option<Chosen<Vec<u8>>> = read.get_typed(&RECORDS, &record_key(NAME, &topic.0))?;
+    // What a newer version wrote is shown to nobody here.
+    Ok(row.and_then(|r| postcard::from_bytes(&r.value).ok()))
+}
+
+/// Whether an account may see this account's posts in a topic.
+pub(crate) fn shows(
+    read: &dyn Read,
+    topic: TopicId,
+    account: AccountId,
+) -> Result<bool, StorageError> {
+    let Some(audience) = shown_to(read, topic)? else { return Ok(false) };
+    let contact: Option<Chosen<ContactValue>> = read.get_typed(&CONTACTS, &account.0)?;
+    Ok(contact.is_some_and(|c| c.value.friend && !c.value.blocked) && audience.allows(&account))
+}
+
+/// All accounts that may see this account's posts in a topic.
+pub(crate) fn audience(
+    read: &dyn Read,
+    topic: TopicId,
+) -> Result<BTreeSet<AccountId>, StorageError> {
+    let Some(audience) = shown_to(read, topic)? else { return Ok(BTreeSet::new()) };
+    let mut all = friends(read)?;
+    all.retain(|account| audience.allows(account));
+    Ok(all)
+}
+
+/// Friends who are not blocked.
+fn friends(read: &dyn Read) -> Result<BTreeSet<AccountId>, StorageError> {
+    let rows: Vec<(Vec<u8>, Chosen<ContactValue>)> =
+        read.scan_typed(&CONTACTS, &KeyRange::all(), false, 65_536)?;
+    Ok(rows
+        .into_iter()
+        .filter(|(_, c)| c.value.friend && !c.value.blocked)
+        .filter_map(|(key, _)| Some(AccountId(key.try_into().ok()?)))
+        .collect())
+}
+
+fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), StorageError> {
+    // A newer version's entries show nothing here, and nonsense shows nothing anywhere.
+    let Ok(entry) = MomentsEntry::from_entry(change.seq, entry) else { return Ok(()) };
+    let (topic, id) = (change.topic, change.id());
+    let key = log_key(topic, id.device, id.seq);
+    match entry {
+        MomentsEntry::Post { body, key: post_key } => {
+            let Some(first) = change.header.bodies.iter().position(|h| h.0 == body) else {
+                return Ok(());
+            };
+            let bodies = change.header.bodies.len() as u8;
+            if tx.contains(&DELETED, &key)? {
+                return erase(tx, topic, id, bodies);
+            }
+            let said = photos::put(tx, change, first)?;
+            let row = PostRow {
+                account: change.account,
+                key: post_key,
+                time: change.time,
+                text: said.map(|s| s.text.into_inner()),
+                body: first as u8,
+                bodies,
+            };
+            tx.put(&POSTS, &key, &row)?;
+            tx.put_raw(&TIMELINE, &placed(Key::new().u64(row.time), topic.0, id), Vec::new())?;
+            let on = post_ref(&post_key);
+            tx.put_raw(&POST_REFS, &placed(Key::new().fixed(&on.0), topic.0, id), Vec::new())
+        }
+        MomentsEntry::Word { on, hints, sealed } => {
+            if tx.contains(&DELETED, &key)? {
+                return Ok(());
+            }
+            let row = WordRow { account: change.account, on, hints, sealed, time: change.time };
+            tx.put(&WORDS, &key, &row)?;
+            tx.put_raw(&WORDS_ON, &placed(Key::new().fixed(&on), topic.0, id), Vec::new())
+        }
+        MomentsEntry::Delete { target } => {
+            let id = MessageId { device: DeviceId(target.device), seq: target.seq };
+            tx.put_raw(&DELETED, &log_key(topic, id.device, id.seq), Vec::new())?;
+            drop_post(tx, topic, id)?;
+            drop_word(tx, topic, id)
+        }
+    }
+}
+
+fn drop_post(tx: &mut Tx<'_>, topic: TopicId, id: MessageId) -> Result<(), StorageError> {
+    let key = log_key(topic, id.device, id.seq);
+    let Some(row) = tx.typed::<PostRow>(&POSTS, &key)? else { return Ok(()) };
+    tx.del(&POSTS, &key)?;
+    unlist(tx, topic, id, &row)?;
+    photos::forget(tx, topic, id)?;
+    erase(tx, topic, id, row.bodies)
+}
+
+fn unlist(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    id: MessageId,
+    row: &PostRow,
+) -> Result<(), StorageError> {
+    tx.del(&TIMELINE, &placed(Key::new().u64(row.time), topic.0, id))?;
+    let PostRef(on) = post_ref(&row.key);
+    tx.del(&POST_REFS, &placed(Key::new().fixed(&on), topic.0, id))
+}
+
+fn drop_word(tx: &mut Tx<'_>, topic: TopicId, id: MessageId) -> Result<(), StorageError> {
+    let key = log_key(topic, id.device, id.seq);
+    let Some(row) = tx.typed::<WordRow>(&WORDS, &key)? else { return Ok(()) };
+    tx.del(&WORDS, &key)?;
+    tx.del(&WORDS_ON, &placed(Key::new().fixed(&row.on), topic.0, id))
+}
+
+/// Erases the bodies of a post that was taken back.
+fn erase(tx: &mut Tx<'_>, topic: TopicId, id: MessageId, bodies: u8) -> Result<(), StorageError> {
+    // What is erased is not missing: the chain may be whole with it, and acknowledged.
+    tx.mem.acks_due.insert(topic);
+    for index in 0..bodies {
+        let key = body_key(topic, id.device, id.seq, index);
+        tx.del(&MISSING_BODIES, &key)?;
+        tx.del(&BODIES, &key)?;
+    }
+    Ok(())
+}
+
+/// Rows that do not begin with the topic.
+fn forget(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), StorageError> {
+    let place = |key: &[u8]| -> Option<MessageId> {
+        let (device, seq) = key.get(32..)?.split_first_chunk::<32>()?;
+        Some(MessageId { device: DeviceId(*device), seq: u64::from_be_bytes(seq.try_into().ok()?) })
+    };
+    let mut range = KeyRange::prefix(&topic.0);
+    loop {
+        let rows: Vec<(Vec<u8>, PostRow)> = tx.scan_typed(&POSTS, &range, false, 1_024)?;
+        let Some((last, _)) = rows.last() else { break };
+        range = range.after(&last.clone());
+        for (key, row) in rows {
+            if let Some(id) = place(&key) {
+                unlist(tx, topic, id, &row)?;
+            }
+        }
+    }
+    let mut range = KeyRange::prefix(&topic.0);
+    loop {
+        let rows: Vec<(Vec<u8>, WordRow)> = tx.scan_typed(&WORDS, &range, false, 1_024)?;
+        let Some((last, _)) = rows.last() else { break };
+        range = range.after(&last.clone());
+        for (key, row) in rows {
+            if let Some(id) = place(&key) {
+                tx.del(&WORDS_ON, &placed(Key::new().fixed(&row.on), topic.0, id))?;
+            }
+        }
+    }
+    Ok(())
+}
