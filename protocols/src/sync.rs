@@ -2,9 +2,9 @@
 //!
 //! Each side names only topics in which it knows the *other's device* to be a current
 //! member, so a non-member learns no topic id, not even a blinded one. A summary of both
-//! sides' knowledge comes first; where it differs, digests; where these differ, frontiers; then exactly the missing runs are pulled, page by page,
-//! so a slow peer is never sent more than it asked for. New envelopes are pushed to
-//! connected members.
+//! sides' knowledge comes first; where it differs, digests; where these differ, frontiers;
+//! then exactly the missing runs are pulled, page by page, so a slow peer is never sent more
+//! than it asked for. New envelopes are pushed to connected members.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,9 @@ pub const MAX_FRAME: usize = 1024 * 1024;
 pub const PAGE_BYTES: usize = 384 * 1024;
 /// Most letters of one page.
 pub const PAGE_LETTERS: usize = 1_024;
+
+/// Most bytes of one word to or from a service.
+pub const MAX_SERVICE: usize = 256 * 1024;
 
 /// A hash by which two devices find out whether they know the same; the first 16 bytes of
 /// BLAKE3 in a mode of its own.
@@ -124,6 +127,9 @@ pub enum Frame {
         /// Whether the receiver should answer with its own, unless it just said them.
         ask: bool,
     },
+    /// Something for a service of the receiver's, or an answer of one's own. Taken from
+    /// strangers, too: the service judges who may ask. Unknown services answer nothing.
+    Service(u8, Bytes<MAX_SERVICE>),
 }
 
 impl Wire for Frame {

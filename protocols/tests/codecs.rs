@@ -21,7 +21,9 @@ use teahouse_protocols::inbox::{ContactRequest, InboxMessage, Letter, MAX_OP, MA
 use teahouse_protocols::link::{PairCode, RelayInvite};
 use teahouse_protocols::mailbox::{Item, Read, Reply, Request, Right, TopicMail};
 use teahouse_protocols::membership::{Cut, MAX_CUTS, MemberOp, MembershipRecord};
+use teahouse_protocols::moments::{self, MAX_COMMENT, Said, Word};
 use teahouse_protocols::pairing::PairFrame;
+use teahouse_protocols::photo::{Captioned, MAX_CAPTION, MAX_PICTURE, Photo, Previews};
 use teahouse_protocols::prekey::PrekeyBundle;
 use teahouse_protocols::sign::{Signable, Signature, Signed};
 use teahouse_protocols::sync::{Frame, Held, Run, TopicDigest};
@@ -131,6 +133,9 @@ mod one_spelling {
         holds reply;
         holds topic_mail;
         holds pair_frame;
+        holds captioned;
+        holds previews;
+        holds word;
     }
 }
 
@@ -221,6 +226,15 @@ fn the_longest_values_fit() {
     let read = Read { tag, after: u64::MAX, proof: Signature([1; 64]) };
     fits(&Request::Fetch { reads: times(read), wait: true });
     fits(&Frame::Want(TopicId([1; 32]), times(Run { device: me(), from: 1, to: u64::MAX })));
+    let photo =
+        Photo { hash: [1; 32], key: [1; 32], size: MAX_PICTURE, width: u16::MAX, height: u16::MAX };
+    let text = "x".repeat(MAX_CAPTION).try_into().unwrap();
+    fits(&Captioned { text, photos: times(photo) });
+    fits(&Previews(times(full())));
+    let at = moments::Place { topic: TopicId([1; 32]), device: me(), seq: u64::MAX };
+    let said = Said::Comment { text: "x".repeat(MAX_COMMENT).try_into().unwrap() };
+    fits(&Word { version: 1, post: at, parent: Some(at), by: AccountId([1; 32]), said });
+    fits(&Frame::Service(u8::MAX, full()));
     let digest = [1; 16];
     let ids: List<TopicId, 4_096> = distinct();
     let topics = ids.iter().map(|id| TopicDigest { topic: *id, frontier: digest, cursors: digest });

@@ -18,6 +18,8 @@ mod identity;
 mod json;
 #[path = "vectors/logs.rs"]
 mod logs;
+#[path = "vectors/moments.rs"]
+mod moments;
 #[path = "vectors/samples.rs"]
 mod samples;
 #[path = "vectors/suite.rs"]
@@ -55,4 +57,6 @@ files! {
     transport::mailbox,
     transport::topic_mail,
     transport::pairing,
+    moments::photos,
+    moments::words_on_posts,
 }

@@ -18,7 +18,9 @@ use teahouse_protocols::mailbox::{Item, Read, Refusal, Reply, Request, Right, Ta
 use teahouse_protocols::membership::{
     Cut, History, MAX_CUTS, MAX_PARENTS, MemberOp, MembershipRecord, Role, TopicKind,
 };
+use teahouse_protocols::moments::{self, Said, Word};
 use teahouse_protocols::pairing::PairFrame;
+use teahouse_protocols::photo::{Captioned, MAX_PICTURE, PREVIEWS_PER_BODY, Photo, Previews};
 use teahouse_protocols::prekey::PrekeyBundle;
 use teahouse_protocols::sign::{Signature, SigningKey};
 use teahouse_protocols::sync::{Frame, Held, Run, TopicDigest};
@@ -364,7 +366,43 @@ pub(crate) fn frame() -> impl Strategy<Value = Frame> {
         bytes().prop_map(Frame::Inbox),
         ids().prop_map(Frame::InboxHeld),
         bytes().prop_map(Frame::Pair),
+        (any::<u8>(), bytes()).prop_map(|(number, bytes)| Frame::Service(number, bytes)),
     ]
+}
+
+pub(crate) fn captioned() -> impl Strategy<Value = Captioned> {
+    let photo = (any::<([u8; 32], [u8; 32])>(), 1..=MAX_PICTURE, 1_u16.., 1_u16..)
+        .prop_map(|((hash, key), size, width, height)| Photo { hash, key, size, width, height });
+    (text(), list(photo)).prop_map(|(text, photos): (Text<_>, List<_, _>)| {
+        let nothing = text.is_empty() && photos.is_empty();
+        let text = if nothing { "tea".try_into().unwrap() } else { text };
+        Captioned { text, photos }
+    })
+}
+
+pub(crate) fn previews() -> impl Strategy<Value = Previews> {
+    prop::collection::vec(bytes(), 1..=PREVIEWS_PER_BODY)
+        .prop_map(|all| Previews(all.try_into().unwrap()))
+}
+
+fn place() -> impl Strategy<Value = moments::Place> {
+    (ids(), ids(), number()).prop_map(|(topic, device, seq)| moments::Place { topic, device, seq })
+}
+
+pub(crate) fn word() -> impl Strategy<Value = Word> {
+    let said = prop_oneof![
+        (any::<bool>(), number()).prop_map(|(on, lamport)| (None, Said::Like { on, lamport })),
+        (prop::option::of(place()), "\\PC{1,40}").prop_map(|(parent, text)| {
+            (parent, Said::Comment { text: text.try_into().unwrap() })
+        }),
+    ];
+    (place(), ids(), said).prop_map(|(post, by, (parent, said))| Word {
+        version: 1,
+        post,
+        parent,
+        by,
+        said,
+    })
 }
 
 pub(crate) fn request() -> impl Strategy<Value = Request> {

@@ -279,6 +279,7 @@ pub(crate) fn sync() -> Suite {
         ("inbox", Frame::Inbox(bytes(b"sealed inbox message"))),
         ("inbox held", Frame::InboxHeld(SealedHash([0x5e; 32]))),
         ("pair", Frame::Pair(bytes(&encode(&PairFrame::Abort)))),
+        ("service", Frame::Service(1, bytes(b"a word to a service"))),
     ] {
         suite.plain(name, &frame);
     }
@@ -294,7 +295,7 @@ pub(crate) fn sync() -> Suite {
         suite.refuse::<Frame>(name, &encode(&frame));
     }
     for (name, wire) in [
-        ("an unknown frame", vec![14]),
+        ("an unknown frame", vec![16]),
         ("a truth that is neither yes nor no", {
             let mut wire = encode(&frontier(vec![]));
             *wire.last_mut().unwrap() = 2;

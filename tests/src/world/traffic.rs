@@ -78,6 +78,7 @@ const fn frame(frame: &Frame) -> &'static str {
         Frame::Inbox(_) => "inbox",
         Frame::InboxHeld(_) => "inbox_held",
         Frame::Pair(_) => "pair",
+        Frame::Service(..) => "service",
     }
 }
 

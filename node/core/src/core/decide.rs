@@ -12,7 +12,7 @@ use crate::command::{Command, Refusal, Reply};
 use crate::engine::letters::{self, Outcome, Prepared};
 use crate::engine::{mail, sync, topics};
 use crate::env::Env;
-use crate::features::{chat, contacts, devices, groups, moments};
+use crate::features::{chat, contacts, devices, groups, moments, services};
 use crate::store::{ReadExt, Stage, StorageError};
 use crate::tables::QUARANTINE;
 use crate::tx::{Effect, Fail, Tx};
@@ -59,6 +59,9 @@ impl Core {
                 self.letters(env, stage, effects, from, topic, letters, page)
             }
             Work::Mail(id, result) => self.mail(env, stage, effects, id, &result),
+            Work::Service(from, number, prepared) => {
+                self.hint(env, stage, effects, |tx| services::take(tx, from, number, prepared))
+            }
             Work::Tick => Ok(()),
             Work::Reachable(addrs) => {
                 self.mem.addrs = addrs;

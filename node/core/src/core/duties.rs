@@ -6,7 +6,7 @@ use super::Core;
 use super::boundary::Outputs;
 use crate::engine::{accounts, cursors, greeting, inbox, letters, mail, sync, topics};
 use crate::env::Env;
-use crate::features::{chat, devices};
+use crate::features::{chat, devices, services};
 use crate::store::{Stage, StorageError};
 use crate::tx::{Effect, Fail, Tx};
 
@@ -44,6 +44,7 @@ impl Core {
             self.duty(env, stage, effects, |tx| cursors::publish(tx).map(|()| None))?;
         }
         at(self.duty(env, stage, effects, sync::tend)?);
+        at(self.duty(env, stage, effects, services::tend)?);
         if env.now >= self.tended.saturating_add(TEND_EVERY) || env.now < self.tended {
             self.tended = env.now;
             self.duty(env, stage, effects, |tx| {

@@ -8,7 +8,7 @@ use teahouse_protocols::sync::{Frame, MAX_FRAME, PAGE_BYTES, PAGE_LETTERS};
 
 use super::boundary::Peers;
 use crate::engine::{accounts, letters, pairing, topics};
-use crate::features::contacts;
+use crate::features::{contacts, services};
 use crate::store::StorageError;
 use crate::tx::{Effect, Tx};
 
@@ -20,6 +20,10 @@ pub(super) fn peers(tx: &mut Tx<'_>) -> Result<Peers, StorageError> {
         peers.direct.insert(device, addrs);
     }
     let Some(account) = me.account else { return Ok(peers) };
+    for wanted in services::wanted(tx)? {
+        peers.wanted.insert(wanted.device, wanted.relays);
+        peers.direct.insert(wanted.device, wanted.addrs);
+    }
     let mut involved = BTreeSet::from([account]);
     for topic in accounts::topic_ids(tx)? {
         let members = topics::members(tx, topic)?;

@@ -13,6 +13,7 @@ use super::Core;
 use super::boundary::Input;
 use crate::command::Command;
 use crate::engine::letters::{self, Prepared};
+use crate::features::services;
 use crate::store::{Read, ReadExt};
 use crate::tables::QUARANTINE;
 
@@ -24,6 +25,7 @@ pub(super) enum Work {
     Frame(DeviceId, Box<Frame>),
     Letters { from: DeviceId, topic: TopicId, letters: Vec<Prepared>, page: Option<bool> },
     Mail(u64, Result<Vec<u8>, String>),
+    Service(DeviceId, u8, services::Prepared),
     Tick,
     Reachable(Vec<String>),
 }
@@ -63,6 +65,9 @@ impl Core {
                             letters: prepare_letters(snapshot, secrets, topic, letters),
                             page: Some(more),
                         },
+                        Frame::Service(number, bytes) => {
+                            Work::Service(device, number, services::prepare(number, &bytes)?)
+                        }
                         other => Work::Frame(device, Box::new(other)),
                     }
                 }

@@ -15,6 +15,7 @@ use teahouse_protocols::sign::Signed;
 use teahouse_protocols::sync::{Digest, Frame, Held, PAGE_BYTES, PAGE_LETTERS, Run};
 
 use crate::engine::{accounts, cursors, forks, greeting, inbox, letters, pairing, topics};
+use crate::features::services;
 use crate::store::StorageError;
 use crate::tables::Chain;
 use crate::tx::{Effect, Fail, Tx, capped};
@@ -58,6 +59,7 @@ pub(crate) fn peer_up(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
     tx.mem.peers.insert(device, Peer::default());
     inbox::hand_over(tx, device)?;
     pairing::peer_up(tx, device)?;
+    services::met(tx, device)?;
     greeting::hello(tx, device)
 }
 
@@ -271,6 +273,7 @@ fn known_peer(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(), Fail>
         | Frame::Inbox(_)
         | Frame::InboxHeld(_)
         | Frame::Cursor(_)
+        | Frame::Service(..)
         | Frame::Pair(_) => Ok(()),
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod devices;
 pub(crate) mod groups;
 pub mod moments;
 pub mod photos;
+pub(crate) mod services;
 #[cfg(test)]
 mod tests;
 
