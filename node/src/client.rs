@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use teahouse_core::command::{Command, Reply};
+use teahouse_core::query::Query;
 use ureq::Agent;
 use ureq::http::Response;
 
@@ -91,6 +92,14 @@ impl Client {
     ) -> Result<T, ClientError> {
         let body = serde_json::to_vec(body).map_err(|e| ClientError::Answer(e.to_string()))?;
         answer(self.call("POST", path, Some(body), within)?)
+    }
+
+    /// Asks a feature's query.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn ask<Q: Query>(&self, query: &Q) -> Result<Q::Out, ClientError> {
+        self.post_within(&format!("/v1/queries/{}", Q::NAME), query, Some(COMMAND))
     }
 
     /// Submits a command.

@@ -9,6 +9,7 @@
 mod auth;
 mod openapi;
 mod problem;
+mod queries;
 mod relay;
 mod routes;
 mod sse;

@@ -19,7 +19,7 @@ use teahouse_protocols::ids::{AccountId, Millis, TopicId};
 use tokio_util::sync::CancellationToken;
 
 use super::sse::{self, Events};
-use super::{Problem, Route};
+use super::{Problem, Route, queries};
 use crate::handle::{Handle, NodeError, NodeStatus};
 use crate::metrics;
 
@@ -73,6 +73,7 @@ pub(super) fn all(handle: &Handle, ended: &CancellationToken) -> Vec<Route> {
         on("get", "/v1/waiting", get(waiting)),
         on("get", "/v1/alarms", get(alarms)),
         on("get", "/v1/safety/{account}", get(safety)),
+        on("post", "/v1/queries/{name}", post(ask)),
         on("post", "/v1/commands", post(command)),
         on("post", "/v1/rebuild", post(rebuild)),
         on("get", "/v1/events", get(events)),
@@ -225,6 +226,23 @@ async fn safety(State(device): State<Device>, Path(id): Path<String>) -> Answer<
     let Json(number) = read(device, move |s| query::safety_number(s, account)).await?;
     let number = number.ok_or_else(|| Problem::not_found("account"))?;
     Ok(Json(Safety { number }))
+}
+
+async fn ask(
+    State(device): State<Device>,
+    Path(name): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer<serde_json::Value> {
+    let query = queries::find(&name).ok_or_else(|| Problem::not_found("query"))?;
+    let question: serde_json::Value = super::parse(&body?)?;
+    let ran = tokio::task::spawn_blocking(move || {
+        (query.run)(&device.handle.snapshot()?, question).map_err(|e| match e {
+            queries::Failed::Question(_) => Problem::bad_request(e.to_string()),
+            queries::Failed::Storage(e) => NodeError::from(e).into(),
+        })
+    })
+    .await;
+    Ok(Json(ran.map_err(|_| NodeError::Stopped)??))
 }
 
 async fn command(

@@ -18,6 +18,7 @@ use teahouse_protocols::ids::TopicId;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::queries;
 use crate::handle::Handle;
 use crate::runtime::now;
 use crate::watch::{View, topics};
@@ -30,6 +31,9 @@ pub(super) const KEPT: usize = 1024;
 pub struct Touched {
     /// The views whose answers may differ now.
     pub views: BTreeSet<View>,
+    /// Features' queries whose answers may differ now.
+    #[serde(default)]
+    pub queries: BTreeSet<String>,
     /// In these topics; `None` if they are too many to tell.
     pub topics: Option<BTreeSet<TopicId>>,
 }
@@ -38,6 +42,11 @@ impl Touched {
     fn of(changes: &ChangeSet) -> Self {
         Self {
             views: View::ALL.into_iter().filter(|v| v.depends(changes)).collect(),
+            queries: queries::QUERIES
+                .iter()
+                .filter(|q| (q.depends)(changes))
+                .map(|q| q.name.to_owned())
+                .collect(),
             topics: topics(changes),
         }
     }

@@ -5,6 +5,7 @@ mod account;
 mod chat;
 mod device;
 mod group;
+mod moments;
 mod people;
 mod read;
 mod relay;
@@ -103,6 +104,7 @@ enum Cmd {
     /// Groups
     #[command(subcommand)]
     Group(group::Group),
+    Moments(moments::Moments),
     /// Devices of this account
     #[command(subcommand)]
     Device(device::Device),
@@ -167,6 +169,7 @@ impl Cli {
             Cmd::Timer(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Hide(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Group(c) => c.execute(&global.session(Need::Account)?)?,
+            Cmd::Moments(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Device(c) => c.execute(global)?,
             Cmd::Relay(c) => c.execute(global)?,
             Cmd::Rebuild => account::rebuild(&global.session(Need::Account)?)?,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::de::DeserializeOwned;
 use teahouse_core::command::{Command, MessageId, Reply};
-use teahouse_core::query;
+use teahouse_core::query::{self, Query};
 use teahouse_core::store::{OpenError, Snapshot, StorageError};
 use teahouse_core::view;
 use teahouse_protocols::ids::{AccountId, Millis, TopicId};
@@ -133,6 +133,14 @@ impl Session {
         Ok(match &self.inner {
             Inner::Remote(client) => client.post_within("/v1/rebuild", &(), None)?,
             Inner::Local { node, runtime, .. } => runtime.block_on(node.handle().rebuild())?.into(),
+        })
+    }
+
+    /// Asks a feature's query.
+    pub(super) fn ask<Q: Query>(&self, query: &Q) -> Result<Q::Out> {
+        Ok(match &self.inner {
+            Inner::Remote(client) => client.ask(query)?,
+            Inner::Local { node, .. } => node.handle().query(|s| query.run(s))?,
         })
     }
 

@@ -13,7 +13,7 @@ use teahouse_protocols::membership::{Role, TopicKind};
 
 use crate::command::{Chat, MessageId, Refusal, Reply};
 use crate::engine::{accounts, letters, topics};
-use crate::features::{Applied, Feature, choose, contacts, groups, next_lamport, nothing_else};
+use crate::features::{Applied, Feature, choose, contacts, groups, next_lamport};
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
 use crate::tables::{
     BODIES, CHANGES, Chosen, EXPIRIES, FIELDS, Field, LAMPORT, MESSAGE_INDEX, MESSAGES,
@@ -25,7 +25,7 @@ pub(crate) const FEATURE: Feature = Feature {
     name: "chat",
     kinds: &[TopicKind::Direct, TopicKind::Group],
     tables: &[&MESSAGES, &MESSAGE_INDEX, &REACTIONS, &RECALLS, &FIELDS, &CHANGES, &LAMPORT],
-    forget: nothing_else,
+    forget: None,
     apply,
 };
 

@@ -12,7 +12,7 @@ use teahouse_protocols::membership::{History, MemberOp, Role, TopicKind};
 use crate::command::{Groups, Refusal, Reply};
 use crate::engine::{accounts, inbox, topics};
 use crate::features::chat::{field_key, write};
-use crate::features::{Applied, Feature, choose, contacts, next_lamport, nothing_else};
+use crate::features::{Applied, Feature, choose, contacts, next_lamport};
 use crate::store::StorageError;
 use crate::tables::{CHANGES, ChangeRow, FIELDS, Field, LAMPORT, NICKNAMES, message_key, pair_key};
 use crate::tx::{Fail, Tx, capped};
@@ -21,7 +21,7 @@ pub(crate) const FEATURE: Feature = Feature {
     name: "groups",
     kinds: &[TopicKind::Direct, TopicKind::Group],
     tables: &[&FIELDS, &CHANGES, &NICKNAMES, &LAMPORT],
-    forget: nothing_else,
+    forget: None,
     apply,
 };
 

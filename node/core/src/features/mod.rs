@@ -52,6 +52,9 @@ impl Applied<'_> {
     }
 }
 
+/// Clears rows of a topic that do not begin with it.
+pub(crate) type Forget = fn(&mut Tx<'_>, TopicId) -> Result<(), StorageError>;
+
 /// A feature's half that writes rows.
 pub(crate) struct Feature {
     /// For the reader.
@@ -62,7 +65,7 @@ pub(crate) struct Feature {
     /// Its projections that begin with the topic in their key, and are cleared with it.
     pub(crate) tables: &'static [&'static Table],
     /// Clears what else follows from a topic's rows, before these are cleared.
-    pub(crate) forget: fn(&mut Tx<'_>, TopicId) -> Result<(), StorageError>,
+    pub(crate) forget: Option<Forget>,
     /// Writes rows for one entry; ignores entries that are not its own.
     pub(crate) apply: fn(&mut Tx<'_>, &Applied<'_>, &Entry) -> Result<(), StorageError>,
 }
@@ -74,11 +77,6 @@ pub(crate) static FEATURES: &[Feature] =
 /// Tables that features declare themselves.
 pub(crate) fn tables() -> impl Iterator<Item = &'static &'static Table> {
     moments::tables::ALL.iter().chain(photos::ALL)
-}
-
-/// For features whose rows all begin with the topic.
-pub(crate) fn nothing_else(_: &mut Tx<'_>, _: TopicId) -> Result<(), StorageError> {
-    Ok(())
 }
 
 /// Hands one change's entries to the features of its topic's kind.

@@ -22,7 +22,9 @@ pub(crate) fn replay(tx: &mut Tx<'_>, topic: TopicId) -> Result<u64, Fail> {
     let Some(state) = topics::state(tx, topic)? else { return Ok(0) };
     let kind = state.now().kind;
     for feature in FEATURES.iter().filter(|f| f.kinds.contains(&kind)) {
-        (feature.forget)(tx, topic)?;
+        if let Some(forget) = feature.forget {
+            forget(tx, topic)?;
+        }
         for table in feature.tables {
             // The private topic has rows of its own that are keyed by what they are about.
             let private = kind == teahouse_protocols::membership::TopicKind::Private;

@@ -28,7 +28,7 @@ use self::relays::use_relay;
 use self::requests::{accept, ask, require_request};
 use crate::command::{Contacts, Refusal, Reply};
 use crate::engine::{accounts, mail};
-use crate::features::{Applied, Feature, choose, next_lamport, nothing_else};
+use crate::features::{Applied, Feature, choose, next_lamport};
 use crate::store::StorageError;
 use crate::tables::{
     CONTACTS, Chosen, ContactValue, DRAFTS, LAMPORT, READ_MARKS, RECORDS, REQUESTS, Request,
@@ -48,7 +48,7 @@ pub(crate) const FEATURE: Feature = Feature {
     name: "contacts",
     kinds: &[TopicKind::Private],
     tables: &[&CONTACTS, &READ_MARKS, &SECRETS, &SETTINGS, &DRAFTS, &RECORDS, &LAMPORT],
-    forget: nothing_else,
+    forget: None,
     apply,
 };
 

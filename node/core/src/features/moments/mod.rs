@@ -50,7 +50,7 @@ pub(crate) const FEATURE: Feature = Feature {
     name: NAME,
     kinds: &[TopicKind::Moments],
     tables: &[&POSTS, &WORDS, &DELETED, &photos::PHOTOS, &photos::PREVIEWS],
-    forget,
+    forget: Some(forget),
     apply,
 };
 
