@@ -20,7 +20,7 @@ impl World {
         audience: Audience,
     ) -> Result<Place, Refusal> {
         let command = moments::Command::Post { text: text.into(), photos: Vec::new(), audience };
-        placed(self.ask(device, Command::Moments(command))?)
+        Ok(placed(self.ask(device, Command::Moments(command))?))
     }
 
     /// Comments on a post, or on a comment there.
@@ -32,7 +32,7 @@ impl World {
         reply_to: Option<Place>,
     ) -> Result<Place, Refusal> {
         let command = moments::Command::Comment { topic, post, text: text.into(), reply_to };
-        placed(self.ask(device, Command::Moments(command))?)
+        Ok(placed(self.ask(device, Command::Moments(command))?))
     }
 
     /// Likes a post, or no longer.
@@ -74,9 +74,9 @@ impl World {
     }
 }
 
-fn placed(reply: Reply) -> Result<Place, Refusal> {
+fn placed(reply: Reply) -> Place {
     match reply {
-        Reply::Message { topic, message } => Ok((topic, message)),
+        Reply::Message { topic, message } => (topic, message),
         other => panic!("said: {other:?}"),
     }
 }
