@@ -172,8 +172,8 @@ proptest! {
         // Everybody comments wherever they can, then answers every comment that they see.
         let mut said = Vec::new();
         for who in 0..PEOPLE {
-            for of in 0..PEOPLE {
-                let result = w.comment(who, posts[of], &format!("{who} on {of}"), None);
+            for (of, post) in posts.iter().enumerate() {
+                let result = w.comment(who, *post, &format!("{who} on {of}"), None);
                 prop_assert_eq!(result.is_ok(), near(who, of), "{} comments on {}", who, of);
                 said.extend(result.ok().map(|place| (who, of, place)));
             }
@@ -196,8 +196,8 @@ proptest! {
         }
         w.run(120_000);
         for viewer in 0..PEOPLE {
-            for of in 0..PEOPLE {
-                let shown: BTreeSet<String> = w.comments(viewer, posts[of]).into_iter().collect();
+            for (of, post) in posts.iter().enumerate() {
+                let shown: BTreeSet<String> = w.comments(viewer, *post).into_iter().collect();
                 let right: BTreeSet<String> = expected
                     .iter()
                     .filter(|(_, on, circles)| *on == of && circles.iter().all(|c| near(viewer, *c)))
