@@ -26,7 +26,7 @@
 //! | [`segment`] | authoring ([`OwnChain`]) and validating ([`inspect`]) one device's changes |
 //! | [`document`] | [`Document`], the merged segment: a cache that can be rebuilt |
 //! | [`typed`] | [`TypedEntry`], how typed values become entries, and the choice by Lamport number |
-//! | [`chat`], [`moments`], [`private`] | document types |
+//! | [`chat`], [`feed`], [`moments`], [`private`] | document types |
 //!
 //! # Adding a document type
 //! 1. An enum of entries: structs of bounded fields; it only ever grows at its end. Derive serde
@@ -39,6 +39,7 @@
 
 pub mod chat;
 pub mod document;
+pub mod feed;
 pub mod moments;
 pub mod private;
 pub mod segment;
@@ -47,6 +48,7 @@ pub mod typed;
 
 pub use chat::{ChatEntry, ChatView, MessageRef};
 pub use document::{Applied, ApplyError, Document, LoadError};
+pub use feed::FeedEntry;
 pub use moments::MomentsEntry;
 pub use private::{PrivateEntry, PrivateView};
 pub use segment::{

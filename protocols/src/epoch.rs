@@ -60,6 +60,13 @@ impl EpochSecret {
         Self(Zeroizing::new(b))
     }
 
+    /// The secret of a public topic's one epoch: whoever knows the topic has it. It keeps the
+    /// topic's words from those who only carry them.
+    #[must_use]
+    pub fn public(topic: TopicId) -> Self {
+        Self(Zeroizing::new(blake3::derive_key("teahouse/v1/public epoch secret", &topic.0)))
+    }
+
     /// The bytes to store.
     #[must_use]
     pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
@@ -283,6 +290,12 @@ impl GroupKeys for PairwiseHpke {
         }
         Ok((head, secret))
     }
+}
+
+/// The id of a public topic's one epoch, which has no head.
+#[must_use]
+pub fn public_epoch(topic: TopicId) -> EpochId {
+    EpochId(blake3::derive_key("teahouse/v1/public epoch", &topic.0))
 }
 
 /// The id of an epoch: the hash of its signed head.

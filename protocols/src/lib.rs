@@ -4,7 +4,7 @@
 //! Read in this order: [`codec`] (bytes ↔ values), [`sign`] (signatures and hashes),
 //! [`ids`], then identity ([`words`], [`account`], [`prekey`], [`card`], [`link`]), then
 //! topics ([`envelope`], [`membership`], [`epoch`]), then transport ([`inbox`], [`sync`],
-//! [`cursor`], [`mailbox`], [`pairing`]), then what topics carry ([`photo`], [`moments`]).
+//! [`cursor`], [`mailbox`], [`pairing`]), then what topics carry ([`photo`], [`moments`], [`feed`]).
 
 pub mod account;
 pub mod card;
@@ -13,6 +13,7 @@ pub mod cursor;
 pub mod dag;
 pub mod envelope;
 pub mod epoch;
+pub mod feed;
 pub mod ids;
 pub mod inbox;
 pub mod link;

@@ -1,6 +1,6 @@
 //! Links: contact cards, relay invitations and pairing codes as text or QR code.
 //!
-//! `teahouse:<kind>/<data>` with the kinds `card`, `relay` and `pair`; the data is the
+//! `teahouse:<kind>/<data>` with the kinds `card`, `relay`, `pair` and `feed`; the data is the
 //! value's bytes in Base32 (RFC 4648, no padding). Case doesn't matter when reading. All
 //! upper case, a link stays within the alphanumeric mode of QR codes (5.5 bits a character
 //! instead of 8). A card's bytes are the signed card; the others are plain postcard of the
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::account::RelayAddr;
 use crate::card::{CardError, LinkSecret, VerifiedCard};
 use crate::codec::{self, Bytes, DecodeError, List, Text, Wire};
-use crate::ids::DeviceId;
+use crate::ids::{DeviceId, TopicId};
 
 /// Longest link, in bytes of text; longer ones are refused before decoding.
 pub const MAX_LINK: usize = 8 * 1024;
@@ -29,6 +29,8 @@ pub enum Link {
     RelayInvite(RelayInvite),
     /// A code to link a second device.
     Pair(PairCode),
+    /// A public feed.
+    Feed(FeedLink),
 }
 
 /// An invitation to a relay: where it is, the right to use it, and who says hello.
@@ -59,6 +61,30 @@ pub struct PairCode {
     pub addrs: List<Text<160>, 8>,
 }
 
+/// A public feed, and who can be asked for it. The topic's id vouches for all the rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedLink {
+    /// [`VERSION`].
+    pub version: u8,
+    /// The feed.
+    pub topic: TopicId,
+    /// What it is called, as whoever shared the link has it: shown until the feed has come.
+    pub name: Text<64>,
+    /// Devices that have it: a publisher's, or that of whoever shared the link.
+    pub providers: List<Provider, 4>,
+}
+
+/// A device that serves something, and where to find it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provider {
+    /// The device.
+    pub device: DeviceId,
+    /// Multiaddresses, best first.
+    pub addrs: List<Text<160>, 4>,
+    /// Relays through which it can be met.
+    pub relays: List<RelayAddr, 2>,
+}
+
 /// Why a text is no usable link.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
@@ -86,6 +112,7 @@ const SCHEME: &str = "teahouse:";
 const CARD: &str = "card/";
 const RELAY: &str = "relay/";
 const PAIR: &str = "pair/";
+const FEED: &str = "feed/";
 
 impl Link {
     /// Reads a link; surrounding white space and case don't matter. Cards, the greeter's
@@ -108,6 +135,9 @@ impl Link {
         if let Some(data) = strip(rest, PAIR) {
             return Ok(Self::Pair(codec::decode(&from_base32(data)?)?));
         }
+        if let Some(data) = strip(rest, FEED) {
+            return Ok(Self::Feed(codec::decode(&from_base32(data)?)?));
+        }
         Err(LinkError::UnknownKind)
     }
 
@@ -124,6 +154,7 @@ impl Link {
             Self::Card(card) => (CARD, BASE32_NOPAD.encode(card.bytes())),
             Self::RelayInvite(invite) => (RELAY, BASE32_NOPAD.encode(&codec::encode(invite))),
             Self::Pair(code) => (PAIR, BASE32_NOPAD.encode(&codec::encode(code))),
+            Self::Feed(feed) => (FEED, BASE32_NOPAD.encode(&codec::encode(feed))),
         };
         format!("{SCHEME}{kind}{data}").to_ascii_uppercase()
     }
@@ -152,6 +183,19 @@ impl Wire for PairCode {
     fn check(&self) -> Result<(), DecodeError> {
         check_version(Self::NAME, self.version)
     }
+}
+
+impl Wire for FeedLink {
+    const NAME: &'static str = "feed link";
+    const MAX_BYTES: usize = 1 + 32 + (1 + 64) + (1 + 4 * Provider::MAX_BYTES);
+
+    fn check(&self) -> Result<(), DecodeError> {
+        check_version(Self::NAME, self.version)
+    }
+}
+
+impl Provider {
+    const MAX_BYTES: usize = 32 + (1 + 4 * (2 + 160)) + (1 + 2 * RelayAddr::MAX_BYTES);
 }
 
 const fn check_version(name: &'static str, version: u8) -> Result<(), DecodeError> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use teahouse_protocols::ids::{AccountId, DeviceId, RelayId, TopicId};
 use teahouse_protocols::membership::Role;
 
-use crate::features::moments;
+use crate::features::{feeds, moments};
 
 /// A message's name: its author's device and the envelope's sequence number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -53,6 +53,8 @@ pub enum Command {
     Relays(Relays),
     /// Feature: Moments.
     Moments(moments::Command),
+    /// Feature: Official Accounts.
+    Feeds(feeds::Command),
 }
 
 /// The account and its devices.
@@ -346,6 +348,11 @@ pub enum Reply {
     /// A contact card.
     Card {
         /// `teahouse:card/…`.
+        link: String,
+    },
+    /// Another link.
+    Link {
+        /// `teahouse:…`.
         link: String,
     },
     /// What a link led to.

@@ -5,6 +5,7 @@
 
 use serde::de::Error as _;
 use serde_json::Value;
+use teahouse_core::feeds::query as feeds;
 use teahouse_core::moments::query as moments;
 use teahouse_core::query::Query;
 use teahouse_core::store::{ChangeSet, Snapshot, StorageError};
@@ -39,6 +40,9 @@ macro_rules! queries {
 }
 
 queries! {
+    feeds::Feeds,
+    feeds::Articles,
+    feeds::OneArticle,
     moments::Timeline,
     moments::OnePost,
 }

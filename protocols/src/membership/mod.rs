@@ -61,9 +61,17 @@ pub enum TopicKind {
     /// One account's posts: only its own devices write, nobody can be added. Who may read is
     /// known to its writers alone and stands in no record.
     Moments,
+    /// Public words of its members, who are its publishers: whoever knows the topic reads it.
+    Feed,
 }
 
 impl TopicKind {
+    /// Whether its members can change.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Group | Self::Feed)
+    }
+
     /// Whether people write to each other in it.
     #[must_use]
     pub const fn is_chat(self) -> bool {

@@ -137,7 +137,7 @@ impl<'a> Reference<'a> {
         if (self.oracle)(&author, device) {
             return Some(author);
         }
-        let may = self.kind == TopicKind::Group && role >= Role::Admin;
+        let may = self.kind.is_open() && role >= Role::Admin;
         self.accounts().into_iter().find(|a| {
             let theirs = self.role(valid, &self.past[by], a);
             may && (self.oracle)(a, device) && theirs.is_some_and(|t| t < role)
@@ -153,7 +153,7 @@ impl<'a> Reference<'a> {
         if past.is_empty() {
             return true;
         }
-        let group = self.kind == TopicKind::Group;
+        let group = self.kind.is_open();
         let cut_off = past.iter().any(|o| match &self.records[o].op {
             MemberOp::CutDevice { cut } => {
                 let role = self.role(valid, &self.past[o], &self.records[o].account);
@@ -177,7 +177,7 @@ impl<'a> Reference<'a> {
                             TopicKind::Direct => {
                                 mine == Role::Owner && !self.second_peer(valid, id, *account)
                             }
-                            TopicKind::Group => {
+                            TopicKind::Group | TopicKind::Feed => {
                                 mine == Role::Owner
                                     || (mine == Role::Admin && *role == Role::Member)
                             }

@@ -116,7 +116,7 @@ impl Index {
         if oracle(author, device) {
             return Some(*author);
         }
-        if self.kind != TopicKind::Group || role < Role::Admin {
+        if !self.kind.is_open() || role < Role::Admin {
             return None;
         }
         let lower = |a: &AccountId| self.role(a, past).is_some_and(|r| r < role);
@@ -148,7 +148,7 @@ impl Index {
         let role = cap.map_or(full, |cap| cap.min(full));
         let needs = |least: Role| if role < least { Err(Refused::Needs(least)) } else { Ok(()) };
         let only_groups = || {
-            if self.kind == TopicKind::Group { Ok(()) } else { Err(Refused::FixedMembers) }
+            if self.kind.is_open() { Ok(()) } else { Err(Refused::FixedMembers) }
         };
         let target = |account| self.role(account, past).ok_or(Refused::NoSuchMember);
         match op {
@@ -163,7 +163,7 @@ impl Index {
                             return Err(Refused::FixedMembers);
                         }
                     }
-                    TopicKind::Group => {
+                    TopicKind::Group | TopicKind::Feed => {
                         needs(if *granted == Role::Member { Role::Admin } else { Role::Owner })?;
                     }
                 }

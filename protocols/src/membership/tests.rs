@@ -171,7 +171,7 @@ fn op_of(s: &Step, what: u8) -> MemberOp {
 /// Plays the steps and returns the union of the replicas.
 fn play(kind: TopicKind, roles: &[u8], steps: &[Step]) -> MembershipLog {
     let mut start = open(kind);
-    if kind == TopicKind::Group {
+    if kind.is_open() {
         for (n, role) in roles.iter().enumerate() {
             start.act(0, add(n as u8 + 1, [Plain, Admin, Owner, Owner][usize::from(*role)]));
         }
@@ -228,6 +228,7 @@ fn any_history() -> impl Strategy<Value = MembershipLog> {
         1 => history_of(TopicKind::Direct, 12),
         1 => history_of(TopicKind::Private, 8),
         1 => history_of(TopicKind::Moments, 8),
+        2 => history_of(TopicKind::Feed, 24),
     ]
 }
 
@@ -337,7 +338,7 @@ proptest! {
         match log.kind() {
             TopicKind::Private | TopicKind::Moments => prop_assert_eq!(m.members.len(), 1),
             TopicKind::Direct => prop_assert!(m.members.len() <= 2 && m.former.is_empty()),
-            TopicKind::Group => {}
+            TopicKind::Group | TopicKind::Feed => {}
         }
         prop_assert!(m.members.keys().all(|a| !m.former.contains(a)));
         // What a removed account, or a cut device, did at the same time doesn't hold, but

@@ -4,6 +4,7 @@
 
 mod cannot;
 mod chaos;
+mod feeds;
 mod mended_devices;
 mod mended_features;
 mod mended_mail;

@@ -12,7 +12,7 @@ use crate::command::{Command, Refusal, Reply};
 use crate::engine::letters::{self, Outcome, Prepared};
 use crate::engine::{mail, sync, topics};
 use crate::env::Env;
-use crate::features::{chat, contacts, devices, groups, moments, services};
+use crate::features::{chat, contacts, devices, feeds, groups, moments, services};
 use crate::store::{ReadExt, Stage, StorageError};
 use crate::tables::QUARANTINE;
 use crate::tx::{Effect, Fail, Tx};
@@ -192,6 +192,7 @@ fn dispatch(tx: &mut Tx<'_>, command: Command) -> Result<Reply, Fail> {
         Command::Groups(c) => groups::command(tx, c),
         Command::Relays(c) => contacts::relays(tx, c),
         Command::Moments(c) => moments::command(tx, c),
+        Command::Feeds(c) => feeds::command(tx, c),
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) fn publish(tx: &mut Tx<'_>) -> Result<(), Fail> {
     for topic in due {
         // Whoever waits for an answer, or is blocked, is told nothing; what is held is told
         // once that changes.
-        if contacts::is_quiet(tx, topic)? {
+        if contacts::is_quiet(tx, topic)? || topics::is_followed(tx, topic)? {
             continue;
         }
         let mut own = tx.typed::<OwnCursor>(&OWN_CURSORS, &topic.0)?.unwrap_or_default();

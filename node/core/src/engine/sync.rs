@@ -15,7 +15,7 @@ use teahouse_protocols::sign::Signed;
 use teahouse_protocols::sync::{Digest, Frame, Held, PAGE_BYTES, PAGE_LETTERS, Run};
 
 use crate::engine::{accounts, cursors, forks, greeting, inbox, letters, pairing, topics};
-use crate::features::services;
+use crate::features::{feeds, services};
 use crate::store::StorageError;
 use crate::tables::Chain;
 use crate::tx::{Effect, Fail, Tx, capped};
@@ -47,6 +47,8 @@ pub(crate) struct Peer {
     handed: Millis,
     /// The summary of what it was last told digests of.
     pub(super) told: Option<Digest>,
+    /// Public topics of which it asked to be told news.
+    pub(crate) listens: BTreeSet<TopicId>,
     /// Topics of which it may be told news, and when.
     hints: BTreeMap<TopicId, Millis>,
 }
@@ -527,6 +529,8 @@ pub(crate) fn tend(tx: &mut Tx<'_>) -> Result<Option<Millis>, Fail> {
         if topics::may_read(tx, topic, device)? && lags(tx, topic, device)? {
             let frame = frontier(tx, topic, false)?;
             tx.send(device, frame);
+        } else if tx.mem.peers.get(&device).is_some_and(|p| p.listens.contains(&topic)) {
+            feeds::tell(tx, device, topic)?;
         }
     }
     Ok(next)

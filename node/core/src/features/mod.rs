@@ -11,6 +11,7 @@
 pub(crate) mod chat;
 pub(crate) mod contacts;
 pub(crate) mod devices;
+pub mod feeds;
 pub(crate) mod groups;
 pub mod moments;
 pub mod photos;
@@ -27,7 +28,7 @@ use teahouse_protocols::membership::{Role, TopicKind};
 
 use crate::command::MessageId;
 use crate::store::{StorageError, Table};
-use crate::tables::{Chosen, LAMPORT};
+use crate::tables::{BODIES, Chosen, LAMPORT, MISSING_BODIES, body_key};
 use crate::tx::Tx;
 
 /// A change that counts, opened: what `apply` sees.
@@ -72,11 +73,11 @@ pub(crate) struct Feature {
 
 /// All features that project topics, in the order they see an entry.
 pub(crate) static FEATURES: &[Feature] =
-    &[chat::FEATURE, groups::FEATURE, contacts::FEATURE, moments::FEATURE];
+    &[chat::FEATURE, groups::FEATURE, contacts::FEATURE, moments::FEATURE, feeds::FEATURE];
 
 /// Tables that features declare themselves.
 pub(crate) fn tables() -> impl Iterator<Item = &'static &'static Table> {
-    moments::tables::ALL.iter().chain(photos::ALL)
+    moments::tables::ALL.iter().chain(photos::ALL).chain(feeds::tables::ALL)
 }
 
 /// Hands one change's entries to the features of its topic's kind.
@@ -91,6 +92,23 @@ pub(crate) fn apply(
                 (feature.apply)(tx, change, entry)?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Erases the first bodies of an envelope: what they said was taken back.
+pub(crate) fn letters_erased(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    id: MessageId,
+    bodies: u8,
+) -> Result<(), StorageError> {
+    // What is erased is not missing: the chain may be whole with it, and acknowledged.
+    tx.mem.acks_due.insert(topic);
+    for index in 0..bodies {
+        let key = body_key(topic, id.device, id.seq, index);
+        tx.del(&MISSING_BODIES, &key)?;
+        tx.del(&BODIES, &key)?;
     }
     Ok(())
 }

@@ -36,7 +36,19 @@ pub struct NewPhoto {
 
 /// The bodies that say a text with photos.
 pub(crate) fn bodies(text: &str, photos: Vec<NewPhoto>) -> Result<Vec<Vec<u8>>, Fail> {
-    let invalid = |why: &str| Fail::from(Refusal::Invalid { why: why.into() });
+    let (photos, previews) = split(photos)?;
+    let text = text.try_into().map_err(|_| invalid("a text has at most 16 KiB"))?;
+    let said = Captioned { text, photos };
+    codec::Wire::check(&said).map_err(|_| invalid("write something, or choose a photo"))?;
+    let mut bodies = vec![codec::encode(&said)];
+    bodies.extend(previews);
+    Ok(bodies)
+}
+
+/// Photos as a body names them, and the bodies of their previews.
+pub(crate) fn split(
+    photos: Vec<NewPhoto>,
+) -> Result<(codec::List<Photo, MAX_PHOTOS>, Vec<Vec<u8>>), Fail> {
     if photos.len() > MAX_PHOTOS {
         return Err(Refusal::Limit { what: "photos at once".into(), max: MAX_PHOTOS as u64 }.into());
     }
@@ -45,16 +57,17 @@ pub(crate) fn bodies(text: &str, photos: Vec<NewPhoto>) -> Result<Vec<Vec<u8>>, 
     if previews.iter().any(|p| p.len() > MAX_PREVIEW) {
         return Err(invalid("a preview is too large"));
     }
-    let text = text.try_into().map_err(|_| invalid("a text has at most 16 KiB"))?;
-    let said = Captioned { text, photos: capped(photos) };
-    codec::Wire::check(&said).map_err(|_| invalid("write something, or choose a photo"))?;
-    let mut bodies = vec![codec::encode(&said)];
+    let mut bodies = Vec::new();
     for chunk in previews.chunks(PREVIEWS_PER_BODY) {
         let list: Vec<_> =
             chunk.iter().filter_map(|p| codec::Bytes::try_from(p.clone()).ok()).collect();
         bodies.push(codec::encode(&Previews(capped(list))));
     }
-    Ok(bodies)
+    Ok((capped(photos), bodies))
+}
+
+fn invalid(why: &str) -> Fail {
+    Refusal::Invalid { why: why.into() }.into()
 }
 
 /// Takes in what the bodies from `first` on say; `None` while the text is missing, or where it
@@ -68,7 +81,19 @@ pub(crate) fn put(
     let Some(said) = body(first).and_then(|b| codec::decode::<Captioned>(b).ok()) else {
         return Ok(None);
     };
-    for (i, photo) in said.photos.iter().enumerate() {
+    put_all(tx, change, first, &said.photos)?;
+    Ok(Some(said))
+}
+
+/// Takes in photos that the body `first` names; their previews are in those that follow.
+pub(crate) fn put_all(
+    tx: &mut Tx<'_>,
+    change: &Applied<'_>,
+    first: usize,
+    photos: &[Photo],
+) -> Result<(), StorageError> {
+    let body = |i: usize| change.bodies.get(i).and_then(Option::as_ref);
+    for (i, photo) in photos.iter().enumerate() {
         let key = photo_key(change.topic, change.id(), i);
         tx.put(&PHOTOS, &key, photo)?;
         let previews = body(first + 1 + i / PREVIEWS_PER_BODY);
@@ -77,7 +102,7 @@ pub(crate) fn put(
             tx.put_raw(&PREVIEWS, &key, preview.into_inner())?;
         }
     }
-    Ok(Some(said))
+    Ok(())
 }
 
 /// Forgets the photos of a message or post: what only they needed can be dropped.

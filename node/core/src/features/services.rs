@@ -13,6 +13,7 @@ use teahouse_protocols::codec;
 use teahouse_protocols::ids::{DeviceId, Millis};
 use teahouse_protocols::sync::Frame;
 
+use crate::features::feeds;
 use crate::store::StorageError;
 use crate::tx::{Fail, Tx, best_effort};
 
@@ -44,7 +45,7 @@ pub(crate) struct Service {
 }
 
 /// All services.
-pub(crate) static SERVICES: &[Service] = &[];
+pub(crate) static SERVICES: &[Service] = &[feeds::SERVICE];
 
 fn of(number: u8) -> Option<&'static Service> {
     SERVICES.iter().find(|s| s.number == number)
@@ -71,7 +72,6 @@ pub(crate) fn take(
 }
 
 /// Says something to a connected device; to one that is not, nothing is said.
-#[allow(dead_code, reason = "the first service is on its way")]
 pub(crate) fn say(tx: &mut Tx<'_>, to: DeviceId, number: u8, bytes: Vec<u8>) -> Result<(), Fail> {
     let bytes = codec::Bytes::try_from(bytes).map_err(Fail::peer)?;
     tx.send(to, Frame::Service(number, bytes));

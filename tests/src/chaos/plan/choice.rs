@@ -39,7 +39,7 @@ impl Town {
             .expect("reads")
             .into_iter()
             .filter(|(_, row)| match row.kind {
-                TopicKind::Private | TopicKind::Moments => false,
+                TopicKind::Private | TopicKind::Moments | TopicKind::Feed => false,
                 TopicKind::Direct => !group && !row.hidden,
                 TopicKind::Group => true,
             })

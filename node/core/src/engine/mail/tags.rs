@@ -145,7 +145,8 @@ fn wanted(tx: &mut Tx<'_>, last_fetch: Millis) -> Result<BTreeMap<TagSource, boo
     let horizon = tx.now.saturating_sub(Millis::from(WEEKS) * WEEK);
     let mut epochs: Vec<(usize, EpochId)> = Vec::new();
     for topic in accounts::topic_ids(tx)? {
-        if !topics::takes_part(tx, topic)? {
+        // Followers of a feed ask whoever has it.
+        if !topics::takes_part(tx, topic)? || topics::is_followed(tx, topic)? {
             continue;
         }
         // Whoever lags leaves things under an epoch until it hears of the next one: the newest

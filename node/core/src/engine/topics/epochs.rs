@@ -50,6 +50,10 @@ pub(crate) fn epochs(
 /// The signed head of a known epoch.
 pub(crate) fn head(tx: &Tx<'_>, epoch: EpochId) -> Result<Option<Signed<EpochHead>>, StorageError> {
     let Some(row) = tx.typed::<Epoch>(&EPOCHS, &epoch.0)? else { return Ok(None) };
+    // A public topic's epoch was made by nobody.
+    if row.head.is_empty() {
+        return Ok(None);
+    }
     Signed::<EpochHead>::from_stored(&row.head, &epoch.0)
         .map(Some)
         .map_err(|_| StorageError::corrupt(EPOCHS.name, "epoch head"))

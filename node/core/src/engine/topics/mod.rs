@@ -38,11 +38,12 @@ pub(crate) use self::epochs::{
 };
 pub(crate) use self::operations::{account_changed, create, cuts_of, learn, operate};
 use self::readers::readers;
-pub(crate) use self::readers::{author, may_read, takes_part, tell_all};
+pub(crate) use self::readers::{author, is_followed, is_public, may_read, takes_part, tell_all};
 pub(crate) use self::rekey::{devices_removed, rekey};
 pub(crate) use self::sealing::{epoch_for_cursors, epoch_for_sending};
 pub(crate) use self::welcome::{
-    MAX_SEQ, take_welcome, welcome, welcome_device, welcome_everywhere, welcome_own, welcome_with,
+    MAX_SEQ, adopt, take_welcome, welcome, welcome_device, welcome_everywhere, welcome_own,
+    welcome_with,
 };
 
 /// Most membership records of one topic.

@@ -11,6 +11,7 @@ use teahouse_protocols::inbox::InboxItem;
 use teahouse_protocols::membership::{Cut, History, MemberOp, MembershipRecord, TopicKind};
 use teahouse_protocols::sign::Signed;
 
+use super::readers::{is_public, open_public};
 use super::rekey::rekey;
 use super::{audience, devices, members, oracle, require, row, state};
 use crate::command::Refusal;
@@ -40,6 +41,9 @@ pub(crate) fn create(
     tx.put(&TOPICS, &topic.0, &row)?;
     tx.put_raw(&OPS, &pair_key(&topic.0, &signed.id()), signed.bytes().to_vec())?;
     note_time(tx, topic, OpId(signed.id()))?;
+    if kind == TopicKind::Feed {
+        open_public(tx, topic)?;
+    }
     tx.out.push(Effect::Peers);
     Ok(topic)
 }
@@ -66,7 +70,7 @@ pub(crate) fn operate(tx: &mut Tx<'_>, topic: TopicId, op: MemberOp) -> Result<(
     let gone = before.now().members.keys().any(|m| !after.now().members.contains_key(m));
     let cut = before.now().cuts != after.now().cuts;
     let mut parcels = Vec::new();
-    if (gone || cut) && after.now().members.contains_key(&account) {
+    if (gone || cut) && !is_public(tx, topic)? && after.now().members.contains_key(&account) {
         parcels = rekey(tx, topic)?;
     }
     let pack = InboxItem::Account(accounts::pack(tx, account, &[])?);

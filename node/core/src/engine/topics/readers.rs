@@ -6,12 +6,15 @@
 //! - at the author, the readers are those that the feature names (`features::moments`); they
 //!   learn of the topic, and get its keys, by a welcome to each of their devices;
 //! - at a reader, the readers are the reader's own account: its devices share what they have;
+//! - a feed is public: it has one epoch that whoever knows the topic has, and its followers
+//!   ask for it by a service (`features::feeds`). Among the devices of a follower it is synced
+//!   like anything else; nobody else is told that it is followed.
 //! - an epoch's head names the author's devices only. Whom else it was sealed to is noted by
 //!   the device that made it ([`SEALED_TO`]), which seals new posts under its own epochs.
 
 use std::collections::BTreeSet;
 
-use teahouse_protocols::epoch::{EpochHead, Parcel};
+use teahouse_protocols::epoch::{EpochHead, EpochSecret, Parcel, public_epoch};
 use teahouse_protocols::ids::{AccountId, DeviceId, EpochId, TopicId};
 use teahouse_protocols::inbox::InboxItem;
 use teahouse_protocols::membership::{History, TopicKind};
@@ -20,9 +23,11 @@ use super::epochs::{MAX_EPOCHS, epochs};
 use super::sealing::epoch_for_sending;
 use super::{is_member, members, row, welcome};
 use crate::engine::{accounts, inbox};
-use crate::features::moments;
-use crate::store::{Read, ReadExt, StorageError};
-use crate::tables::{CHAINS, Chain, READERS_TOLD, SEALED_TO, chain_key, pair_key};
+use crate::features::{feeds, moments};
+use crate::store::{Key, Read, ReadExt, StorageError};
+use crate::tables::{
+    CHAINS, Chain, EPOCHS, Epoch, READERS_TOLD, SEALED_TO, TOPIC_EPOCHS, chain_key, pair_key,
+};
 use crate::tx::{Fail, Tx, best_effort};
 
 /// The author of a topic that is read by others than its members, if it is one.
@@ -33,22 +38,48 @@ pub(crate) fn author(tx: &mut Tx<'_>, topic: TopicId) -> Result<Option<AccountId
     Ok(members(tx, topic)?.first().copied())
 }
 
+/// Whether whoever knows the topic may read it.
+pub(crate) fn is_public(tx: &Tx<'_>, topic: TopicId) -> Result<bool, StorageError> {
+    Ok(row(tx, topic)?.is_some_and(|r| r.kind == TopicKind::Feed))
+}
+
+/// Whether a topic is public, and none that this account publishes in: nobody is told that it
+/// is read here.
+pub(crate) fn is_followed(tx: &mut Tx<'_>, topic: TopicId) -> Result<bool, StorageError> {
+    let Some(own) = tx.me()?.account else { return Ok(false) };
+    Ok(is_public(tx, topic)? && !members(tx, topic)?.contains(&own))
+}
+
+/// Takes in the one epoch of a public topic.
+pub(crate) fn open_public(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), StorageError> {
+    let id = public_epoch(topic);
+    let secret = *EpochSecret::public(topic).to_bytes();
+    let epoch = Epoch { topic, head: Vec::new(), secret, received: tx.now };
+    tx.put(&EPOCHS, &id.0, &epoch)?;
+    let key = Key::new().fixed(&topic.0).u64(1).fixed(&id.0).into_bytes();
+    tx.put_raw(&TOPIC_EPOCHS, &key, Vec::new())
+}
+
 /// Accounts that read a topic without being members, as far as it is known here.
 pub(crate) fn readers(
     tx: &mut Tx<'_>,
     topic: TopicId,
 ) -> Result<BTreeSet<AccountId>, StorageError> {
-    let (Some(author), Some(own)) = (author(tx, topic)?, tx.me()?.account) else {
-        return Ok(BTreeSet::new());
-    };
+    let Some(own) = tx.me()?.account else { return Ok(BTreeSet::new()) };
+    if is_public(tx, topic)? && feeds::follows(tx, topic)? {
+        return Ok(BTreeSet::from([own]));
+    }
+    let Some(author) = author(tx, topic)? else { return Ok(BTreeSet::new()) };
     if author == own { moments::audience(tx, topic) } else { Ok(BTreeSet::from([own])) }
 }
 
 /// Whether an account is among the [`readers`].
 fn reads(tx: &mut Tx<'_>, topic: TopicId, account: AccountId) -> Result<bool, StorageError> {
-    let (Some(author), Some(own)) = (author(tx, topic)?, tx.me()?.account) else {
-        return Ok(false);
-    };
+    let Some(own) = tx.me()?.account else { return Ok(false) };
+    if account == own && is_public(tx, topic)? {
+        return feeds::follows(tx, topic);
+    }
+    let Some(author) = author(tx, topic)? else { return Ok(false) };
     if author == own { moments::shows(tx, topic, account) } else { Ok(account == own) }
 }
 

@@ -7,7 +7,7 @@ use teahouse_protocols::epoch::{GroupKeys, PairwiseHpke, Parcel};
 use teahouse_protocols::ids::{AccountId, DeviceId, EpochId, TopicId};
 
 use super::epochs::add_epoch;
-use super::readers::{author, told};
+use super::readers::{author, is_public, told};
 use super::{audience, devices, is_member, members, require};
 use crate::engine::{accounts, latecomers};
 use crate::store::{KeyRange, ReadExt, StorageError};
@@ -78,7 +78,8 @@ pub(crate) fn devices_removed(
 ) -> Result<(), StorageError> {
     let Some(me) = tx.me()?.account.filter(|_| !removed.is_empty()) else { return Ok(()) };
     for topic in accounts::topic_ids(tx)? {
-        if audience(tx, topic)?.contains(&account) && members(tx, topic)?.contains(&me) {
+        let within = audience(tx, topic)?.contains(&account) && members(tx, topic)?.contains(&me);
+        if within && !is_public(tx, topic)? {
             for device in removed {
                 tx.put_raw(&REKEY_DUE, &pair_key(&topic.0, &device.0), Vec::new())?;
             }

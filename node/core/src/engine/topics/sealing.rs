@@ -4,13 +4,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use teahouse_protocols::epoch::{EpochHead, EpochSecret};
+use teahouse_protocols::epoch::{EpochHead, EpochSecret, public_epoch};
 use teahouse_protocols::ids::{DeviceId, EpochId, OpId, TopicId};
 use teahouse_protocols::membership::MemberOp;
 use teahouse_protocols::sign::Signed;
 
 use super::epochs::{epochs, head, secret};
-use super::readers::{give, sealed_to, tell};
+use super::readers::{give, is_public, sealed_to, tell};
 use super::rekey::{Demand, demand, note_rekey, reachable, rekey};
 use super::{devices, require};
 use crate::tx::{Fail, TopicState, Tx};
@@ -23,6 +23,10 @@ pub(crate) fn epoch_for_sending(
     tx: &mut Tx<'_>,
     topic: TopicId,
 ) -> Result<(EpochId, Arc<EpochSecret>), Fail> {
+    if is_public(tx, topic)? {
+        let (epoch, secret) = (public_epoch(topic), EpochSecret::public(topic));
+        return Ok((epoch, Arc::new(secret)));
+    }
     // Readers who came since are given the keys that there are.
     tell(tx, topic)?;
     let needed = reachable(tx, topic)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use teahouse_protocols::codec;
 use teahouse_protocols::epoch::Parcel;
 use teahouse_protocols::ids::{AccountId, DeviceId, EnvelopeId, TopicId};
-use teahouse_protocols::inbox::{InboxItem, Welcome};
+use teahouse_protocols::inbox::{AccountPack, InboxItem, Welcome};
 use teahouse_protocols::membership::{
     History, MemberOp, MembershipLog, MembershipRecord, TopicKind,
 };
@@ -15,7 +15,7 @@ use teahouse_protocols::sign::Signed;
 
 use super::epochs::{MAX_EPOCHS, epochs, parcel_for, take_parcel};
 use super::operations::{learn, note_time};
-use super::readers::{author, takes_part};
+use super::readers::{author, open_public, takes_part};
 use super::rekey::note_removed;
 use super::sealing::epoch_for_cursors;
 use super::{chains, oracle, require, row};
@@ -167,18 +167,7 @@ pub(crate) fn take_welcome(
         }
         let log = MembershipLog::from_records(topic, records).map_err(Fail::peer)?;
         let kind = log.kind();
-        // Only accounts that the topic names are learnt with it.
-        let named: BTreeSet<AccountId> = log
-            .records()
-            .flat_map(|r| {
-                let added = match &r.get().op {
-                    MemberOp::Add { account, .. } => Some(*account),
-                    _ => None,
-                };
-                [Some(r.get().account), added]
-            })
-            .flatten()
-            .collect();
+        let named = named(&log);
         for pack in &welcome.accounts {
             accounts::learn(tx, pack, &|a| named.contains(a))?;
         }
@@ -205,6 +194,9 @@ pub(crate) fn take_welcome(
             }
             require_room(tx, author)?;
             from == account
+        } else if kind == TopicKind::Feed && from == account {
+            // Another device of one's own follows it.
+            true
         } else {
             return Err(Fail::peer("a welcome to a topic that this account is not in"));
         };
@@ -218,6 +210,9 @@ pub(crate) fn take_welcome(
         let proposed = proposed && kind == TopicKind::Direct;
         let row = Topic { kind, created: tx.now, peer, proposed, hidden: false, epochs: 0 };
         tx.put(&TOPICS, &topic.0, &row)?;
+        if kind == TopicKind::Feed {
+            open_public(tx, topic)?;
+        }
         for (device, seq, id) in welcome.base.iter().filter(|_| based) {
             base(tx, topic, *device, *seq, *id)?;
         }
@@ -257,6 +252,71 @@ pub(crate) fn take_welcome(
         }
     }
     Ok(topic)
+}
+
+/// Takes in a public topic that this account follows, from whoever had it: its id vouches for
+/// its first record, and that for the rest. More records and accounts of one that is known are
+/// taken in, too.
+pub(crate) fn adopt(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    records: &[impl AsRef<[u8]>],
+    packs: &[AccountPack],
+) -> Result<(), Fail> {
+    let fresh = row(tx, topic)?.is_none();
+    let log = if fresh {
+        let mut signed = Vec::new();
+        for bytes in records {
+            signed
+                .push(Signed::<MembershipRecord>::from_bytes(bytes.as_ref()).map_err(Fail::peer)?);
+        }
+        MembershipLog::from_records(topic, signed).map_err(Fail::peer)?
+    } else {
+        require(tx, topic)?.log.clone()
+    };
+    if log.kind() != TopicKind::Feed {
+        return Err(Fail::peer("a topic that is no feed"));
+    }
+    let named = named(&log);
+    for pack in packs {
+        accounts::learn(tx, pack, &|a| named.contains(a))?;
+    }
+    if !fresh {
+        if !records.is_empty() {
+            learn(tx, topic, records)?;
+        }
+        return Ok(());
+    }
+    let eval = log.evaluate(&oracle(&tx.stage));
+    for record in log.records() {
+        tx.put_raw(&OPS, &pair_key(&topic.0, &record.id()), record.bytes().to_vec())?;
+    }
+    let row = Topic {
+        kind: TopicKind::Feed,
+        created: tx.now,
+        peer: None,
+        proposed: false,
+        hidden: false,
+        epochs: 0,
+    };
+    tx.put(&TOPICS, &topic.0, &row)?;
+    open_public(tx, topic)?;
+    tx.mem.topics.insert(topic, Arc::new(TopicState { log, eval }));
+    Ok(())
+}
+
+/// Accounts that a topic's records name: only those are learnt with it.
+fn named(log: &MembershipLog) -> BTreeSet<AccountId> {
+    log.records()
+        .flat_map(|r| {
+            let added = match &r.get().op {
+                MemberOp::Add { account, .. } => Some(*account),
+                _ => None,
+            };
+            [Some(r.get().account), added]
+        })
+        .flatten()
+        .collect()
 }
 
 /// Whether something could be sealed, or at least read, now.

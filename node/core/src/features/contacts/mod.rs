@@ -34,7 +34,7 @@ use crate::tables::{
     CONTACTS, Chosen, ContactValue, DRAFTS, LAMPORT, READ_MARKS, RECORDS, REQUESTS, Request,
     SECRETS, SETTINGS, record_key,
 };
-use crate::tx::{Fail, Tx};
+use crate::tx::{Effect, Fail, Tx};
 
 pub(crate) use self::cards::{card_secret_hashes, card_tag_key, make_card_keys};
 pub(crate) use self::direct::{agreed, is_proposal, is_quiet};
@@ -72,7 +72,7 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Contacts) -> Result<Reply, Fail> {
                     None => Ok(Reply::Added { account: None, topic: None, relay: Some(relay) }),
                 }
             }
-            Link::Pair(_) => Err(not_a_card().into()),
+            Link::Pair(_) | Link::Feed(_) => Err(not_a_card().into()),
         },
         Contacts::Accept { account } => {
             let older = contact(tx, account)?.topic;
@@ -121,6 +121,8 @@ fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), Sto
             choose(tx, &SETTINGS, name.as_bytes(), change, lamport, value)
         }
         PrivateEntry::Record { feature, id, value, lamport } => {
+            // What is followed says whom to be connected to.
+            tx.out.push(Effect::Peers);
             choose(tx, &RECORDS, &record_key(&feature, &id), change, lamport, value)
         }
     }

@@ -26,11 +26,9 @@ use teahouse_protocols::membership::TopicKind;
 use teahouse_protocols::moments::{PostRef, post_ref};
 
 use crate::command::MessageId;
-use crate::features::{Applied, Feature, photos};
+use crate::features::{Applied, Feature, letters_erased, photos};
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
-use crate::tables::{
-    BODIES, CONTACTS, Chosen, ContactValue, MISSING_BODIES, RECORDS, body_key, log_key, record_key,
-};
+use crate::tables::{CONTACTS, Chosen, ContactValue, RECORDS, log_key, record_key};
 use crate::tx::Tx;
 
 use self::tables::{
@@ -128,7 +126,7 @@ fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), Sto
             };
             let bodies = change.header.bodies.len() as u8;
             if tx.contains(&DELETED, &key)? {
-                return erase(tx, topic, id, bodies);
+                return letters_erased(tx, topic, id, bodies);
             }
             let said = photos::put(tx, change, first)?;
             let row = PostRow {
@@ -167,7 +165,7 @@ fn drop_post(tx: &mut Tx<'_>, topic: TopicId, id: MessageId) -> Result<(), Stora
     tx.del(&POSTS, &key)?;
     unlist(tx, topic, id, &row)?;
     photos::forget(tx, topic, id)?;
-    erase(tx, topic, id, row.bodies)
+    letters_erased(tx, topic, id, row.bodies)
 }
 
 fn unlist(
@@ -186,18 +184,6 @@ fn drop_word(tx: &mut Tx<'_>, topic: TopicId, id: MessageId) -> Result<(), Stora
     let Some(row) = tx.typed::<WordRow>(&WORDS, &key)? else { return Ok(()) };
     tx.del(&WORDS, &key)?;
     tx.del(&WORDS_ON, &placed(Key::new().fixed(&row.on), topic.0, id))
-}
-
-/// Erases the bodies of a post that was taken back.
-fn erase(tx: &mut Tx<'_>, topic: TopicId, id: MessageId, bodies: u8) -> Result<(), StorageError> {
-    // What is erased is not missing: the chain may be whole with it, and acknowledged.
-    tx.mem.acks_due.insert(topic);
-    for index in 0..bodies {
-        let key = body_key(topic, id.device, id.seq, index);
-        tx.del(&MISSING_BODIES, &key)?;
-        tx.del(&BODIES, &key)?;
-    }
-    Ok(())
 }
 
 /// Rows that do not begin with the topic.

@@ -1,0 +1,161 @@
+//! Official Accounts: publishing, following, and serving each other.
+
+use teahouse_core::command::{Command, MessageId, Refusal, Reply};
+use teahouse_core::feeds::Command as Ask;
+use teahouse_core::feeds::query::{Articles, Feed, Feeds};
+use teahouse_core::query::{self, Query};
+use teahouse_core::store::{KeyRange, ReadExt};
+use teahouse_core::tables::ACCOUNT_RECORDS;
+use teahouse_protocols::ids::TopicId;
+use teahouse_tests::world::World;
+
+use crate::town::link;
+
+fn ask(w: &mut World, device: usize, c: Ask) -> Result<Reply, Refusal> {
+    w.ask(device, Command::Feeds(c))
+}
+
+fn create(w: &mut World, device: usize, name: &str) -> TopicId {
+    let (name, about) = (name.to_owned(), "what there is".to_owned());
+    match ask(w, device, Ask::Create { name, about, service: false }) {
+        Ok(Reply::Topic { topic }) => topic,
+        other => panic!("create: {other:?}"),
+    }
+}
+
+fn publish(w: &mut World, device: usize, feed: TopicId, title: &str) -> MessageId {
+    let (title, text) = (title.to_owned(), format!("# {title}\n\nIt is so."));
+    match ask(w, device, Ask::Publish { feed, title, text, photos: Vec::new() }) {
+        Ok(Reply::Message { message, .. }) => message,
+        other => panic!("publish: {other:?}"),
+    }
+}
+
+fn share(w: &mut World, device: usize, feed: TopicId) -> String {
+    match ask(w, device, Ask::Share { feed }) {
+        Ok(Reply::Link { link }) => link,
+        other => panic!("share: {other:?}"),
+    }
+}
+
+fn follow(w: &mut World, device: usize, link: &str) -> TopicId {
+    match ask(w, device, Ask::Follow { link: link.to_owned() }) {
+        Ok(Reply::Topic { topic }) => topic,
+        other => panic!("follow: {other:?}"),
+    }
+}
+
+fn titles(w: &World, device: usize, feed: TopicId) -> Vec<String> {
+    let all = Articles { feed, before: None, limit: 0 }.run(&w.snapshot(device)).unwrap();
+    all.into_iter().map(|a| a.said.map_or_else(|| "?".into(), |(title, _)| title)).collect()
+}
+
+fn feeds(w: &World, device: usize) -> Vec<Feed> {
+    Feeds {}.run(&w.snapshot(device)).unwrap()
+}
+
+/// A stranger follows by a link, reads what was published, and what comes.
+#[test]
+fn a_stranger_follows_and_reads() {
+    let mut w = World::new(41);
+    let (a, b) = (w.add_device(), w.add_device());
+    w.create(a, "Ann");
+    w.create(b, "Bob");
+    w.run(2_000);
+    let feed = create(&mut w, a, "Morning paper");
+    for n in 0..150 {
+        publish(&mut w, a, feed, &format!("number {n}"));
+    }
+    let link = share(&mut w, a, feed);
+    assert_eq!(follow(&mut w, b, &link), feed);
+    let known = feeds(&w, b);
+    assert_eq!((known[0].name.as_str(), known[0].here), ("Morning paper", false));
+    w.run(20_000);
+    assert_eq!(titles(&w, b, feed)[0], "number 149");
+    assert_eq!(titles(&w, b, feed).len(), 100);
+    let known = feeds(&w, b);
+    assert_eq!(known[0].publishers[0].name, "Ann");
+    assert!(known[0].here && !known[0].mine);
+    // Live.
+    let late = publish(&mut w, a, feed, "late news");
+    w.run(3_000);
+    assert_eq!(titles(&w, b, feed)[0], "late news");
+    ask(&mut w, a, Ask::Delete { feed, article: late }).unwrap();
+    w.run(3_000);
+    assert_eq!(titles(&w, b, feed)[0], "number 149");
+    w.rebuild(b).unwrap();
+    assert_eq!(titles(&w, b, feed)[0], "number 149");
+    // The publisher has no list of who follows, and no chat came of it.
+    let s = w.snapshot(a);
+    let theirs = w.account(b);
+    let accounts = s.scan(&ACCOUNT_RECORDS, &KeyRange::all(), false, 1_000).unwrap();
+    assert!(accounts.iter().all(|(k, _)| !k.starts_with(&theirs.0)), "knows its follower");
+    assert!(query::contacts(&s).unwrap().is_empty() && query::chats(&s).unwrap().is_empty());
+    // Who follows no longer is told nothing.
+    ask(&mut w, b, Ask::Unfollow { feed }).unwrap();
+    assert!(feeds(&w, b).is_empty());
+    publish(&mut w, a, feed, "after");
+    w.run(5_000);
+    assert_eq!(titles(&w, b, feed)[0], "number 149");
+    assert!(
+        ask(
+            &mut w,
+            b,
+            Ask::Publish { feed, title: "mine".into(), text: String::new(), photos: Vec::new() }
+        )
+        .is_err()
+    );
+}
+
+/// The publisher is off: whoever has a follower's link reads through that follower.
+#[test]
+fn a_follower_serves_while_the_publisher_is_off() {
+    let mut w = World::new(42);
+    let (a, b, c) = (w.add_device(), w.add_device(), w.add_device());
+    for (device, name) in [(a, "Ann"), (b, "Bob"), (c, "Cy")] {
+        w.create(device, name);
+    }
+    w.run(2_000);
+    let feed = create(&mut w, a, "Paper");
+    publish(&mut w, a, feed, "one");
+    let link = share(&mut w, a, feed);
+    follow(&mut w, b, &link);
+    w.run(10_000);
+    w.set_online(a, false);
+    w.cut.insert((a, c));
+    let through = share(&mut w, b, feed);
+    follow(&mut w, c, &through);
+    w.run(20_000);
+    assert_eq!(titles(&w, c, feed), ["one"]);
+    // What the follower hears later, it passes on.
+    w.set_online(a, true);
+    publish(&mut w, a, feed, "two");
+    w.run(20_000);
+    assert_eq!(titles(&w, c, feed), ["two", "one"]);
+}
+
+/// All devices of an account follow, and all of a publisher's publish.
+#[test]
+fn devices_of_one_account_follow_and_publish_together() {
+    let mut w = World::new(43);
+    let (a, b) = (w.add_device(), w.add_device());
+    w.create(a, "Ann");
+    w.create(b, "Bob");
+    w.run(2_000);
+    let (a2, b2) = (link(&mut w, a), link(&mut w, b));
+    let feed = create(&mut w, a, "Paper");
+    publish(&mut w, a, feed, "one");
+    w.run(20_000);
+    publish(&mut w, a2, feed, "two");
+    let shared = share(&mut w, a2, feed);
+    follow(&mut w, b, &shared);
+    w.run(60_000);
+    for device in [a, a2, b, b2] {
+        assert_eq!(titles(&w, device, feed), ["two", "one"], "device {device}");
+        assert_eq!(feeds(&w, device)[0].mine, device == a || device == a2);
+    }
+    w.set_online(b, false);
+    publish(&mut w, a, feed, "three");
+    w.run(30_000);
+    assert_eq!(titles(&w, b2, feed)[0], "three");
+}
