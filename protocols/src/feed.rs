@@ -30,7 +30,7 @@ pub const PAGE_BYTES: usize = 96 * 1024;
 pub struct Article {
     /// 1 to [`MAX_TITLE`] bytes.
     pub title: Text<MAX_TITLE>,
-    /// Markdown (CommonMark); `photo:0` as an image's target is the first photo.
+    /// Markdown (of the `CommonMark` kind); `photo:0` as an image's target is the first photo.
     pub text: Text<MAX_ARTICLE>,
     /// Its photos.
     pub photos: List<Photo, MAX_PHOTOS>,

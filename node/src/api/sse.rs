@@ -175,7 +175,7 @@ mod tests {
 
     fn touched(n: u8) -> Touched {
         let topics = Some(BTreeSet::from([TopicId([n; 32])]));
-        Touched { views: BTreeSet::from([View::Chats]), topics }
+        Touched { views: BTreeSet::from([View::Chats]), queries: BTreeSet::new(), topics }
     }
 
     #[test]

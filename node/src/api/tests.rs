@@ -139,6 +139,7 @@ async fn the_document_and_the_routes_are_the_same() {
         blocking(move || {
             for (method, path) in paths {
                 let path = path.replace("{topic}", &"0".repeat(64));
+                let path = path.replace("{name}", "feeds.article");
                 let path = path.replace("{account}", &"0".repeat(64));
                 let path = path.replace("{message}", &format!("{}:1", "0".repeat(64)));
                 let request = format!("{} {path}", method.to_uppercase());
@@ -158,6 +159,11 @@ async fn the_document_and_the_routes_are_the_same() {
         api.stop().await;
     }
     assert_eq!(described, served);
+
+    let named = document["components"]["schemas"]["QueryName"]["enum"].as_array().unwrap();
+    let named: Vec<&str> = named.iter().filter_map(Value::as_str).collect();
+    let known: Vec<&str> = super::queries::QUERIES.iter().map(|q| q.name).collect();
+    assert_eq!(named, known, "queries are described");
 
     // Every reference leads somewhere.
     let schemas = document["components"]["schemas"].as_object().unwrap();

@@ -4,6 +4,7 @@
 mod account;
 mod chat;
 mod device;
+mod feed;
 mod group;
 mod moments;
 mod people;
@@ -105,6 +106,7 @@ enum Cmd {
     #[command(subcommand)]
     Group(group::Group),
     Moments(moments::Moments),
+    Feed(feed::Feed),
     /// Devices of this account
     #[command(subcommand)]
     Device(device::Device),
@@ -169,6 +171,7 @@ impl Cli {
             Cmd::Timer(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Hide(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Group(c) => c.execute(&global.session(Need::Account)?)?,
+            Cmd::Feed(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Moments(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Device(c) => c.execute(global)?,
             Cmd::Relay(c) => c.execute(global)?,

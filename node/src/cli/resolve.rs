@@ -17,14 +17,15 @@ const DIGITS: usize = 4;
 const LISTED: usize = 8;
 
 /// How a thing can be called.
-struct Names {
+pub(super) struct Names {
     /// The first is the one shown.
-    names: Vec<String>,
-    ids: Vec<String>,
+    pub(super) names: Vec<String>,
+    /// In hexadecimal digits.
+    pub(super) ids: Vec<String>,
 }
 
 /// Picks the one item that `text` names.
-fn pick<'a, T>(
+pub(super) fn pick<'a, T>(
     what: &str,
     text: &str,
     items: &'a [T],
