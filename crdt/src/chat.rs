@@ -98,6 +98,8 @@ pub enum ChatEntry {
         /// Lamport number.
         lamport: u64,
     },
+    /// A message with photos: its body says text and photos, further bodies are previews.
+    Album(Message),
 }
 
 /// A message without its text.
@@ -120,6 +122,7 @@ impl fmt::Debug for ChatEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Message(_) => "Message",
+            Self::Album(_) => "Album",
             Self::Reaction { .. } => "Reaction",
             Self::Recall { .. } => "Recall",
             Self::Title { .. } => "Title",
@@ -137,11 +140,11 @@ impl fmt::Debug for Message {
 }
 
 impl TypedEntry for ChatEntry {
-    const VARIANTS: u8 = 7;
+    const VARIANTS: u8 = 8;
 
     fn check(&self) -> Result<(), EntryError> {
         match self {
-            Self::Message(m) => {
+            Self::Message(m) | Self::Album(m) => {
                 check_len(m.mentions.len(), MAX_MENTIONS, "too many mentions")?;
                 if m.mentions.windows(2).any(|w| w[0] >= w[1]) {
                     return Err(EntryError::Malformed("mentions not strictly ascending"));
@@ -169,7 +172,7 @@ impl TypedEntry for ChatEntry {
     fn key(&self, seq: u64) -> String {
         let mut key = String::new();
         match self {
-            Self::Message(_) => {
+            Self::Message(_) | Self::Album(_) => {
                 key.push_str(MESSAGE);
                 text::encode_number(seq, &mut key);
             }
@@ -235,7 +238,7 @@ impl ChatView {
     /// Devices may come in any order; the entries of one device in the order of its chain.
     pub fn add(&mut self, device: DeviceKey, seq: u64, entry: ChatEntry) {
         match entry {
-            ChatEntry::Message(message) => {
+            ChatEntry::Message(message) | ChatEntry::Album(message) => {
                 self.messages.insert(MessageRef { device, seq }, message);
             }
             ChatEntry::Reaction { target, emoji, on, lamport } => {

@@ -339,6 +339,7 @@ mod tests {
             author_name: format!("P{author}"),
             mine: author == 0,
             time,
+            photos: Vec::new(),
             content: Content::Text("hello\nthere".into()),
             reply_to: None,
             mentions: Vec::new(),

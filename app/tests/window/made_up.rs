@@ -164,6 +164,7 @@ pub(crate) fn message(seq: u64, author: AccountId, time: u64, text: &str) -> vie
         author_name: name.into(),
         mine: author == ME,
         time,
+        photos: Vec::new(),
         content: Content::Text(text.into()),
         reply_to: None,
         mentions: Vec::new(),

@@ -30,6 +30,7 @@ pub(crate) fn chat_entry() -> impl Strategy<Value = ChatEntry> {
     let lamport = 0u64..5;
     prop_oneof![
         3 => message().prop_map(ChatEntry::Message),
+        1 => message().prop_map(ChatEntry::Album),
         2 => (target(), "[👍🍵❤]", any::<bool>(), lamport.clone()).prop_map(
             |(target, emoji, on, lamport)| ChatEntry::Reaction { target, emoji, on, lamport }
         ),
@@ -116,6 +117,16 @@ fn vectors() {
         (ChatEntry::Notice { text: "T".into(), lamport: 2 }, "04015402".into()),
         (ChatEntry::Nickname { text: "T".into(), lamport: 2 }, "05015402".into()),
         (ChatEntry::Timer { seconds: 300, lamport: 2 }, "06ac0202".into()),
+        (
+            ChatEntry::Album(Message {
+                body: [1; 32],
+                reply_to: None,
+                mentions: Vec::new(),
+                forwarded: false,
+                expires_after: None,
+            }),
+            format!("07{ones}00000000"),
+        ),
     ];
     assert_eq!(cases.len(), usize::from(ChatEntry::VARIANTS));
     for (entry, expected) in cases {
@@ -172,7 +183,7 @@ fn wrong_keys_unknown_kinds_and_second_spellings_are_refused() {
     };
     assert_eq!(read(&good.key, &good.value), Ok(entry));
     assert_eq!(read("title", &good.value), Err(EntryError::WrongKey));
-    assert_eq!(read("timer", &[7, 1, 1]), Err(EntryError::Unknown));
+    assert_eq!(read("timer", &[8, 1, 1]), Err(EntryError::Unknown));
     assert_eq!(read("timer", &[6, 0x85, 0, 1]), Err(EntryError::NotCanonical));
     assert_eq!(read("timer", &[6, 5, 1, 0]), Err(EntryError::Malformed("trailing bytes")));
     assert_eq!(read("timer", &[6, 5]), Err(EntryError::Malformed("undecodable")));

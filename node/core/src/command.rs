@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use teahouse_protocols::ids::{AccountId, DeviceId, RelayId, TopicId};
 use teahouse_protocols::membership::Role;
 
+use crate::features::photos::NewPhoto;
 use crate::features::{feeds, moments};
 
 /// A message's name: its author's device and the envelope's sequence number.
@@ -175,7 +176,18 @@ pub enum Chat {
         #[serde(default)]
         mentions: Vec<AccountId>,
     },
-    /// Send a message's text on to another chat. Replies [`Reply::Message`].
+    /// Send photos, with a text or without. Replies [`Reply::Message`].
+    SendPhotos {
+        /// The chat.
+        topic: TopicId,
+        /// At most 16 KiB; may be empty.
+        text: String,
+        /// 1 to 9.
+        photos: Vec<NewPhoto>,
+        /// The message this answers.
+        reply_to: Option<MessageId>,
+    },
+    /// Send what a message says on to another chat. Replies [`Reply::Message`].
     Forward {
         /// From this chat.
         from: TopicId,

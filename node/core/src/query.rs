@@ -19,6 +19,7 @@ use crate::command::MessageId;
 use crate::engine::letters::log_row;
 use crate::engine::{accounts, cursors, topics};
 use crate::features::chat::{field_key, is_emoji, recalled};
+use crate::features::photos;
 use crate::store::{ChangeSet, Key, KeyRange, KeyReader, Read, ReadExt, StorageError, Table};
 use crate::tables::{
     ALARMS, AlarmRow, CHAINS, CONTACTS, Chain, Chosen, ContactValue, DRAFTS, FIELDS, Field,
@@ -215,6 +216,9 @@ fn last_line(
     let content = content(s, topic, id, row)?;
     let recalled = matches!(content, view::Content::Recalled | view::Content::Hidden);
     let text = match content {
+        view::Content::Text(text) if row.bodies > 1 => {
+            format!("[photo] {}", text.lines().next().unwrap_or_default()).trim_end().to_owned()
+        }
         view::Content::Text(text) => text.lines().next().unwrap_or_default().to_owned(),
         view::Content::Recalled | view::Content::Hidden => "message taken back".to_owned(),
         view::Content::Expired => "message disappeared".to_owned(),
@@ -411,6 +415,11 @@ impl<'s> Shown<'s> {
             author_name: self.names.in_topic(self.topic, row.account)?,
             mine,
             time,
+            photos: if row.bodies > 1 && matches!(content, view::Content::Text(_)) {
+                photos::shown(self.s, self.topic, id)?
+            } else {
+                Vec::new()
+            },
             content,
             reply_to: row.reply_to,
             mentions: row.mentions,

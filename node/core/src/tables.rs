@@ -579,6 +579,8 @@ pub struct MessageRow {
     pub text: Option<String>,
     /// Position of the body in the envelope.
     pub body: u8,
+    /// Bodies from there on that are its own: photos have previews.
+    pub bodies: u8,
     /// What it answers.
     pub reply_to: Option<MessageId>,
     /// Who is mentioned.

@@ -161,8 +161,11 @@ pub struct Message {
     pub mine: bool,
     /// When, for display: the earlier of what its author claims and when it came.
     pub time: Millis,
-    /// What it says.
+    /// What it says; of photos, their text.
     pub content: Content,
+    /// Its photos.
+    #[serde(default)]
+    pub photos: Vec<Photo>,
     /// The message that it answers.
     pub reply_to: Option<MessageId>,
     /// Accounts mentioned.

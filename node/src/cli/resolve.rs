@@ -251,6 +251,7 @@ mod tests {
             author_name: "Bob".into(),
             mine: false,
             time: 0,
+            photos: Vec::new(),
             content: view::Content::Pending,
             reply_to: None,
             mentions: vec![],

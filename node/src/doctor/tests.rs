@@ -189,6 +189,7 @@ fn what_waits_is_counted() {
         author_name: "me".into(),
         mine: true,
         time: 7,
+        photos: Vec::new(),
         content: view::Content::Pending,
         reply_to: None,
         mentions: vec![],

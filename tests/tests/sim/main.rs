@@ -11,5 +11,6 @@ mod mended_mail;
 mod mended_people;
 mod mended_sync;
 mod moments;
+mod photos;
 mod story;
 mod town;

@@ -13,18 +13,29 @@ use teahouse_protocols::membership::{Role, TopicKind};
 
 use crate::command::{Chat, MessageId, Refusal, Reply};
 use crate::engine::{accounts, letters, topics};
-use crate::features::{Applied, Feature, choose, contacts, groups, next_lamport};
+use crate::features::photos::{self, NewPhoto};
+use crate::features::{Applied, Feature, choose, contacts, groups, letters_erased, next_lamport};
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
 use crate::tables::{
-    BODIES, CHANGES, Chosen, EXPIRIES, FIELDS, Field, LAMPORT, MESSAGE_INDEX, MESSAGES,
-    MISSING_BODIES, MessageRow, REACTIONS, RECALLS, TOPICS, body_key, log_key, message_key,
+    BODIES, CHANGES, Chosen, EXPIRIES, FIELDS, Field, LAMPORT, MESSAGE_INDEX, MESSAGES, MessageRow,
+    REACTIONS, RECALLS, TOPICS, body_key, log_key, message_key,
 };
 use crate::tx::{Fail, Tx};
 
 pub(crate) const FEATURE: Feature = Feature {
     name: "chat",
     kinds: &[TopicKind::Direct, TopicKind::Group],
-    tables: &[&MESSAGES, &MESSAGE_INDEX, &REACTIONS, &RECALLS, &FIELDS, &CHANGES, &LAMPORT],
+    tables: &[
+        &MESSAGES,
+        &MESSAGE_INDEX,
+        &REACTIONS,
+        &RECALLS,
+        &FIELDS,
+        &CHANGES,
+        &LAMPORT,
+        &photos::PHOTOS,
+        &photos::PREVIEWS,
+    ],
     forget: None,
     apply,
 };
@@ -37,11 +48,16 @@ const RECALL_WITHIN: Millis = 2 * 60 * 1000;
 pub(crate) fn command(tx: &mut Tx<'_>, c: Chat) -> Result<Reply, Fail> {
     match c {
         Chat::Send { topic, text, reply_to, mentions } => {
-            send(tx, topic, &text, reply_to, mentions, false)
+            let said = vec![plain(&text)?];
+            send(tx, topic, Said { bodies: said, album: false }, reply_to, mentions, false)
+        }
+        Chat::SendPhotos { topic, text, photos, reply_to } => {
+            let said = Said { bodies: photos::bodies(&text, photos)?, album: true };
+            send(tx, topic, said, reply_to, Vec::new(), false)
         }
         Chat::Forward { from, message, to } => {
-            let text = text_of(tx, from, message)?;
-            send(tx, to, &text, None, Vec::new(), true)
+            let said = said(tx, from, message)?;
+            send(tx, to, said, None, Vec::new(), true)
         }
         Chat::React { topic, message, emoji, on } => {
             require_message(tx, topic, message)?;
@@ -85,19 +101,28 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Chat) -> Result<Reply, Fail> {
     }
 }
 
+/// What a message says, as its bodies.
+struct Said {
+    bodies: Vec<Vec<u8>>,
+    album: bool,
+}
+
+fn plain(text: &str) -> Result<Vec<u8>, Fail> {
+    if text.is_empty() || text.len() > MAX_BODY_PLAIN {
+        let why = "a message has 1 byte to 64 KiB of text".into();
+        return Err(Refusal::Invalid { why }.into());
+    }
+    Ok(text.as_bytes().to_vec())
+}
+
 fn send(
     tx: &mut Tx<'_>,
     topic: TopicId,
-    text: &str,
+    said: Said,
     reply_to: Option<MessageId>,
     mut mentions: Vec<AccountId>,
     forwarded: bool,
 ) -> Result<Reply, Fail> {
-    if text.is_empty() || text.len() > MAX_BODY_PLAIN {
-        return Err(
-            Refusal::Invalid { why: "a message has 1 byte to 64 KiB of text".into() }.into()
-        );
-    }
     chat_kind(tx, topic)?;
     let row = topics::row(tx, topic)?;
     if let Some(peer) = row.and_then(|r| r.peer)
@@ -111,14 +136,17 @@ fn send(
     mentions.sort_unstable();
     mentions.dedup();
     let expires_after = timer_of(tx, topic)?;
-    let message = letters::append(tx, topic, &[text.as_bytes()], |seq, hashes| {
-        let entry = ChatEntry::Message(Message {
+    let bodies: Vec<&[u8]> = said.bodies.iter().map(Vec::as_slice).collect();
+    let message = letters::append(tx, topic, &bodies, |seq, hashes| {
+        let message = Message {
             body: hashes[0].0,
             reply_to: reply_to.map(target),
             mentions: mentions.iter().map(|a| a.0).collect(),
             forwarded,
             expires_after,
-        });
+        };
+        let entry =
+            if said.album { ChatEntry::Album(message) } else { ChatEntry::Message(message) };
         Ok(vec![entry.to_entry(seq).map_err(invalid)?])
     })?;
     Ok(Reply::Message { topic, message })
@@ -178,7 +206,8 @@ fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), Sto
         Err(_) => return Ok(()),
     };
     match entry {
-        ChatEntry::Message(m) => message(tx, change, &m),
+        ChatEntry::Message(m) => message(tx, change, &m, false),
+        ChatEntry::Album(m) => message(tx, change, &m, true),
         ChatEntry::Reaction { target, emoji, on, lamport } => {
             let key = Key::new()
                 .fixed(&change.topic.0)
@@ -209,7 +238,12 @@ fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), Sto
     }
 }
 
-fn message(tx: &mut Tx<'_>, change: &Applied<'_>, m: &Message) -> Result<(), StorageError> {
+fn message(
+    tx: &mut Tx<'_>,
+    change: &Applied<'_>,
+    m: &Message,
+    album: bool,
+) -> Result<(), StorageError> {
     let Some(index) = change.header.bodies.iter().position(|h| h.0 == m.body) else {
         return Ok(());
     };
@@ -218,16 +252,16 @@ fn message(tx: &mut Tx<'_>, change: &Applied<'_>, m: &Message) -> Result<(), Sto
     // What was erased stays so, wherever the clock is set since.
     let erased = tx.get(&BODIES, &place)?.is_some_and(|body| body.is_empty());
     let expired = expires.is_some_and(|e| erased || e <= tx.now);
-    let text = change
-        .bodies
-        .get(index)
-        .and_then(Option::as_ref)
-        .filter(|_| !expired)
-        .map(|b| String::from_utf8_lossy(b).into_owned());
+    let body = change.bodies.get(index).and_then(Option::as_ref).filter(|_| !expired);
+    let text = match body {
+        Some(_) if album => photos::put(tx, change, index)?.map(|said| said.text.into_inner()),
+        body => body.map(|b| String::from_utf8_lossy(b).into_owned()),
+    };
     let row = MessageRow {
         account: change.account,
         text,
         body: index as u8,
+        bodies: if album { (change.header.bodies.len() - index) as u8 } else { 1 },
         reply_to: m.reply_to.map(|r| MessageId { device: DeviceId(r.device), seq: r.seq }),
         mentions: m.mentions.iter().map(|a| AccountId(*a)).collect(),
         forwarded: m.forwarded,
@@ -248,7 +282,7 @@ fn message(tx: &mut Tx<'_>, change: &Applied<'_>, m: &Message) -> Result<(), Sto
         tx.put_raw(&EXPIRIES, &key, Vec::new())?;
     }
     if expired {
-        expire(tx, change.topic, change.id(), row.body)?;
+        expire(tx, change.topic, change.id(), &row)?;
     }
     settle_recall(tx, change.topic, change.id())?;
     reveal(tx, change.topic)
@@ -272,6 +306,7 @@ fn unknown(tx: &mut Tx<'_>, change: &Applied<'_>) -> Result<(), StorageError> {
         account: change.account,
         text: None,
         body: 0,
+        bodies: change.header.bodies.len() as u8,
         reply_to: None,
         mentions: Vec::new(),
         forwarded: false,
@@ -293,10 +328,9 @@ fn settle_recall(tx: &mut Tx<'_>, topic: TopicId, id: MessageId) -> Result<(), S
     if row.text.is_none() && row.expired || recalled(tx, topic, id, row.account)?.is_none() {
         return Ok(());
     }
-    let body = row.body;
     row.text = None;
     tx.put(&MESSAGES, &message_key(topic, time, id), &row)?;
-    erase(tx, topic, id, body)
+    erase(tx, topic, id, &row)
 }
 
 /// Whether a message is recalled: by its author's account (`true`), or by right of office
@@ -324,12 +358,16 @@ pub(crate) fn recalled(
     Ok(hidden)
 }
 
-fn erase(tx: &mut Tx<'_>, topic: TopicId, id: MessageId, body: u8) -> Result<(), StorageError> {
-    let key = body_key(topic, id.device, id.seq, body);
-    // What is erased is not missing: the chain may be whole with it, and acknowledged.
-    tx.mem.acks_due.insert(topic);
-    tx.del(&MISSING_BODIES, &key)?;
-    tx.del(&BODIES, &key)
+fn erase(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    id: MessageId,
+    row: &MessageRow,
+) -> Result<(), StorageError> {
+    if row.bodies > 1 {
+        photos::forget(tx, topic, id)?;
+    }
+    letters_erased(tx, topic, id, row.body..row.body.saturating_add(row.bodies))
 }
 
 /// Erases messages whose time is up. Returns when the next one is due.
@@ -348,17 +386,21 @@ pub(crate) fn tend(tx: &mut Tx<'_>) -> Result<Option<Millis>, StorageError> {
         if let Some((time, mut row)) = find(tx, topic, id)? {
             row.text = None;
             row.expired = true;
-            let body = row.body;
             tx.put(&MESSAGES, &message_key(topic, time, id), &row)?;
-            expire(tx, topic, id, body)?;
+            expire(tx, topic, id, &row)?;
         }
     }
 }
 
 /// Erases a body whose time is up, for good: an empty one in its place says so.
-fn expire(tx: &mut Tx<'_>, topic: TopicId, id: MessageId, body: u8) -> Result<(), StorageError> {
-    erase(tx, topic, id, body)?;
-    tx.put_raw(&BODIES, &body_key(topic, id.device, id.seq, body), Vec::new())
+fn expire(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    id: MessageId,
+    row: &MessageRow,
+) -> Result<(), StorageError> {
+    erase(tx, topic, id, row)?;
+    tx.put_raw(&BODIES, &body_key(topic, id.device, id.seq, row.body), Vec::new())
 }
 
 /// A message's row with its display time.
@@ -382,11 +424,20 @@ fn require_message(
     Ok(find(tx, topic, id)?.ok_or_else(|| Refusal::NotFound { what: "message".into() })?)
 }
 
-fn text_of(tx: &Tx<'_>, topic: TopicId, id: MessageId) -> Result<String, Fail> {
+/// What a message says, to be sent on.
+fn said(tx: &Tx<'_>, topic: TopicId, id: MessageId) -> Result<Said, Fail> {
     let (_, row) = require_message(tx, topic, id)?;
-    Ok(row
+    let text = row
         .text
-        .ok_or_else(|| Refusal::NotAllowed { why: "this message has no text to send on".into() })?)
+        .ok_or_else(|| Refusal::NotAllowed { why: "this message has no text to send on".into() })?;
+    let shown = photos::shown(tx, topic, id)?;
+    if shown.is_empty() {
+        return Ok(Said { bodies: vec![plain(&text)?], album: false });
+    }
+    let photos = shown
+        .into_iter()
+        .map(|p| NewPhoto { photo: p.photo, preview: p.preview.unwrap_or_default() });
+    Ok(Said { bodies: photos::bodies(&text, photos.collect())?, album: true })
 }
 
 fn last_time(tx: &Tx<'_>, topic: TopicId) -> Result<Millis, StorageError> {

@@ -96,16 +96,16 @@ pub(crate) fn apply(
     Ok(())
 }
 
-/// Erases the first bodies of an envelope: what they said was taken back.
+/// Erases bodies of an envelope: what they said was taken back.
 pub(crate) fn letters_erased(
     tx: &mut Tx<'_>,
     topic: TopicId,
     id: MessageId,
-    bodies: u8,
+    bodies: std::ops::Range<u8>,
 ) -> Result<(), StorageError> {
     // What is erased is not missing: the chain may be whole with it, and acknowledged.
     tx.mem.acks_due.insert(topic);
-    for index in 0..bodies {
+    for index in bodies {
         let key = body_key(topic, id.device, id.seq, index);
         tx.del(&MISSING_BODIES, &key)?;
         tx.del(&BODIES, &key)?;

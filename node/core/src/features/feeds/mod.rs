@@ -78,7 +78,7 @@ fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), Sto
             };
             let bodies = change.header.bodies.len() as u8;
             if tx.contains(&WITHDRAWN, &log_key(topic, id.device, id.seq))? {
-                return letters_erased(tx, topic, id, bodies);
+                return letters_erased(tx, topic, id, 0..bodies);
             }
             let said = change.bodies.get(first).and_then(Option::as_ref);
             let said = said.and_then(|b| codec::decode::<Article>(b).ok());
@@ -100,7 +100,7 @@ fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), Sto
             tx.del(&ARTICLES, &place)?;
             tx.del(&ARTICLE_TIMES, &key)?;
             photos::forget(tx, topic, id)?;
-            letters_erased(tx, topic, id, row.map_or(0, |r| r.bodies))
+            letters_erased(tx, topic, id, 0..row.map_or(0, |r| r.bodies))
         }
         FeedEntry::About { name, about, service, lamport } => {
             choose(tx, &FEEDS, &topic.0, change, lamport, About { name, about, service })

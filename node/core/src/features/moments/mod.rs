@@ -126,7 +126,7 @@ fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), Sto
             };
             let bodies = change.header.bodies.len() as u8;
             if tx.contains(&DELETED, &key)? {
-                return letters_erased(tx, topic, id, bodies);
+                return letters_erased(tx, topic, id, 0..bodies);
             }
             let said = photos::put(tx, change, first)?;
             let row = PostRow {
@@ -165,7 +165,7 @@ fn drop_post(tx: &mut Tx<'_>, topic: TopicId, id: MessageId) -> Result<(), Stora
     tx.del(&POSTS, &key)?;
     unlist(tx, topic, id, &row)?;
     photos::forget(tx, topic, id)?;
-    letters_erased(tx, topic, id, row.bodies)
+    letters_erased(tx, topic, id, 0..row.bodies)
 }
 
 fn unlist(
