@@ -115,6 +115,8 @@ pub(crate) struct Memory {
     pub(crate) mail_due: bool,
     /// A look at the outbox that is to go on.
     pub(crate) outbox: Look,
+    /// How this device's contents are reached; empty while they are not.
+    pub(crate) content_addr: Vec<u8>,
     /// Own addresses, for pairing codes.
     pub(crate) addrs: Vec<String>,
 }

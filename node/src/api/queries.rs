@@ -5,6 +5,7 @@
 
 use serde::de::Error as _;
 use serde_json::Value;
+use teahouse_core::contents;
 use teahouse_core::feeds::query as feeds;
 use teahouse_core::moments::query as moments;
 use teahouse_core::query::Query;
@@ -40,6 +41,7 @@ macro_rules! queries {
 }
 
 queries! {
+    contents::Sources,
     feeds::Feeds,
     feeds::Articles,
     feeds::OneArticle,

@@ -63,6 +63,11 @@ pub enum Input {
         /// Multiaddresses.
         addrs: Vec<String>,
     },
+    /// This device's contents are reached so: told to those it has business with.
+    ContentAddr {
+        /// At most [`crate::contents::MAX_ADDR`] bytes, opaque to the core.
+        addr: Vec<u8>,
+    },
 }
 
 /// What leaves after a step.

@@ -12,7 +12,7 @@ use crate::command::{Command, Refusal, Reply};
 use crate::engine::letters::{self, Outcome, Prepared};
 use crate::engine::{mail, sync, topics};
 use crate::env::Env;
-use crate::features::{chat, contacts, devices, feeds, groups, moments, services};
+use crate::features::{chat, contacts, contents, devices, feeds, groups, moments, services};
 use crate::store::{ReadExt, Stage, StorageError};
 use crate::tables::QUARANTINE;
 use crate::tx::{Effect, Fail, Tx};
@@ -63,6 +63,9 @@ impl Core {
                 self.hint(env, stage, effects, |tx| services::take(tx, from, number, prepared))
             }
             Work::Tick => Ok(()),
+            Work::ContentAddr(addr) => {
+                self.hint(env, stage, effects, |tx| contents::reachable(tx, addr))
+            }
             Work::Reachable(addrs) => {
                 self.mem.addrs = addrs;
                 Ok(())

@@ -122,7 +122,11 @@ impl Core {
     /// # Errors
     /// [`OpenError`].
     pub fn reopen(&mut self) -> Result<(), OpenError> {
-        self.mem = Memory { addrs: std::mem::take(&mut self.mem.addrs), ..Memory::default() };
+        self.mem = Memory {
+            addrs: std::mem::take(&mut self.mem.addrs),
+            content_addr: std::mem::take(&mut self.mem.content_addr),
+            ..Memory::default()
+        };
         self.store.reopen()
     }
 

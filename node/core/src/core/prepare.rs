@@ -28,6 +28,7 @@ pub(super) enum Work {
     Service(DeviceId, u8, services::Prepared),
     Tick,
     Reachable(Vec<String>),
+    ContentAddr(Vec<u8>),
 }
 
 impl Core {
@@ -46,6 +47,7 @@ impl Core {
                 Input::MailReply { id, result } => Work::Mail(id, result),
                 Input::Tick => Work::Tick,
                 Input::Reachable { addrs } => Work::Reachable(addrs),
+                Input::ContentAddr { addr } => Work::ContentAddr(addr),
                 Input::Frame { device, bytes } => {
                     if quarantined && is_quarantined(snapshot, &bytes) {
                         return None;

@@ -10,6 +10,7 @@
 
 pub(crate) mod chat;
 pub(crate) mod contacts;
+pub mod contents;
 pub(crate) mod devices;
 pub mod feeds;
 pub(crate) mod groups;
@@ -77,7 +78,7 @@ pub(crate) static FEATURES: &[Feature] =
 
 /// Tables that features declare themselves.
 pub(crate) fn tables() -> impl Iterator<Item = &'static &'static Table> {
-    moments::tables::ALL.iter().chain(photos::ALL).chain(feeds::tables::ALL)
+    moments::tables::ALL.iter().chain(photos::ALL).chain(feeds::tables::ALL).chain(contents::ALL)
 }
 
 /// Hands one change's entries to the features of its topic's kind.

@@ -13,7 +13,7 @@ use teahouse_protocols::codec;
 use teahouse_protocols::ids::{DeviceId, Millis};
 use teahouse_protocols::sync::Frame;
 
-use crate::features::feeds;
+use crate::features::{contents, feeds};
 use crate::store::StorageError;
 use crate::tx::{Fail, Tx, best_effort};
 
@@ -45,7 +45,7 @@ pub(crate) struct Service {
 }
 
 /// All services.
-pub(crate) static SERVICES: &[Service] = &[feeds::SERVICE];
+pub(crate) static SERVICES: &[Service] = &[feeds::SERVICE, contents::SERVICE];
 
 fn of(number: u8) -> Option<&'static Service> {
     SERVICES.iter().find(|s| s.number == number)

@@ -13,6 +13,7 @@ use teahouse_protocols::inbox::AccountPack;
 use super::tables::Following;
 use super::{NAME, following};
 use crate::engine::{accounts, letters, sync, topics};
+use crate::features::contents;
 use crate::features::services::{self, Prepared, Service, Wanted};
 use crate::store::{Key, KeyRange, ReadExt, StorageError};
 use crate::tables::{Chain, Chosen, RECORDS};
@@ -41,6 +42,7 @@ fn take(tx: &mut Tx<'_>, from: DeviceId, prepared: Prepared) -> Result<(), Fail>
                 return say(tx, from, &FeedFrame::Unknown { topic });
             }
             listen(tx, from, topic);
+            contents::tell(tx, from)?;
             give(tx, from, topic, &ops, &chains)
         }
         FeedFrame::Page { topic, records, accounts: packs, letters: list, more } => {
