@@ -4,7 +4,7 @@
 //! Read in this order: [`codec`] (bytes ↔ values), [`sign`] (signatures and hashes),
 //! [`ids`], then identity ([`words`], [`account`], [`prekey`], [`card`], [`link`]), then
 //! topics ([`envelope`], [`membership`], [`epoch`]), then transport ([`inbox`], [`sync`],
-//! [`cursor`], [`mailbox`], [`pairing`]).
+//! [`cursor`], [`mailbox`], [`pairing`]), then money ([`pay`]).
 
 pub mod account;
 pub mod card;
@@ -19,6 +19,7 @@ pub mod link;
 pub mod mailbox;
 pub mod membership;
 pub mod pairing;
+pub mod pay;
 pub mod prekey;
 pub mod safety;
 pub mod seal;
