@@ -18,6 +18,8 @@ mod identity;
 mod json;
 #[path = "vectors/logs.rs"]
 mod logs;
+#[path = "vectors/pay.rs"]
+mod pay;
 #[path = "vectors/samples.rs"]
 mod samples;
 #[path = "vectors/suite.rs"]
@@ -55,4 +57,7 @@ files! {
     transport::mailbox,
     transport::topic_mail,
     transport::pairing,
+    pay::pay_forms,
+    pay::pay_receipt,
+    pay::pay_frames,
 }
