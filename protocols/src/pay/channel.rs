@@ -17,8 +17,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CHANNEL_LIFE, FREEZE_GRACE, MAX_LANES, MAX_MEMO, MAX_ORDER_LIFE, Refusal, SETTLE_TIME, amount,
-    check_span, check_version, rule, signed_by,
+    CHANNEL_LIFE, FREEZE_GRACE, MAX_LANES, MAX_MEMO, MAX_ORDER_LIFE, Offer, Refusal, SETTLE_TIME,
+    amount, check_span, check_version, rule, signed_by,
 };
 use crate::codec::{DecodeError, List, Text, Wire};
 use crate::ids::{AccountId, AssetId, ChannelId, DeviceId, Millis, OfferId, VoucherId};
@@ -258,7 +258,8 @@ impl Channel {
     /// Most bytes of a signed channel.
     pub const MAX_SIGNED: usize = Self::MAX_BYTES + Signed::<Self>::OVERHEAD;
 
-    /// The channel that answers a request. `before` is the epoch that it follows, settled.
+    /// The channel that answers a request; none where the times or epochs can't be counted.
+    /// `before` is the settled epoch that a renewal follows, and none for a new channel.
     #[must_use]
     pub fn answering(
         request: &Signed<ChannelRequest>,
@@ -267,6 +268,9 @@ impl Channel {
         now: Millis,
     ) -> Option<Self> {
         let r = request.get();
+        if before.is_some() != r.renews.is_some() {
+            return None;
+        }
         let epoch = before.unwrap_or(0).checked_add(1)?;
         let expires = now.checked_add(CHANNEL_LIFE)?;
         Some(Self {
@@ -301,6 +305,35 @@ impl Channel {
             && self.payee_key == r.payee_key
             && self.capacity == r.capacity
             && self.lanes == r.lanes
+    }
+
+    /// Whether a voucher that was taken is to be served: it pays just this offer of the payee's,
+    /// by a device that may, in time. If not, it is credited for this reason.
+    pub fn serves(
+        &self,
+        voucher: &Voucher,
+        amount: u64,
+        offer: &Signed<Offer>,
+        now: Millis,
+    ) -> Result<(), Refusal> {
+        let o = offer.get();
+        let ours = (o.asset, o.payee, o.key) == (self.asset, self.payee, self.payee_key);
+        if voucher.offer != Offer::id(offer) || !ours {
+            return Err(Refusal::UnknownOffer);
+        }
+        if amount != o.price {
+            return Err(Refusal::WrongAmount);
+        }
+        if !o.is_for(&voucher.lane) {
+            return Err(Refusal::NotYourOffer);
+        }
+        if now >= voucher.expires {
+            return Err(Refusal::Expired);
+        }
+        if !o.stands(now) {
+            return Err(Refusal::OfferExpired);
+        }
+        Ok(())
     }
 
     /// The cap of a device's lane.

@@ -197,7 +197,39 @@ fn a_channel_grants_what_was_asked() {
     assert!(next.grants(&renewal) && !next.grants(&asked) && next.check().is_ok());
     assert_eq!((next.id, next.epoch), (good.id, 2));
     assert_eq!(Channel::answering(&renewal, device(11), Some(u32::MAX), NOW), None);
-    assert_eq!(Channel::answering(&renewal, device(11), None, u64::MAX), None);
+    assert_eq!(Channel::answering(&renewal, device(11), None, NOW), None, "renews what?");
+    assert_eq!(Channel::answering(&asked, device(11), Some(1), NOW), None, "no renewal");
+    assert_eq!(Channel::answering(&asked, device(11), None, u64::MAX), None);
+}
+
+#[test]
+fn a_voucher_is_served_for_just_its_offer() {
+    let channel = channel(5_000);
+    let channel = channel.get();
+    let good = plain_voucher(channel, 1, 1_350, VoucherId([0; 32]));
+    assert_eq!(channel.serves(&good, 1_350, &offer(), NOW), Ok(()));
+    let why = |v: &Voucher, amount, now| channel.serves(v, amount, &offer(), now).unwrap_err();
+    assert_eq!(why(&good, 1_349, NOW), Refusal::WrongAmount);
+    assert_eq!(why(&good, 1_350, NOW + HOUR), Refusal::Expired);
+    let longer = Voucher { expires: NOW + 2 * HOUR, ..good.clone() };
+    assert_eq!(why(&longer, 1_350, NOW + HOUR), Refusal::OfferExpired);
+    let other = Voucher { offer: OfferId([1; 32]), ..good.clone() };
+    assert_eq!(why(&other, 1_350, NOW), Refusal::UnknownOffer);
+    for change in [
+        (|o| o.payee = nobody()) as fn(&mut Offer),
+        |o| o.asset = AssetId([1; 32]),
+        |o| o.for_device = Some(device(22)),
+    ] {
+        let mut theirs = plain_offer(Asset::id(&asset()));
+        change(&mut theirs);
+        let theirs = Signed::new(theirs, &key(11));
+        let v = Voucher { offer: Offer::id(&theirs), ..good.clone() };
+        assert!(channel.serves(&v, 1_350, &theirs, NOW).is_err());
+    }
+    let theirs = Offer { key: device(12), ..plain_offer(Asset::id(&asset())) };
+    let theirs = Signed::new(theirs, &key(12));
+    let v = Voucher { offer: Offer::id(&theirs), ..good };
+    assert_eq!(channel.serves(&v, 1_350, &theirs, NOW), Err(Refusal::UnknownOffer));
 }
 
 fn head(tally: &Tally) -> Signed<StatementHead> {

@@ -33,7 +33,10 @@ enum Op {
     Wait(Millis),
     /// The payee gives back.
     Credit(Amount),
+    /// The issuer freezes.
     Freeze,
+    /// The payee learns of it.
+    News,
     /// A voucher and a credit are settled, of the history; with or without acknowledgement.
     Settle(u8, u8, bool),
 }
@@ -83,6 +86,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => time.prop_map(Op::Wait),
         5 => amount().prop_map(Op::Credit),
         1 => Just(Op::Freeze),
+        1 => Just(Op::News),
         4 => (any::<u8>(), any::<u8>(), any::<bool>()).prop_map(|(v, c, a)| Op::Settle(v, c, a)),
     ]
 }
@@ -92,7 +96,8 @@ struct Model {
     channel: Channel,
     cap: u128,
     now: Millis,
-    frozen: Option<Millis>,
+    frozen: bool,
+    honoured: Option<Millis>,
     vouchers: Vec<(Signed<Voucher>, u128, Millis)>,
     credits: Vec<u128>,
     /// How many vouchers and credits were settled.
@@ -123,7 +128,7 @@ impl Model {
         if v.nonce < next {
             return Err(Refusal::SameKeyOtherBytes);
         }
-        if self.frozen.is_some() {
+        if self.frozen {
             return Err(Refusal::LaneFrozen);
         }
         if self.now >= self.channel.expires {
@@ -170,7 +175,8 @@ impl World {
                 channel,
                 cap: cap.into(),
                 now: NOW,
-                frozen: None,
+                frozen: false,
+                honoured: None,
                 vouchers: Vec::new(),
                 credits: Vec::new(),
                 settled: (0, 0),
@@ -259,9 +265,12 @@ impl World {
             Op::Credit(amount) => self.give_back(amount),
             Op::Freeze => {
                 let until = self.model.now + FREEZE_GRACE;
-                self.model.frozen = Some(self.model.frozen.map_or(until, |f| f.min(until)));
-                self.lane = self.lane.freeze();
+                self.model.honoured = Some(self.model.honoured.map_or(until, |h| h.min(until)));
                 self.settlement = self.settlement.freeze(until);
+            }
+            Op::News => {
+                self.model.frozen = true;
+                self.lane = self.lane.freeze();
             }
             Op::Settle(v, c, acked) => self.settle(v, c, acked),
         }
@@ -340,7 +349,7 @@ impl World {
         let honoured = v <= self.model.settled.0
             || self
                 .model
-                .frozen
+                .honoured
                 .is_none_or(|until| acked && voucher.as_ref().is_some_and(|(.., at)| *at < until));
         if self.model.now >= self.model.channel.settle_by {
             assert_eq!(result, Err(SettleError::TooLate));
@@ -475,6 +484,31 @@ fn answers_of_others_change_nothing() {
     // Another device's key can't pay in this lane.
     let wrong = world.out.pay(&key(22), 1, Offer::id(&offer()), NOW, NOW + 1);
     assert_eq!(wrong.unwrap_err(), LaneRefusal::Other);
+}
+
+#[test]
+fn after_a_freeze_only_what_was_taken_in_time_counts() {
+    let mut world = World::new(100);
+    world.pay(Amount::Exactly(60));
+    let voucher = world.pick(0).unwrap();
+    let frozen = world.settlement.freeze(NOW + 50).freeze(NOW + 90);
+    let settle = |proof: Option<&Signed<crate::pay::VoucherAck>>| {
+        frozen.settle(Some(&voucher), None, proof, NOW + 100).map(|(_, moved)| moved)
+    };
+    assert_eq!(settle(None), Err(SettleError::NotHonoured));
+    assert_eq!(settle(Some(&ack(&voucher, 60, NOW + 50))), Err(SettleError::NotHonoured));
+    assert_eq!(settle(Some(&ack(&voucher, 60, NOW + 49))), Ok(Move::Pay(60)));
+    // The acknowledgement of another voucher, or by another key.
+    let other = Voucher { made: NOW + 1, ..voucher.get().clone() };
+    let other = ack(&Signed::new(other, &key(21)), 60, NOW);
+    assert_eq!(settle(Some(&other)), Err(SettleError::NotHonoured));
+    let mut forged = ack(&voucher, 60, NOW).get().clone();
+    forged.key = device(21);
+    assert_eq!(settle(Some(&Signed::new(forged, &key(21)))), Err(SettleError::NotHonoured));
+    // What was settled before the freeze stays settled.
+    let (settled, _) = world.settlement.settle(Some(&voucher), None, None, NOW).unwrap();
+    let again = settled.freeze(NOW).settle(Some(&voucher), None, None, NOW).unwrap();
+    assert_eq!(again.1, Move::None);
 }
 
 #[test]
