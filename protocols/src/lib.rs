@@ -3,12 +3,13 @@
 //!
 //! Read in this order: [`codec`] (bytes ↔ values), [`sign`] (signatures and hashes),
 //! [`ids`], then identity ([`words`], [`account`], [`prekey`], [`card`], [`link`]), then
-//! topics ([`envelope`], [`membership`], [`epoch`]), then transport ([`inbox`], [`sync`],
-//! [`cursor`], [`mailbox`], [`pairing`]).
+//! topics ([`envelope`], [`membership`], [`epoch`]) and [`content`], then transport
+//! ([`inbox`], [`sync`], [`cursor`], [`mailbox`], [`pairing`]).
 
 pub mod account;
 pub mod card;
 pub mod codec;
+pub mod content;
 pub mod cursor;
 pub mod dag;
 pub mod envelope;

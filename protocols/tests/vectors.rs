@@ -12,6 +12,8 @@
 // Helpers of tests, which clippy doesn't know for tests outside `#[test]` functions.
 #![allow(clippy::unwrap_used)]
 
+#[path = "vectors/content.rs"]
+mod content;
 #[path = "vectors/identity.rs"]
 mod identity;
 #[path = "vectors/json.rs"]
@@ -50,6 +52,7 @@ files! {
     topics::epoch,
     topics::envelope,
     topics::cursor,
+    content::content,
     transport::inbox,
     transport::sync,
     transport::mailbox,
