@@ -1,0 +1,3 @@
+//! Content: files and pictures.
+
+pub mod image;
