@@ -142,7 +142,7 @@ fn webp(from: &mut Reader, out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// The GIF89a specification. Of the extensions, graphic control and the loop count stay.
+/// The specification of GIF, version 89a. Of the extensions, graphic control and the loop count stay.
 fn gif(from: &mut Reader, out: &mut Vec<u8>) -> Option<()> {
     let table = |flags: u8| if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) };
     let head = from.take(13)?;

@@ -46,9 +46,9 @@ fn jpeg_with(orientation: u8, picture: &RgbImage) -> Vec<u8> {
     out
 }
 
-fn chunk(name: &[u8; 4], body: &[u8]) -> Vec<u8> {
+fn chunk(name: [u8; 4], body: &[u8]) -> Vec<u8> {
     let mut out = u32::try_from(body.len()).unwrap().to_be_bytes().to_vec();
-    out.extend_from_slice(name);
+    out.extend_from_slice(&name);
     out.extend_from_slice(body);
     // The checksum of PNG, bit by bit.
     let crc = name.iter().chain(body).fold(u32::MAX, |mut crc, b| {
@@ -68,9 +68,9 @@ fn claims(width: u32, height: u32) -> Vec<u8> {
     head.extend(height.to_be_bytes());
     head.extend([8, 2, 0, 0, 0]);
     let mut out = b"\x89PNG\r\n\x1a\n".to_vec();
-    out.extend(chunk(b"IHDR", &head));
-    out.extend(chunk(b"IDAT", b"\x78\x9c\x63\0\0\0\0\0\0\0"));
-    out.extend(chunk(b"IEND", b""));
+    out.extend(chunk(*b"IHDR", &head));
+    out.extend(chunk(*b"IDAT", b"\x78\x9c\x63\0\0\0\0\0\0\0"));
+    out.extend(chunk(*b"IEND", b""));
     out
 }
 
@@ -182,9 +182,9 @@ fn pictures_stand_upright_and_lose_their_metadata() {
 fn every_format_is_stripped_without_touching_pixels() {
     let mut png = encoded(halves(30, 20), ImageFormat::Png);
     let secrets = [
-        chunk(b"eXIf", &exif(1)),
-        chunk(b"tEXt", &[b"Comment\0", SECRET].concat()),
-        chunk(b"prVt", SECRET),
+        chunk(*b"eXIf", &exif(1)),
+        chunk(*b"tEXt", &[b"Comment\0", SECRET].concat()),
+        chunk(*b"prVt", SECRET),
     ];
     png.splice(33..33, secrets.concat());
     png.extend_from_slice(SECRET);
@@ -234,7 +234,7 @@ fn an_animation_keeps_its_frames_and_previews_its_first() {
 fn transparency_is_kept_and_previewed_on_white() {
     let picture = RgbaImage::from_pixel(40, 40, Rgba([10, 10, 250, 0]));
     let mut file = encoded(picture, ImageFormat::Png);
-    file.splice(33..33, chunk(b"eXIf", &exif(6)));
+    file.splice(33..33, chunk(*b"eXIf", &exif(6)));
     let prepared = prepare(&file).unwrap();
     assert_eq!(prepared.kind, Kind::Png);
     assert_eq!(pixels(&prepared.full, 40).unwrap().rgba[3], 0);
