@@ -51,11 +51,13 @@ pub(crate) fn show(
         let area = egui::ScrollArea::vertical().auto_shrink(false);
         let hidden = egui::containers::scroll_area::ScrollBarVisibility::AlwaysHidden;
         area.scroll_bar_visibility(hidden).show(ui, |ui| {
-            for (to, words, count) in places {
-                if button(ui, to, words, count, to == place) {
-                    desk.go(Go::Place(to));
+            ui.with_layout(egui::Layout::top_down(egui::Align::Min), |ui| {
+                for (to, words, count) in places {
+                    if button(ui, to, words, count, to == place) {
+                        desk.go(Go::Place(to));
+                    }
                 }
-            }
+            });
         });
     });
 }

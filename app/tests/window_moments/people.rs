@@ -1,5 +1,7 @@
 //! People with real nodes on this machine, and the relay of their street.
 
+#![allow(clippy::unwrap_used, reason = "a test's helper")]
+
 use std::time::{Duration, Instant};
 
 use egui_kittest::Harness;
@@ -15,7 +17,7 @@ use teahouse_node::tokio::runtime::Runtime;
 use teahouse_node::{NetworkConfig, NodeConfig};
 
 /// Longer than anything takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn loopback() -> Vec<String> {
     vec!["/ip4/127.0.0.1/udp/0/quic-v1".into(), "/ip4/127.0.0.1/tcp/0".into()]

@@ -24,6 +24,8 @@ const RADIUS: f32 = 20.0;
 const ALONE: f32 = 280.0;
 /// The side of one of several.
 const TILE: f32 = 132.0;
+/// From line to line of a post's text.
+const LINE: f32 = 21.0;
 /// Fewer bytes left than this are told.
 const FEW: usize = 200;
 
@@ -66,7 +68,7 @@ pub(super) fn estimate(post: &Card) -> f32 {
     };
     let said = float(post.comments.len().min(COMMENTS)) * 22.0;
     let likes = if post.likes.is_empty() { 0.0 } else { 24.0 };
-    110.0 + lines * 20.0 + photos + said + likes
+    110.0 + lines * LINE + photos + said + likes
 }
 
 /// Draws it; what was asked for, if anything.
@@ -116,7 +118,8 @@ fn text(ui: &mut Ui, post: &Card, unfolded: bool) -> Option<Act> {
         return None;
     }
     let shown = post.folded.as_ref().filter(|_| !unfolded).unwrap_or(whole);
-    ui.add(Label::new(RichText::new(shown).color(t.text)).wrap().selectable(true));
+    let shown = RichText::new(shown).color(t.text).line_height(Some(LINE));
+    ui.add(Label::new(shown).wrap().selectable(true));
     post.folded.as_ref()?;
     let word = if unfolded { words::less() } else { words::more() };
     let button = Button::new(RichText::new(word).size(13.0).color(t.accent)).frame(false);
@@ -246,10 +249,7 @@ fn said(ui: &mut Ui, post: &Card, doing: &mut Doing<'_>) -> Option<Act> {
         ui.set_width(ui.available_width());
         ui.spacing_mut().item_spacing.y = space::SMALL;
         if !post.likes.is_empty() {
-            let text = RichText::new(format!("♥ {}", post.likes)).size(14.0).color(t.accent);
-            let name = words::liked_by(&post.likes);
-            let likes = ui.add(Label::new(text).wrap()).on_hover_text(words::words_how());
-            likes.accessible_name(name);
+            likes(ui, &post.likes);
         }
         let all = doing.all_comments || post.comments.len() <= COMMENTS + 1;
         let from = if all { 0 } else { post.comments.len() - COMMENTS };
@@ -269,6 +269,18 @@ fn said(ui: &mut Ui, post: &Card, doing: &mut Doing<'_>) -> Option<Act> {
         }
     });
     act
+}
+
+/// Who likes it.
+fn likes(ui: &mut Ui, names: &str) {
+    let t = tokens(ui);
+    let width = ui.available_width();
+    let font = FontId::proportional(14.0);
+    let galley = ui.painter().layout(format!("♥ {names}"), font, t.accent, width);
+    let (rect, response) = ui.allocate_exact_size(vec2(width, galley.size().y), Sense::hover());
+    ui.painter().galley(rect.min, galley, t.accent);
+    response.widget_info(|| WidgetInfo::labeled(Role::Label, true, words::liked_by(names)));
+    response.on_hover_text(words::words_how());
 }
 
 /// One comment; to choose it is to answer it, or with one's own, to take it back.

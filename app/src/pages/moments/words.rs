@@ -21,7 +21,7 @@ words! {
     except = "All friends, except…", "不给谁看…";
     only = "Only some friends…", "部分可见…";
     nobody = "Only me", "仅自己可见";
-    all_how = "Everybody who is your friend, and who becomes one later.", "现在的朋友，以及以后加的朋友。";
+    all_how = "Everybody who is your friend now, or becomes one later.", "现在的朋友，以及以后加的朋友。";
     except_how = "All friends but those whom you choose: nothing of it goes to them.", "除了所选朋友，其他朋友都能看；所选朋友什么也收不到。";
     only_how = "Those whom you choose, and nobody else.", "只有所选朋友能看。";
     nobody_how = "It stays on your own devices.", "只留在你自己的设备上。";
