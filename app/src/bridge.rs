@@ -2,6 +2,7 @@
 //! ever waits for the other.
 
 mod live;
+mod pages;
 mod refresh;
 mod town;
 
@@ -14,6 +15,7 @@ use teahouse_node::protocols::ids::{AccountId, TopicId};
 use teahouse_node::tokio::runtime::Builder;
 use teahouse_node::tokio::sync::{mpsc, watch};
 
+use crate::pages::{PageId, Shared};
 use crate::vm::{Model, Qr};
 
 /// What the window asks for.
@@ -35,6 +37,13 @@ pub enum Action {
     },
     /// Keep this person's safety number in the model.
     Person(Option<AccountId>),
+    /// Keep this in a page's model.
+    Page {
+        /// Which page.
+        page: PageId,
+        /// What it wants to see.
+        ask: Shared,
+    },
     /// Leave one's own data for the town.
     Town,
     /// Leave the town for one's own data.
@@ -87,9 +96,39 @@ pub struct Bridge {
 struct Ports {
     actions: mpsc::Receiver<Action>,
     answers: mpsc::Sender<Answer>,
+    outlet: Outlet,
+}
+
+/// Where models come out.
+#[derive(Clone)]
+struct Outlet {
     models: watch::Sender<Arc<Model>>,
     /// Wakes the window.
     wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Outlet {
+    /// A model of another node than the last one's.
+    fn begin(&self, model: Model) {
+        self.models.send_replace(Arc::new(model));
+        (self.wake)();
+    }
+
+    /// The next model; the pages' stay as they are.
+    fn publish(&self, model: Model) {
+        self.models.send_modify(|m| {
+            *m = Arc::new(Model { pages: m.pages.clone(), ..model });
+        });
+        (self.wake)();
+    }
+
+    /// A page's next model, or why there is none.
+    fn page(&self, page: PageId, model: Result<Shared, Arc<str>>) {
+        self.models.send_modify(|m| {
+            Arc::make_mut(m).pages.insert(page, model);
+        });
+        (self.wake)();
+    }
 }
 
 impl Bridge {
@@ -106,8 +145,7 @@ impl Bridge {
         let ports = Ports {
             actions: action_port,
             answers: answer_port,
-            models: model_port,
-            wake: Arc::new(wake),
+            outlet: Outlet { models: model_port, wake: Arc::new(wake) },
         };
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)

@@ -7,6 +7,7 @@ use teahouse_node::core::command::Command;
 use teahouse_node::protocols::ids::{AccountId, TopicId};
 
 use crate::bridge::Action;
+use crate::pages::PageId;
 use crate::screens::dialogs::Dialog;
 use crate::widgets::toast::Toasts;
 
@@ -31,6 +32,8 @@ pub(crate) enum After {
     Open,
     /// The new device joins.
     Joining,
+    /// The page wants to know.
+    Page(PageId),
 }
 
 /// A place on the rail.
@@ -38,11 +41,13 @@ pub(crate) enum After {
 pub(crate) enum Place {
     Chats,
     Contacts,
+    Page(PageId),
     Me,
 }
 
 /// Where to go.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one or two a frame, and not kept")]
 pub(crate) enum Go {
     Place(Place),
     Chat(TopicId),

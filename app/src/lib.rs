@@ -7,9 +7,12 @@
 //! - [`shell`], `screens` and `widgets` draw models and emit [`bridge::Action`]s. They never
 //!   wait, never read the disk, and keep only what a person is doing just now.
 //!
+//! Features beyond chats and contacts are [`pages`], which have both halves in one folder.
+//!
 //! Words live in [`strings`], colours and spaces in [`theme`].
 
 pub mod bridge;
+pub mod pages;
 pub mod shell;
 pub mod strings;
 pub mod theme;

@@ -14,6 +14,7 @@ use teahouse_node::protocols::ids::{AccountId, TopicId};
 
 use crate::bridge::{Action, Answer, Link};
 use crate::desk::{After, Desk, Go, Place};
+use crate::pages::{PAGES, PageId, Screen};
 use crate::screens::composer::Ime;
 use crate::screens::conversation::{self, Talk};
 use crate::screens::dialogs::{self, Dialog};
@@ -41,6 +42,7 @@ pub struct Shell {
     chats: chats::State,
     contacts: contacts::State,
     me: me::State,
+    pages: BTreeMap<PageId, Box<dyn Screen>>,
     dialog: Option<Dialog>,
     /// What the link was last told to keep in the model.
     shown: Option<(TopicId, usize)>,
@@ -70,6 +72,7 @@ impl Shell {
             chats: chats::State::default(),
             contacts: contacts::State::default(),
             me: me::State::default(),
+            pages: open_pages(),
             dialog: None,
             shown: None,
             safety_of: None,
@@ -152,9 +155,15 @@ impl Shell {
             (self.open, self.person, self.dialog) = (None, None, None);
             (self.shown, self.safety_of, self.alarms_hidden) = (None, None, None);
             self.me = me::State::default();
+            self.pages = open_pages();
             self.place = Place::Chats;
         }
         self.model = model;
+        for (id, page) in &mut self.pages {
+            if let Some(Ok(model)) = self.model.pages.get(id) {
+                page.take(model);
+            }
+        }
         while let Some(answer) = self.link.answer() {
             self.answered(answer);
             ui.ctx().request_repaint();
@@ -167,6 +176,11 @@ impl Shell {
             && let Some(talk) = self.talks.get_mut(&topic)
         {
             talk.composer.answered(ticket, result.is_ok());
+        }
+        if let After::Page(id) = after
+            && let Some(page) = self.pages.get_mut(id)
+        {
+            page.answered(ticket, &result);
         }
         let reply = match result {
             Ok(reply) => reply,
@@ -218,8 +232,11 @@ impl Shell {
             .exact_size(space::RAIL)
             .show_separator_line(false)
             .frame(Frame::new().fill(t.rail))
-            .show(ui, |ui| rail::show(ui, model, self.place, &mut self.desk));
+            .show(ui, |ui| rail::show(ui, model, self.place, &self.pages, &mut self.desk));
         self.banner(ui, model);
+        if let Place::Page(id) = self.place {
+            return self.page(ui, model, id);
+        }
         Panel::left("list")
             .default_size(space::LIST)
             .size_range(200.0..=420.0)
@@ -232,6 +249,8 @@ impl Shell {
                     contacts::list(ui, &mut self.contacts, model, self.person, &mut self.desk);
                 }
                 Place::Me => me::list(ui, &mut self.me, model),
+                // Drawn above, in all the room.
+                Place::Page(_) => {}
             });
         CentralPanel::default().frame(Frame::new().fill(t.page)).show(ui, |ui| match self.place {
             Place::Chats => match self.open {
@@ -246,6 +265,20 @@ impl Shell {
                 contacts::detail(ui, &mut self.contacts, model, self.person, &mut self.desk);
             }
             Place::Me => me::detail(ui, &mut self.me, model, &mut self.desk),
+            Place::Page(_) => {}
+        });
+    }
+
+    /// A page, in all the room there is.
+    fn page(&mut self, ui: &mut Ui, model: &Model, id: PageId) {
+        let Some(page) = self.pages.get_mut(id) else { return };
+        let frame = Frame::new().fill(tokens(ui).page);
+        CentralPanel::default().frame(frame).show(ui, |ui| {
+            if let Some(Err(why)) = model.pages.get(id) {
+                nothing(ui, why);
+            } else if !page.ui(ui, id, model, &mut self.desk, self.ime) {
+                nothing(ui, strings::conversation_opening());
+            }
         });
     }
 
@@ -303,6 +336,11 @@ impl Shell {
             self.safety_of = safety_of;
             self.desk.actions.push(Action::Person(safety_of));
         }
+        for (page, screen) in &mut self.pages {
+            if let Some(ask) = screen.ask() {
+                self.desk.actions.push(Action::Page { page, ask });
+            }
+        }
         for action in core::mem::take(&mut self.desk.actions) {
             let ticket = match &action {
                 Action::Submit { ticket, .. } => Some(*ticket),
@@ -328,7 +366,7 @@ impl Shell {
                 let chat = self.model.chat(topic).filter(|c| c.kind == ChatKind::Direct)?;
                 chat.peer
             }
-            Place::Me => None,
+            Place::Page(_) | Place::Me => None,
         }
     }
 
@@ -372,4 +410,8 @@ impl Shell {
             talk.composer.keep(topic, &mut self.desk);
         }
     }
+}
+
+fn open_pages() -> BTreeMap<PageId, Box<dyn Screen>> {
+    PAGES.iter().map(|p| (p.id, (p.open)())).collect()
 }

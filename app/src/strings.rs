@@ -1,7 +1,56 @@
 //! Every word the window shows, in English. Each text is a function with a name of its own,
 //! so that a catalogue (Fluent) can stand behind the same names later.
+//!
+//! Pages bring their own words, in English and Chinese side by side ([`words!`]); which are
+//! shown says [`language`]. It stays English until this file has its Chinese, too: a window in
+//! two languages at once helps nobody.
+
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use teahouse_node::core::view;
+
+/// A language of the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Language {
+    /// English.
+    English,
+    /// Simplified Chinese.
+    Chinese,
+}
+
+static CHINESE: AtomicBool = AtomicBool::new(false);
+
+/// The window's language.
+#[must_use]
+pub fn language() -> Language {
+    if CHINESE.load(Ordering::Relaxed) { Language::Chinese } else { Language::English }
+}
+
+/// Chooses the window's language. Models made before keep theirs.
+pub fn speak(language: Language) {
+    CHINESE.store(language == Language::Chinese, Ordering::Relaxed);
+}
+
+/// The text of the window's language.
+#[must_use]
+pub fn either<T>(english: T, chinese: T) -> T {
+    match language() {
+        Language::English => english,
+        Language::Chinese => chinese,
+    }
+}
+
+/// Texts in English and Chinese, each a function.
+macro_rules! words {
+    ($($name:ident = $english:literal, $chinese:literal;)*) => {$(
+        #[doc = concat!("“", $english, "”")]
+        #[must_use]
+        pub fn $name() -> &'static str {
+            $crate::strings::either($english, $chinese)
+        }
+    )*};
+}
+pub(crate) use words;
 
 macro_rules! texts {
     ($($name:ident = $text:literal;)*) => {$(

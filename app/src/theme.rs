@@ -122,6 +122,10 @@ pub mod space {
     pub const ROW: f32 = 62.0;
     /// The width of text that is read.
     pub const COLUMN: f32 = 460.0;
+    /// The width of a feed: text with pictures.
+    pub const FEED: f32 = 600.0;
+    /// Between a feed's rows.
+    pub const GAP: f32 = 12.0;
 }
 
 /// Small text, for times and the like.

@@ -116,6 +116,9 @@ pub struct RelayFile {
     pub max_bytes: u64,
     /// Most bytes stored for one tag.
     pub tag_bytes: u64,
+    /// TCP port of the content relay; one above the mailbox's where none is given, and no
+    /// content relay where it is 0.
+    pub content_port: Option<u16>,
 }
 
 impl Default for RelayFile {
@@ -126,6 +129,7 @@ impl Default for RelayFile {
             keep_days: 30,
             max_bytes: 20 << 30,
             tag_bytes: 64 << 20,
+            content_port: None,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! runs), [`api`] and [`client`] (the local HTTP API and who speaks it), [`cli`].
 
 pub mod api;
+pub mod blobs;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -104,44 +104,54 @@ impl ContactCard {
     /// Checks that the proof shows the device to belong to the account. Returns the newest
     /// root key that the proof shows.
     pub fn verify_proof(&self) -> Result<[u8; 32], CardError> {
-        let mut records = self
-            .proof
-            .iter()
-            .map(|bytes| Signed::<AccountRecord>::from_bytes(bytes).map_err(|_| CardError::Record));
-        let genesis = records.next().ok_or(CardError::Genesis)??;
-        let AccountOp::Genesis { mut root, .. } = genesis.get().op else {
-            return Err(CardError::Genesis);
-        };
-        if genesis.id() != self.account.0 {
-            return Err(CardError::Genesis);
-        }
-        let mut granted = BTreeSet::from([Signer::Root(root)]);
-        for record in records {
-            let record = record?;
-            let record = record.get();
-            if record.account != Some(self.account) || record.verify_consent().is_err() {
-                return Err(CardError::Record);
-            }
-            if !granted.contains(&record.signer) {
-                return Err(CardError::Gap);
-            }
-            match &record.op {
-                AccountOp::AddDevice { device, .. } => {
-                    granted.insert(Signer::Device(*device));
-                }
-                AccountOp::RotateRoot { root: new, .. } => {
-                    granted.remove(&record.signer);
-                    granted.insert(Signer::Root(*new));
-                    root = *new;
-                }
-                _ => return Err(CardError::Record),
-            }
-        }
-        if !granted.contains(&Signer::Device(self.device)) {
-            return Err(CardError::Device);
-        }
-        Ok(root)
+        verify_grants(&self.account, &self.device, self.proof.iter().map(|bytes| &**bytes))
     }
+}
+
+/// Checks that records, each signed by a key granted before, lead from the account's genesis
+/// to the device. Returns the newest root key that they show. They can't show that nothing
+/// was revoked since.
+pub fn verify_grants<'a>(
+    account: &AccountId,
+    device: &DeviceId,
+    records: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<[u8; 32], CardError> {
+    let mut records = records
+        .into_iter()
+        .map(|bytes| Signed::<AccountRecord>::from_bytes(bytes).map_err(|_| CardError::Record));
+    let genesis = records.next().ok_or(CardError::Genesis)??;
+    let AccountOp::Genesis { mut root, .. } = genesis.get().op else {
+        return Err(CardError::Genesis);
+    };
+    if genesis.id() != account.0 {
+        return Err(CardError::Genesis);
+    }
+    let mut granted = BTreeSet::from([Signer::Root(root)]);
+    for record in records {
+        let record = record?;
+        let record = record.get();
+        if record.account != Some(*account) || record.verify_consent().is_err() {
+            return Err(CardError::Record);
+        }
+        if !granted.contains(&record.signer) {
+            return Err(CardError::Gap);
+        }
+        match &record.op {
+            AccountOp::AddDevice { device, .. } => {
+                granted.insert(Signer::Device(*device));
+            }
+            AccountOp::RotateRoot { root: new, .. } => {
+                granted.remove(&record.signer);
+                granted.insert(Signer::Root(*new));
+                root = *new;
+            }
+            _ => return Err(CardError::Record),
+        }
+    }
+    if !granted.contains(&Signer::Device(*device)) {
+        return Err(CardError::Device);
+    }
+    Ok(root)
 }
 
 impl VerifiedCard {

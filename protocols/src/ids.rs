@@ -97,6 +97,16 @@ ids! {
     Tag;
     /// A relay: its ed25519 public key, which is also its libp2p `PeerId`.
     RelayId;
+    /// An issuer's money: the hash of its signed description.
+    AssetId;
+    /// An offer: the hash of its signed bytes.
+    OfferId;
+    /// A payment order: the hash of its signed bytes.
+    OrderId;
+    /// A payment channel: the hash of the signed request that it was first opened by.
+    ChannelId;
+    /// A voucher: the hash of its signed bytes.
+    VoucherId;
 }
 
 /// Milliseconds since the Unix epoch, as somebody claimed or a clock showed.

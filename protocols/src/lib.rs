@@ -3,12 +3,14 @@
 //!
 //! Read in this order: [`codec`] (bytes ↔ values), [`sign`] (signatures and hashes),
 //! [`ids`], then identity ([`words`], [`account`], [`prekey`], [`card`], [`link`]), then
-//! topics ([`envelope`], [`membership`], [`epoch`]), then transport ([`inbox`], [`sync`],
-//! [`cursor`], [`mailbox`], [`pairing`]), then what topics carry ([`photo`], [`moments`], [`feed`]).
+//! topics ([`envelope`], [`membership`], [`epoch`]) and [`content`], then transport
+//! ([`inbox`], [`sync`], [`cursor`], [`mailbox`], [`pairing`]), then what topics carry
+//! ([`photo`], [`moments`], [`feed`]), then money ([`pay`]).
 
 pub mod account;
 pub mod card;
 pub mod codec;
+pub mod content;
 pub mod cursor;
 pub mod dag;
 pub mod envelope;
@@ -21,6 +23,7 @@ pub mod mailbox;
 pub mod membership;
 pub mod moments;
 pub mod pairing;
+pub mod pay;
 pub mod photo;
 pub mod prekey;
 pub mod safety;

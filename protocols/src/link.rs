@@ -1,10 +1,12 @@
-//! Links: contact cards, relay invitations and pairing codes as text or QR code.
+//! Links: contact cards, relay invitations, pairing codes and products as text or QR code.
 //!
-//! `teahouse:<kind>/<data>` with the kinds `card`, `relay`, `pair` and `feed`; the data is the
+//! `teahouse:<kind>/<data>` with the kinds `card`, `relay`, `pair`, `feed` and `order`; the data is the
 //! value's bytes in Base32 (RFC 4648, no padding). Case doesn't matter when reading. All
 //! upper case, a link stays within the alphanumeric mode of QR codes (5.5 bits a character
-//! instead of 8). A card's bytes are the signed card; the others are plain postcard of the
-//! fields in order: they name keys, and whoever hands over the link vouches for it.
+//! instead of 8). A card's and a product's bytes are the signed ones; the others are plain
+//! postcard of the fields in order: they name keys, and whoever hands over the link vouches
+//! for it. Links to products have functions of their own ([`parse_order`], [`order_uri`]):
+//! no place that asks for a contact takes one.
 
 use data_encoding::BASE32_NOPAD;
 use serde::{Deserialize, Serialize};
@@ -13,6 +15,7 @@ use crate::account::RelayAddr;
 use crate::card::{CardError, LinkSecret, VerifiedCard};
 use crate::codec::{self, Bytes, DecodeError, List, Text, Wire};
 use crate::ids::{DeviceId, TopicId};
+use crate::pay::VerifiedProduct;
 
 /// Longest link, in bytes of text; longer ones are refused before decoding.
 pub const MAX_LINK: usize = 8 * 1024;
@@ -103,7 +106,7 @@ pub enum LinkError {
     /// The data isn't what the kind says.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// The contact card in it is refused.
+    /// The contact card or product in it is refused.
     #[error(transparent)]
     Card(#[from] CardError),
 }
@@ -113,16 +116,13 @@ const CARD: &str = "card/";
 const RELAY: &str = "relay/";
 const PAIR: &str = "pair/";
 const FEED: &str = "feed/";
+const ORDER: &str = "order/";
 
 impl Link {
     /// Reads a link; surrounding white space and case don't matter. Cards, the greeter's
     /// included, are verified.
     pub fn parse(text: &str) -> Result<Self, LinkError> {
-        let text = text.trim();
-        if text.len() > MAX_LINK {
-            return Err(LinkError::TooLong);
-        }
-        let rest = strip(text, SCHEME).ok_or(LinkError::NotALink)?;
+        let rest = after_scheme(text)?;
         if let Some(data) = strip(rest, CARD) {
             let card = VerifiedCard::from_bytes(&from_base32(data)?)?;
             return Ok(Self::Card(Box::new(card)));
@@ -203,6 +203,33 @@ const fn check_version(name: &'static str, version: u8) -> Result<(), DecodeErro
         return Err(DecodeError::UnknownVersion { name, version });
     }
     Ok(())
+}
+
+fn after_scheme(text: &str) -> Result<&str, LinkError> {
+    let text = text.trim();
+    if text.len() > MAX_LINK {
+        return Err(LinkError::TooLong);
+    }
+    strip(text, SCHEME).ok_or(LinkError::NotALink)
+}
+
+/// Reads a link to a product, which is verified. See [`Link::parse`].
+pub fn parse_order(text: &str) -> Result<VerifiedProduct, LinkError> {
+    let data = strip(after_scheme(text)?, ORDER).ok_or(LinkError::UnknownKind)?;
+    Ok(VerifiedProduct::from_bytes(&from_base32(data)?)?)
+}
+
+/// The link to a product in lower case, to send as text.
+#[must_use]
+pub fn order_uri(product: &VerifiedProduct) -> String {
+    order_qr_text(product).to_ascii_lowercase()
+}
+
+/// The link to a product in upper case, to draw as a QR code in alphanumeric mode.
+#[must_use]
+pub fn order_qr_text(product: &VerifiedProduct) -> String {
+    let data = BASE32_NOPAD.encode(product.bytes());
+    format!("{SCHEME}{ORDER}{data}").to_ascii_uppercase()
 }
 
 fn strip<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {

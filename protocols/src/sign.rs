@@ -64,6 +64,40 @@ domains! {
     PAIRING = "device pairing";
     /// Community and relay invitations.
     INVITE = "relay invite";
+    /// What an issuer's money is.
+    ASSET = "asset";
+    /// Offers of a payee.
+    OFFER = "offer";
+    /// What is for sale, on a poster.
+    PRODUCT = "product";
+    /// Transfers that a holder orders at the issuer.
+    PAYMENT_ORDER = "payment order";
+    /// What an issuer made of a payment order.
+    OUTCOME = "payment outcome";
+    /// Refunds of payment orders.
+    REFUND = "refund";
+    /// Requests to open a payment channel.
+    CHANNEL_REQUEST = "channel request";
+    /// Payment channels.
+    CHANNEL = "payment channel";
+    /// Vouchers.
+    VOUCHER = "voucher";
+    /// A payee's word that it took a voucher.
+    VOUCHER_ACK = "voucher taken";
+    /// A payee's word that it did not take a voucher.
+    VOUCHER_REFUSAL = "voucher refused";
+    /// What a payee gives back in a lane.
+    CREDIT = "credit";
+    /// A payer's request to freeze a lane.
+    FREEZE_REQUEST = "freeze request";
+    /// An issuer's freeze of a lane.
+    FREEZE = "freeze";
+    /// A payee's release of a channel.
+    RELEASE = "channel release";
+    /// Heads of statements.
+    STATEMENT = "statement head";
+    /// The chain of a statement's entries.
+    STATEMENT_CHAIN = "statement chain";
 }
 
 /// An ed25519 signature.

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "codecs/pay.rs"]
+mod pay;
 #[path = "codecs/values.rs"]
 mod values;
 
@@ -16,13 +18,20 @@ use teahouse_protocols::codec::{Bytes, DecodeError, List, Text, Wire, decode, en
 use teahouse_protocols::cursor::{Ack, Cursor, MAX_ACKS};
 use teahouse_protocols::envelope::{Header, MAX_BODY, MAX_ENVELOPE, MAX_HEADER};
 use teahouse_protocols::epoch::{EpochHead, MAX_HEAD, MAX_RECIPIENTS, Parcel};
-use teahouse_protocols::ids::{AccountId, DeviceId, EnvelopeId, EpochId, Tag, TopicId};
+use teahouse_protocols::ids::{
+    AccountId, AssetId, ChannelId, DeviceId, EnvelopeId, EpochId, OfferId, Tag, TopicId,
+};
 use teahouse_protocols::inbox::{ContactRequest, InboxMessage, Letter, MAX_OP, MAX_PREKEYS};
 use teahouse_protocols::link::{PairCode, RelayInvite};
 use teahouse_protocols::mailbox::{Item, Read, Reply, Request, Right, TopicMail};
 use teahouse_protocols::membership::{Cut, MAX_CUTS, MemberOp, MembershipRecord};
 use teahouse_protocols::moments::{self, MAX_COMMENT, Said, Word};
 use teahouse_protocols::pairing::PairFrame;
+use teahouse_protocols::pay::frames::MAX_ENTRIES;
+use teahouse_protocols::pay::{
+    Answer, Ask, Asset, Channel, Entry, EntryKind, Evidence, FraudProof, Grant, Item as Line,
+    MAX_LANES, Offer, PayReply, PayRequest, PaymentOrder, Receipt, VERSION, Voucher,
+};
 use teahouse_protocols::photo::{Captioned, MAX_CAPTION, MAX_PICTURE, Photo, Previews};
 use teahouse_protocols::prekey::PrekeyBundle;
 use teahouse_protocols::sign::{Signable, Signature, Signed};
@@ -139,6 +148,36 @@ mod one_spelling {
     }
 }
 
+mod one_spelling_of_money {
+    use super::{harm, holds, pay as values, signed_holds};
+    use proptest::prelude::*;
+
+    round_trips! {
+        signed_holds asset;
+        signed_holds offer;
+        signed_holds product;
+        signed_holds payment_order;
+        signed_holds outcome;
+        signed_holds refund;
+        signed_holds channel_request;
+        signed_holds channel;
+        signed_holds voucher;
+        signed_holds voucher_ack;
+        signed_holds voucher_refusal;
+        signed_holds credit;
+        signed_holds freeze_request;
+        signed_holds freeze;
+        signed_holds release;
+        signed_holds statement_head;
+        holds entry;
+        holds receipt;
+        holds fraud_proof;
+        holds equivocation;
+        holds pay_request;
+        holds pay_reply;
+    }
+}
+
 // --- At the bounds. ---
 
 fn full<const N: usize>() -> Bytes<N> {
@@ -252,6 +291,95 @@ fn the_longest_values_fit() {
     });
 }
 
+/// Text as long as may be.
+fn long<const N: usize>() -> Text<N> {
+    Text::try_from("t".repeat(N)).unwrap()
+}
+
+#[test]
+fn the_longest_forms_of_money_fit() {
+    let item = Line { title: long(), quantity: 1, unit: 1 };
+    let mut offer = Offer {
+        version: VERSION,
+        asset: AssetId([1; 32]),
+        order: [1; 16],
+        payee: AccountId([1; 32]),
+        key: me(),
+        price: 64,
+        title: long(),
+        items: times(item),
+        made: u64::MAX - 1,
+        expires: u64::MAX,
+        for_device: Some(me()),
+    };
+    fits(&offer);
+    offer.items = List::default();
+    offer.price = u64::MAX;
+    fits(&offer);
+    let order = PaymentOrder {
+        version: VERSION,
+        asset: AssetId([1; 32]),
+        account: AccountId([1; 32]),
+        device: me(),
+        to: AccountId([2; 32]),
+        amount: u64::MAX,
+        offer: Some(OfferId([1; 32])),
+        memo: long(),
+        nonce: [1; 16],
+        made: u64::MAX - 1,
+        expires: u64::MAX,
+    };
+    let longest = Signed::new(order, &key()).bytes().len();
+    assert!(longest <= PaymentOrder::MAX_SIGNED && longest + 2 > PaymentOrder::MAX_SIGNED - 8);
+    let devices = distinct::<DeviceId, MAX_LANES>();
+    let cap = u64::MAX / MAX_LANES as u64;
+    let lanes: Vec<(DeviceId, u64)> = devices.iter().map(|d| (*d, cap)).collect();
+    fits(&Channel {
+        version: VERSION,
+        id: ChannelId([1; 32]),
+        epoch: u32::MAX,
+        request: ChannelId([2; 32]),
+        asset: AssetId([1; 32]),
+        key: me(),
+        payer: AccountId([1; 32]),
+        payee: AccountId([2; 32]),
+        payee_key: me(),
+        capacity: u64::MAX,
+        lanes: lanes.try_into().unwrap(),
+        opened: u64::MAX - 2,
+        expires: u64::MAX - 1,
+        settle_by: u64::MAX,
+    });
+    let grant = Grant { account: AccountId([1; 32]), device: me(), records: times(full()) };
+    let hello = Ask::Hello { grant: grant.clone() };
+    fits(&PayRequest { version: VERSION, id: u64::MAX, ask: hello });
+    let proof = FraudProof { version: VERSION, first: full(), second: full() };
+    fits(&PayRequest { version: VERSION, id: u64::MAX, ask: Ask::Fraud(Box::new(proof)) });
+    let evidence = Evidence::Voucher { channel: full(), voucher: full(), ack: full() };
+    fits(&Receipt {
+        version: VERSION,
+        asset: full(),
+        offer: Some(full()),
+        evidence,
+        grants: times(grant.clone()),
+    });
+    let of = Some([1; 32]);
+    let entry = |number| Entry {
+        number,
+        kind: EntryKind::Paid,
+        amount: u64::MAX,
+        other: Some(AccountId([1; 32])),
+        of,
+        at: u64::MAX,
+    };
+    let first = u64::MAX - MAX_ENTRIES as u64;
+    let entries: Vec<Entry> = (first..).take(MAX_ENTRIES).map(entry).collect();
+    let reply = |answer| PayReply { version: VERSION, id: u64::MAX, head: Some(full()), answer };
+    fits(&reply(Answer::Statement { entries: entries.try_into().unwrap(), more: true }));
+    fits(&reply(Answer::Hello { grant, assets: times(full()) }));
+    fits(&reply(Answer::Offer(full())));
+}
+
 #[test]
 fn signed_values_fit_where_they_are_carried() {
     const OVERHEAD: usize = Signed::<Cursor>::OVERHEAD;
@@ -282,6 +410,14 @@ fn one_more_than_the_bound_is_refused_unread() {
     refused::<Reply>();
     refused::<TopicMail>();
     refused::<PairFrame>();
+    refused::<Asset>();
+    refused::<Offer>();
+    refused::<PaymentOrder>();
+    refused::<Channel>();
+    refused::<Voucher>();
+    refused::<Receipt>();
+    refused::<PayRequest>();
+    refused::<PayReply>();
 
     // A list, bytes or text with one item more than its bound can't be made, nor read.
     assert!(List::<u8, 3>::try_from(vec![0; 4]).is_err());

@@ -154,6 +154,10 @@ targets! {
     membership_log: 300;
     membership_record: 4000;
     pair_frame: 4000;
+    pay_form: 2000;
+    pay_receipt: 1000;
+    pay_reply: 4000;
+    pay_request: 4000;
     prekey_bundle: 4000;
     sync_frame: 4000;
     topic_mail: 4000;

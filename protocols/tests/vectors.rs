@@ -12,6 +12,8 @@
 // Helpers of tests, which clippy doesn't know for tests outside `#[test]` functions.
 #![allow(clippy::unwrap_used)]
 
+#[path = "vectors/content.rs"]
+mod content;
 #[path = "vectors/identity.rs"]
 mod identity;
 #[path = "vectors/json.rs"]
@@ -20,6 +22,8 @@ mod json;
 mod logs;
 #[path = "vectors/moments.rs"]
 mod moments;
+#[path = "vectors/pay.rs"]
+mod pay;
 #[path = "vectors/samples.rs"]
 mod samples;
 #[path = "vectors/suite.rs"]
@@ -52,6 +56,7 @@ files! {
     topics::epoch,
     topics::envelope,
     topics::cursor,
+    content::content,
     transport::inbox,
     transport::sync,
     transport::mailbox,
@@ -59,4 +64,7 @@ files! {
     transport::pairing,
     moments::photos,
     moments::words_on_posts,
+    pay::pay_forms,
+    pay::pay_receipt,
+    pay::pay_frames,
 }

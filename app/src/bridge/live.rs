@@ -14,6 +14,7 @@ use teahouse_node::tokio::task::spawn_blocking;
 use teahouse_node::tokio::time::{Instant, sleep_until, timeout};
 use teahouse_node::{Handle, Node, NodeConfig};
 
+use super::pages::Pages;
 use super::refresh::{Focus, refresh};
 use super::{Action, Answer, Ports, QUEUE, Source, town};
 use crate::strings;
@@ -21,9 +22,9 @@ use crate::vm::{Model, Qr, Stage, Zone};
 
 /// Models follow each other no faster than this: a screen shows 60 a second, and a node
 /// that catches up commits hundreds.
-const PACE: Duration = Duration::from_millis(33);
+pub(super) const PACE: Duration = Duration::from_millis(33);
 /// How long to wait after data could not be read.
-const RETRY: Duration = Duration::from_secs(2);
+pub(super) const RETRY: Duration = Duration::from_secs(2);
 /// How often it is looked why something in the open chat has not arrived.
 const LOOK: Duration = Duration::from_secs(15);
 /// How long commands may still become durable after the window was closed.
@@ -38,7 +39,7 @@ pub(super) async fn live(first: Source, home: NodeConfig, mut ports: Ports) {
             Source::Home(config) => Some(config.data.clone()),
             Source::Town => None,
         };
-        ports.publish(Model { demo, ..Model::default() });
+        ports.outlet.begin(Model { demo, ..Model::default() });
         // Opening reads the disk; it also needs the runtime's context, which these threads have.
         let opened = spawn_blocking(move || open(source)).await;
         let opened = opened.unwrap_or_else(|_| Err("it crashed while starting".into()));
@@ -92,7 +93,7 @@ fn open(source: Source) -> Result<(Handle, town::Keep), String> {
 
 /// Nothing can be done but to look elsewhere.
 async fn without_node(why: String, demo: bool, ports: &mut Ports) -> Step {
-    ports.publish(Model { demo, stage: Stage::Broken(why.clone()), ..Model::default() });
+    ports.outlet.begin(Model { demo, stage: Stage::Broken(why.clone()), ..Model::default() });
     loop {
         match ports.actions.recv().await {
             None => return Step::End,
@@ -102,9 +103,9 @@ async fn without_node(why: String, demo: bool, ports: &mut Ports) -> Step {
                 let answer = Answer { ticket, result: Err(why.clone()), qr: None };
                 // The window reads its answers, or it is gone.
                 let _ = ports.answers.send(answer).await;
-                (ports.wake)();
+                (ports.outlet.wake)();
             }
-            Some(Action::Show { .. } | Action::Person(_)) => {}
+            Some(Action::Show { .. } | Action::Person(_) | Action::Page { .. }) => {}
         }
     }
 }
@@ -118,6 +119,7 @@ async fn with_node(handle: &Handle, demo: bool, ports: &mut Ports) -> Step {
     let mut model = Model { demo, ..Model::default() };
     let (commands, waiting) = mpsc::channel(QUEUE);
     let submitter = tokio::spawn(submit(handle.clone(), waiting, ports));
+    let pages = Pages::start(handle, &zone, ports);
     let mut not_before = Instant::now();
     let mut midnight = next_midnight(&zone);
     let mut look = Instant::now() + LOOK;
@@ -132,7 +134,7 @@ async fn with_node(handle: &Handle, demo: bool, ports: &mut Ports) -> Step {
                     if commands.try_send((ticket, command)).is_err() {
                         let result = Err(strings::busy().into());
                         let _ = ports.answers.try_send(Answer { ticket, result, qr: None });
-                        (ports.wake)();
+                        (ports.outlet.wake)();
                     }
                 }
                 Some(Action::Show { topic, limit }) => {
@@ -141,6 +143,7 @@ async fn with_node(handle: &Handle, demo: bool, ports: &mut Ports) -> Step {
                     dirty.get_or_insert_default();
                     not_before = Instant::now();
                 }
+                Some(Action::Page { page, ask }) => pages.ask(page, ask),
                 Some(Action::Person(account)) => {
                     focus.person = account;
                     focus.moved = true;
@@ -167,12 +170,12 @@ async fn with_node(handle: &Handle, demo: bool, ports: &mut Ports) -> Step {
                 match new.await {
                     Ok(Ok(Some(new))) => {
                         model = new;
-                        ports.publish(model.clone());
+                        ports.outlet.publish(model.clone());
                     }
                     Ok(Ok(None)) => {}
                     Ok(Err(e)) => {
                         model.stage = Stage::Broken(e);
-                        ports.publish(model.clone());
+                        ports.outlet.publish(model.clone());
                         dirty = Some(ChangeSet::everything());
                         not_before = Instant::now() + RETRY;
                         continue;
@@ -198,6 +201,7 @@ async fn with_node(handle: &Handle, demo: bool, ports: &mut Ports) -> Step {
             }
         }
     };
+    pages.end().await;
     drop(commands);
     let _ = timeout(LAST_COMMANDS, submitter).await;
     step
@@ -215,7 +219,7 @@ fn submit(
     mut waiting: mpsc::Receiver<(u64, Command)>,
     ports: &Ports,
 ) -> impl Future<Output = ()> + Send + use<> {
-    let (answers, wake) = (ports.answers.clone(), Arc::clone(&ports.wake));
+    let (answers, wake) = (ports.answers.clone(), Arc::clone(&ports.outlet.wake));
     async move {
         while let Some((ticket, command)) = waiting.recv().await {
             let result = handle.submit(command).await.map_err(|e| e.to_string());
@@ -230,18 +234,11 @@ fn submit(
     }
 }
 
-fn now() -> Millis {
+pub(super) fn now() -> Millis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn next_midnight(zone: &Zone) -> Instant {
+pub(super) fn next_midnight(zone: &Zone) -> Instant {
     Instant::now() + Duration::from_millis(zone.until_midnight(now()))
-}
-
-impl Ports {
-    fn publish(&self, model: Model) {
-        self.models.send_replace(Arc::new(model));
-        (self.wake)();
-    }
 }

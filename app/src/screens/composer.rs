@@ -56,6 +56,11 @@ pub(crate) struct Ime {
 }
 
 impl Ime {
+    /// Whether Enter belongs to it in this frame.
+    pub(crate) const fn busy(self) -> bool {
+        self.busy
+    }
+
     /// Takes a frame's events. On a frame that ends a composition, Enter still belongs to it.
     pub(crate) fn frame(&mut self, ui: &Ui) {
         self.busy = self.composing;

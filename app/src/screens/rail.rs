@@ -1,15 +1,24 @@
 //! The rail at the left: the places, each with what waits there.
 
+use std::collections::BTreeMap;
+
 use egui::{Align2, FontId, Role, Sense, Ui, WidgetInfo, vec2};
 
 use crate::bridge::Action;
 use crate::desk::{Desk, Go, Place};
+use crate::pages::{Entry, PAGES, PageId, Screen};
 use crate::strings;
 use crate::theme::{space, tokens};
 use crate::vm::Model;
 use crate::widgets::{avatar, badge};
 
-pub(crate) fn show(ui: &mut Ui, model: &Model, place: Place, desk: &mut Desk) {
+pub(crate) fn show(
+    ui: &mut Ui,
+    model: &Model,
+    place: Place,
+    pages: &BTreeMap<PageId, Box<dyn Screen>>,
+    desk: &mut Desk,
+) {
     ui.spacing_mut().item_spacing.y = space::SMALL;
     ui.add_space(space::LARGE);
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 44.0), Sense::hover());
@@ -18,18 +27,17 @@ pub(crate) fn show(ui: &mut Ui, model: &Model, place: Place, desk: &mut Desk) {
     ui.add_space(space::NORMAL);
 
     let requests = model.requests().count() as u64;
-    let places = [
+    let mut places = vec![
         (Place::Chats, strings::rail_chats(), model.unread()),
         (Place::Contacts, strings::rail_contacts(), requests),
-        (Place::Me, strings::rail_me(), 0),
     ];
-    for (to, words, count) in places {
-        if button(ui, to, words, count, to == place) {
-            desk.go(Go::Place(to));
-        }
+    for page in PAGES {
+        let new = pages.get(page.id).map_or(0, |p| p.badge());
+        places.push((Place::Page(page.id), (page.title)(), new));
     }
-    if model.demo {
-        ui.with_layout(egui::Layout::bottom_up(egui::Align::Center), |ui| {
+    places.push((Place::Me, strings::rail_me(), 0));
+    ui.with_layout(egui::Layout::bottom_up(egui::Align::Center), |ui| {
+        if model.demo {
             ui.add_space(space::NORMAL);
             let on_rail = tokens(ui).on_rail;
             ui.spacing_mut().button_padding = vec2(6.0, 6.0);
@@ -38,8 +46,20 @@ pub(crate) fn show(ui: &mut Ui, model: &Model, place: Place, desk: &mut Desk) {
             if ui.add(leave).on_hover_text(strings::town_how()).clicked() {
                 desk.actions.push(Action::Home);
             }
+        }
+        // In a low window they don't all fit.
+        let area = egui::ScrollArea::vertical().auto_shrink(false);
+        let hidden = egui::containers::scroll_area::ScrollBarVisibility::AlwaysHidden;
+        area.scroll_bar_visibility(hidden).show(ui, |ui| {
+            ui.with_layout(egui::Layout::top_down(egui::Align::Min), |ui| {
+                for (to, words, count) in places {
+                    if button(ui, to, words, count, to == place) {
+                        desk.go(Go::Place(to));
+                    }
+                }
+            });
         });
-    }
+    });
 }
 
 fn button(ui: &mut Ui, to: Place, words: &str, count: u64, chosen: bool) -> bool {
@@ -50,6 +70,9 @@ fn button(ui: &mut Ui, to: Place, words: &str, count: u64, chosen: bool) -> bool
     let inner = rect.shrink2(vec2(5.0, 2.0));
     if chosen || response.hovered() || response.has_focus() {
         ui.painter().rect_filled(inner, 10.0, t.rail_chosen);
+    }
+    if response.gained_focus() {
+        response.scroll_to_me(None);
     }
     if response.has_focus() {
         let edge = egui::Stroke::new(1.0, t.on_rail);
@@ -71,6 +94,11 @@ fn icon(ui: &Ui, center: egui::Pos2, place: Place, color: egui::Color32) {
     let painter = ui.painter();
     let at = |x: f32, y: f32| center + vec2(x, y);
     match place {
+        Place::Page(id) => {
+            if let Some(page) = Entry::find(id) {
+                (page.icon)(painter, center, pen);
+            }
+        }
         Place::Chats => {
             let bubble = egui::Rect::from_center_size(at(0.0, -1.5), vec2(21.0, 15.0));
             painter.rect_stroke(bubble, 5.0, pen, egui::StrokeKind::Middle);

@@ -65,7 +65,8 @@ impl Shell {
             }
             Place::Contacts if !self.contacts.filter.is_empty() => self.contacts.filter.clear(),
             Place::Contacts if self.person.is_some() => self.person = None,
-            Place::Contacts | Place::Me => self.place = Place::Chats,
+            Place::Page(id) if self.pages.get_mut(id).is_some_and(|p| p.back()) => {}
+            Place::Contacts | Place::Page(_) | Place::Me => self.place = Place::Chats,
         }
     }
 }

@@ -15,6 +15,7 @@ pub use conversation::{
     Around, Body, Conversation, MemberRow, MessageRow, Quote, ReactionRow, conversation,
 };
 pub use qr::Qr;
+pub(crate) use rows::one_line;
 pub use rows::{ChatRow, ContactRow, RelayRow, chat_rows, contact_rows, relay_rows};
 pub use zone::{Moment, Zone};
 
@@ -43,6 +44,8 @@ pub struct Model {
     pub relays: Arc<[RelayRow]>,
     /// What a person should know about, newest first.
     pub alarms: Arc<[view::Alarm]>,
+    /// What the pages show.
+    pub pages: crate::pages::Models,
 }
 
 impl Model {

@@ -79,7 +79,7 @@ pub(super) fn title(title: &str, kind: ChatKind) -> String {
 
 /// The text on one line, at most 200 characters: list rows are laid out whole before they
 /// are elided.
-pub(super) fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

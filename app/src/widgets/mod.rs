@@ -1,6 +1,7 @@
 //! Things that several screens draw.
 
 pub(crate) mod bubble;
+pub(crate) mod feed;
 pub(crate) mod message_list;
 pub(crate) mod qr;
 pub(crate) mod row;

@@ -350,5 +350,6 @@ pub(crate) fn full(open: TopicId) -> Model {
             &zone,
         ),
         alarms: Arc::new([]),
+        pages: std::collections::BTreeMap::new(),
     }
 }

@@ -12,6 +12,7 @@ mod features;
 mod tx;
 
 pub mod command;
+pub mod ledger;
 pub mod query;
 pub mod relay;
 pub mod store;

@@ -34,6 +34,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
 use teahouse_protocols::ids::{DeviceId, RelayId};
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
@@ -467,5 +468,8 @@ pub fn start(config: NetConfig) -> Result<(NetHandle, NetEvents), NetError> {
 /// Parses addresses that came from outside: unusable ones are left out.
 fn parse_addrs(addrs: &[String]) -> Vec<Multiaddr> {
     let parsed = addrs.iter().filter_map(|a| a.parse::<Multiaddr>().ok());
+    // A relay's content relay is named among its addresses, and no transport here dials it.
+    let http = |p: Protocol<'_>| matches!(p, Protocol::Http | Protocol::Https);
+    let parsed = parsed.filter(|a| !a.iter().any(http));
     parsed.map(key::without_peer).take(MAX_ADDRS).collect()
 }

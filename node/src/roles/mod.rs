@@ -3,6 +3,7 @@
 
 pub mod device;
 pub mod relay;
+mod relay_content;
 mod relay_driver;
 
 use std::path::Path;

@@ -1,8 +1,9 @@
 //! A community's relay: the sealed mailbox and the circuit relay in one process, with the
 //! operator's local API.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use libp2p::Multiaddr;
@@ -16,11 +17,13 @@ use teahouse_protocols::codec::{Bytes, List, Text};
 use teahouse_protocols::ids::RelayId;
 use teahouse_protocols::link::{self, Link, RelayInvite};
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::relay_content::{self, ContentRelay};
 use super::relay_driver::{Ask, Driver};
 use super::{RunError, announce, told_to_stop};
 use crate::api::Serves;
+use crate::blobs::{relay_addr, relay_urls};
 use crate::config::{self, ConfigError, RelayFile, Role};
 use crate::handle::Health;
 use crate::metrics::Metrics;
@@ -53,6 +56,8 @@ pub struct RelayOptions {
 pub struct RelayNode {
     handle: RelayHandle,
     stop: Stop,
+    // Ends the content relay.
+    _content: DropGuard,
 }
 
 /// Why a relay did not do what its operator asked.
@@ -81,6 +86,8 @@ pub(crate) struct RelayShared {
     pub(crate) id: RelayId,
     pub(crate) settings: RelayFile,
     pub(crate) listen: ArcSwap<Vec<String>>,
+    /// Where the content relay listens, once it does.
+    pub(crate) content: OnceLock<SocketAddr>,
     pub(crate) status: ArcSwap<RelayStatus>,
     pub(crate) health: ArcSwap<Health>,
     pub(crate) metrics: Metrics,
@@ -129,10 +136,13 @@ impl RelayNode {
             tag_bytes: settings.tag_bytes,
         };
         let relay = Relay::open(store, id, quotas, &mut env).map_err(ConfigError::Storage)?;
+        let content =
+            listen.as_deref().and_then(|addrs| relay_content::listen(addrs, settings.content_port));
         let net = match listen {
             None => None,
             Some(listen) => {
-                let external = settings.public_addrs.clone();
+                let own = |a: &&String| relay_urls([a.as_str()]).is_empty();
+                let external = settings.public_addrs.iter().filter(own).cloned().collect();
                 let role = NetRole::Relay(RelayLimits { external, ..RelayLimits::default() });
                 Some(net::start(NetConfig { secret, listen, mdns: false, role })?)
             }
@@ -141,18 +151,23 @@ impl RelayNode {
             id,
             settings,
             listen: ArcSwap::default(),
+            content: OnceLock::new(),
             status: ArcSwap::from_pointee(relay.status()),
             health: ArcSwap::from_pointee(Health::Good),
             metrics: Metrics::default(),
             ended: CancellationToken::new(),
         });
+        let stopped = CancellationToken::new();
+        if let Some(at) = content {
+            tokio::spawn(relay_for_content(at, Arc::clone(&shared), stopped.clone()));
+        }
         let (asks, waiting) = mpsc::channel(ASKS);
         let handle = RelayHandle { asks, shared: Arc::clone(&shared) };
         let stop = Stop::new("teahouse-relay", |flag| {
             let driver = Driver::new(relay, env, shared, waiting, net, flag);
             move || driver.run()
         })?;
-        Ok(Self { handle, stop })
+        Ok(Self { handle, stop, _content: stopped.drop_guard() })
     }
 
     /// The operator's handle.
@@ -245,6 +260,14 @@ impl RelayHandle {
             public.clone()
         };
         addrs.truncate(INVITE_ADDRS);
+        // The content relay is at the best of them, unless the operator named it himself.
+        if let Some(at) = self.shared.content.get()
+            && relay_urls(public.iter().map(String::as_str)).is_empty()
+            && let Some(content) = addrs.iter().find_map(|a| relay_addr(a, at.port()))
+        {
+            addrs.truncate(INVITE_ADDRS - 1);
+            addrs.push(content);
+        }
         addrs
     }
 
@@ -256,6 +279,18 @@ impl RelayHandle {
     /// Waits until the relay has stopped, however it came to that.
     pub async fn stopped(&self) {
         self.shared.ended.cancelled().await;
+    }
+}
+
+/// Runs the content relay until told to stop.
+async fn relay_for_content(at: SocketAddr, shared: Arc<RelayShared>, stop: CancellationToken) {
+    match ContentRelay::start(at).await {
+        Ok(relay) => {
+            // It is started once: nobody else has set it.
+            let _ = shared.content.set(relay.addr());
+            stop.cancelled().await;
+        }
+        Err(why) => tracing::warn!("no content relay at {at}: {why}"),
     }
 }
 
@@ -338,8 +373,19 @@ pub async fn run(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// A relay on loopback.
+    pub(in crate::roles) fn started(dir: &std::path::Path) -> RelayNode {
+        RelayNode::start(RelayOptions {
+            data: dir.to_owned(),
+            store: StoreOptions::default(),
+            listen: Some(vec!["/ip4/127.0.0.1/tcp/0".into()]),
+            settings: RelayFile::default(),
+        })
+        .unwrap()
+    }
 
     #[test]
     fn operators_write_addresses_as_they_like() {

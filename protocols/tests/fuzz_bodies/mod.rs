@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod logs;
+mod pay;
 
 use std::fmt::Debug;
 
@@ -34,6 +35,7 @@ use teahouse_protocols::sign::{Signable, Signed, SigningKey};
 use teahouse_protocols::sync::Frame;
 
 use self::logs::{account_log, membership_log};
+use self::pay::{pay_form, pay_receipt, pay_reply, pay_request};
 
 /// A target's name and what it does.
 pub(crate) type Target = (&'static str, fn(&[u8]));
@@ -54,6 +56,10 @@ pub(crate) const TARGETS: &[Target] = &[
     ("membership_log", membership_log),
     ("membership_record", membership_record),
     ("pair_frame", pair_frame),
+    ("pay_form", pay_form),
+    ("pay_receipt", pay_receipt),
+    ("pay_reply", pay_reply),
+    ("pay_request", pay_request),
     ("prekey_bundle", prekey_bundle),
     ("sync_frame", sync_frame),
     ("topic_mail", topic_mail),

@@ -93,6 +93,19 @@ impl Suite {
         signed
     }
 
+    /// Takes over the cases of another suite, with `form` before their names. They are no
+    /// seeds.
+    pub(crate) fn adopt(&mut self, form: &str, other: Self) {
+        for mut case in other.cases {
+            if let Node::Fields(fields) = &mut case
+                && let Some((_, Node::Text(name))) = fields.first_mut()
+            {
+                *name = format!("{form}: {name}");
+            }
+            self.cases.push(case);
+        }
+    }
+
     /// Bytes that are no `T`.
     pub(crate) fn refuse<T: Wire + Debug>(&mut self, name: &str, wire: &[u8]) {
         let why = decode::<T>(wire).expect_err(name);

@@ -152,6 +152,67 @@ fn likes() {
     assert_eq!(names(&w, 0), ["P2"]);
 }
 
+/// Of two devices of one person, the one that was asked last says whether it likes a post.
+#[test]
+fn likes_of_two_devices() {
+    let mut w = town(36, 2, &[(0, 1)]);
+    let post = w.post(0, "tea", Audience::Friends).unwrap();
+    let second = link(&mut w, 1);
+    w.run(60_000);
+    for (device, on) in [(1, true), (second, false), (1, true), (second, true), (1, false)] {
+        w.like(device, post, on).unwrap();
+        w.run(20_000);
+        for reader in [0, 1, second] {
+            let likes = w.shown(reader, post).unwrap().likes.len();
+            assert_eq!(likes, usize::from(on), "device {reader}, after {device} said {on}");
+        }
+    }
+}
+
+/// A reply tells whom it answers, also where its author's clock is behind.
+#[test]
+fn a_reply_from_the_past_answers() {
+    let mut w = town(37, 2, &[(0, 1)]);
+    let post = w.post(0, "tea", Audience::Friends).unwrap();
+    w.run(20_000);
+    let question = w.comment(1, post, "green?", None).unwrap();
+    w.run(20_000);
+    w.set_skew(0, -3_600_000);
+    w.comment(0, post, "black", Some(question)).unwrap();
+    w.run(20_000);
+    let asker = w.account(1);
+    for device in [0, 1] {
+        let comments = w.shown(device, post).unwrap().comments;
+        let reply = comments.iter().find(|c| c.text == "black").unwrap();
+        assert_eq!(reply.answers.as_ref().map(|p| p.account), Some(asker), "device {device}");
+    }
+}
+
+/// Who was blocked for a while reads what was posted meanwhile, also by a device that is out of
+/// the author's account since: the key is asked for.
+#[test]
+fn what_was_posted_meanwhile_comes() {
+    use teahouse_core::command::{Command, Contacts, Devices};
+    let mut w = town(38, 2, &[(0, 1)]);
+    let second = link(&mut w, 0);
+    w.post(0, "before", Audience::Friends).unwrap();
+    w.run(60_000);
+    let account = w.account(1);
+    w.ask(0, Command::Contacts(Contacts::Block { account })).unwrap();
+    w.run(20_000);
+    w.post(second, "meanwhile", Audience::Friends).unwrap();
+    w.run(20_000);
+    let device = w.devices[second].id;
+    w.ask(0, Command::Devices(Devices::Revoke { device })).unwrap();
+    w.run(60_000);
+    assert_eq!(w.posts(1), ["before"]);
+    w.ask(0, Command::Contacts(Contacts::Unblock { account })).unwrap();
+    w.run(20_000);
+    w.flap(1);
+    w.run(60_000);
+    assert_eq!(w.posts(1), ["meanwhile", "before"]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]
 

@@ -121,7 +121,7 @@ pub(super) fn accept_one(
     let good = match content {
         Content::Good(good) => good,
         // What doesn't count need not open.
-        Content::NoKey if status == Status::Void || !entitled(tx, &state, &header)? => {
+        Content::NoKey if status == Status::Void || !entitled(tx, topic, &state, &header)? => {
             let status = if status == Status::Void { status } else { Status::Sealed };
             chain.loose = true;
             let segment = header.segment.max(chain.segment);

@@ -72,14 +72,19 @@ pub(super) fn judge(
     Ok(state.eval.judge(&oracle, account, device, seq, envelope.id(), heads))
 }
 
-/// Whether this account may have the key of an envelope: its grant covers all history, or
-/// it was a member when the envelope was written.
+/// Whether this account may have the key of an envelope: its grant covers all history, it was a
+/// member when the envelope was written, or it is let read without being one.
 pub(super) fn entitled(
     tx: &mut Tx<'_>,
+    topic: TopicId,
     state: &TopicState,
     header: &Header,
 ) -> Result<bool, StorageError> {
     let Some(account) = tx.me()?.account else { return Ok(false) };
+    // Who is let read may read all.
+    if topics::author(tx, topic)?.is_some() {
+        return topics::takes_part(tx, topic);
+    }
     let granted = state.now().members.get(&account).is_some_and(|m| m.history == History::All);
     Ok(granted
         || *header.heads == *state.now().heads

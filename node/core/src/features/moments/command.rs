@@ -12,8 +12,8 @@ use super::{Audience, MAX_NAMED, NAME, shown_to, words};
 use crate::command::{MessageId, Refusal, Reply};
 use crate::engine::{accounts, letters, topics};
 use crate::features::chat::invalid;
+use crate::features::contacts;
 use crate::features::photos::{self, NewPhoto};
-use crate::features::{contacts, next_lamport};
 use crate::tables::log_key;
 use crate::tx::{Fail, Tx};
 
@@ -66,7 +66,7 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Command) -> Result<Reply, Fail> {
         Command::Post { text, photos, audience } => post(tx, &text, photos, audience),
         Command::Like { topic, post, on } => {
             let own = own_topic(tx, &Audience::Friends)?;
-            let lamport = next_lamport(tx, own)?;
+            let lamport = words::last_like(tx, topic, post)?.saturating_add(1);
             say(tx, own, (topic, post), None, Said::Like { on, lamport })?;
             Ok(Reply::Done)
         }

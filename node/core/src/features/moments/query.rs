@@ -191,8 +191,10 @@ impl Shown<'_> {
         let at = Place { topic, device: id.device, seq: id.seq };
         let mut comments = Vec::new();
         let mut likes: BTreeMap<AccountId, (u64, DeviceId, u64, bool)> = BTreeMap::new();
-        let mut said_by: BTreeMap<Place, AccountId> = BTreeMap::new();
-        for word in words::opened(self.s, &row, at)? {
+        let words = words::opened(self.s, &row, at)?;
+        // By place: an answer may seem older than what it answers, where a clock is off.
+        let said_by: BTreeMap<Place, AccountId> = words.iter().map(|w| (w.at, w.account)).collect();
+        for word in words {
             if !self.is_shown(word.account)? {
                 continue;
             }
@@ -203,7 +205,6 @@ impl Shown<'_> {
                     *known = new.max(*known);
                 }
                 Said::Comment { text } => {
-                    said_by.insert(word.at, word.account);
                     let answers = match word.parent.and_then(|p| said_by.get(&p).copied()) {
                         Some(account) => Some(self.person(account)?),
                         None => None,

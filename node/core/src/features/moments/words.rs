@@ -11,7 +11,7 @@ use teahouse_protocols::moments::{
     Hint, Place, PostRef, Said, Word, hint, open_word, post_ref, seal_word,
 };
 
-use super::tables::{PostRow, WORDS, WORDS_ON, WordRow};
+use super::tables::{POSTS, PostRow, WORDS, WORDS_ON, WordRow};
 use crate::command::{MessageId, Refusal};
 use crate::engine::{letters, topics};
 use crate::features::chat::invalid;
@@ -56,6 +56,20 @@ pub(super) fn append(
         let entry = MomentsEntry::Word { on: on.0, hints, sealed };
         Ok(vec![entry.to_entry(seq).map_err(invalid)?])
     })
+}
+
+/// The Lamport number of this account's newest like of a post; 0 where it never said.
+pub(super) fn last_like(tx: &mut Tx<'_>, topic: TopicId, id: MessageId) -> Result<u64, Fail> {
+    let own = tx.account()?;
+    let key = log_key(topic, id.device, id.seq);
+    let Some(post) = tx.typed::<PostRow>(&POSTS, &key)? else { return Ok(0) };
+    let at = Place { topic, device: id.device, seq: id.seq };
+    let said = opened(&tx.stage, &post, at)?;
+    let numbers = said.iter().filter(|w| w.account == own).filter_map(|w| match w.said {
+        Said::Like { lamport, .. } => Some(lamport),
+        Said::Comment { .. } => None,
+    });
+    Ok(numbers.max().unwrap_or(0))
 }
 
 /// The secret of the newest epoch of a circle.

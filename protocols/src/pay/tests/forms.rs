@@ -1,0 +1,435 @@
+//! What each form's own rules refuse, orders and refunds, statements, proofs.
+
+use proptest::prelude::*;
+
+use super::samples::{
+    HOUR, NOW, asset, channel, community, customer, item, lanes, nobody, offer, order, outcome,
+    plain_offer, plain_order, plain_voucher, request, stall,
+};
+use crate::account::testing::{device, key, signed_holds, wire_holds};
+use crate::card::{CardError, ContactCard};
+use crate::codec::{Wire, decode, encode};
+use crate::ids::{AccountId, AssetId, OfferId, VoucherId};
+use crate::link::{self, LinkError, MAX_LINK};
+use crate::pay::{
+    Asset, Channel, ChannelRequest, Currency, Entry, EntryKind, Equivocation, FraudProof, Offer,
+    Paid, PaymentOrder, Product, ProofError, Refund, RefundError, Refusal, StatementError,
+    StatementHead, Tally, VERSION, Verdict, VerifiedProduct, Voucher,
+};
+use crate::sign::Signed;
+
+/// A value that the codec takes, and changes to it that it must not.
+fn refused<T: Wire + Clone + PartialEq + std::fmt::Debug>(good: &T, changes: &[&dyn Fn(&mut T)]) {
+    wire_holds(good);
+    for (n, change) in changes.iter().enumerate() {
+        let mut bad = good.clone();
+        change(&mut bad);
+        assert!(decode::<T>(&encode(&bad)).is_err(), "{}: change {n}", T::NAME);
+    }
+}
+
+#[test]
+fn rules_of_forms() {
+    refused(
+        asset().get(),
+        &[&|a| a.version = 2, &|a| a.exponent = 3, &|a| {
+            (a.currency, a.exponent) = (Currency::parse("XTS").unwrap(), 9);
+        }],
+    );
+    let day = 24 * HOUR;
+    refused(
+        offer().get(),
+        &[
+            &|o| o.version = 0,
+            &|o| o.price = 0,
+            &|o| o.price = 1_351,
+            &|o| (o.price, o.items) = (0, vec![].try_into().unwrap()),
+            &|o| o.items = vec![item("none", 0, 5)].try_into().unwrap(),
+            &|o| o.expires = o.made,
+            &|o| o.expires = o.made - 1,
+            &|o| o.expires = o.made + 30 * day + 1,
+            // Sums that wrap round to the price.
+            &|o| o.items = vec![item("a", 1, u64::MAX), item("b", 1, 1_351)].try_into().unwrap(),
+            &|o| o.items = vec![item("a", 2, (1 << 63) + 675)].try_into().unwrap(),
+        ],
+    );
+    refused(
+        order().get(),
+        &[
+            &|o| o.version = 2,
+            &|o| o.amount = 0,
+            &|o| o.to = o.account,
+            &|o| o.expires = o.made,
+            &|o| o.expires = o.made + day + 1,
+        ],
+    );
+    wire_holds(outcome(&order(), Verdict::Refused(Refusal::OutOfStock)).get());
+    let open = request(30, vec![(device(21), 10), (device(22), 20)]);
+    refused(
+        &open,
+        &[
+            &|r| r.capacity = 29,
+            &|r| r.lanes = lanes(vec![]),
+            &|r| r.lanes = lanes(vec![(device(21), 0)]),
+            &|r| r.lanes = lanes(vec![(device(21), 1), (device(21), 2)]),
+            &|r| r.lanes = r.lanes.iter().rev().copied().collect::<Vec<_>>().try_into().unwrap(),
+            &|r| r.lanes = lanes(vec![(device(21), u64::MAX), (device(22), 31)]),
+            &|r| r.payee = r.account,
+        ],
+    );
+    refused(
+        channel(5).get(),
+        &[
+            &|c| c.epoch = 0,
+            &|c| c.epoch = 2,
+            &|c| c.id.0[0] ^= 1,
+            &|c| c.capacity = 5,
+            &|c| c.expires += 1,
+            &|c| c.settle_by = c.expires,
+            &|c| c.settle_by += 1,
+        ],
+    );
+    let first = plain_voucher(channel(5).get(), 1, 5, VoucherId([0; 32]));
+    refused(
+        &first,
+        &[
+            &|v| v.nonce = 0,
+            &|v| v.nonce = 2,
+            &|v| v.prev = VoucherId([1; 32]),
+            &|v| v.cumulative = 0,
+            &|v| (v.nonce, v.prev) = (6, VoucherId([1; 32])),
+            &|v| v.expires = v.made + day + 1,
+        ],
+    );
+    signed_holds(&asset());
+    signed_holds(&order());
+}
+
+#[test]
+fn an_order_pays_just_its_offer() {
+    let offer = offer();
+    let good = plain_order(Some(Offer::id(&offer)));
+    assert_eq!(good.pays(&offer, NOW), Ok(()));
+    assert_eq!(good.pays(&offer, NOW + HOUR), Err(Refusal::OfferExpired));
+    assert_eq!(good.in_time(NOW + HOUR - 1), Ok(()));
+    assert_eq!(good.in_time(NOW + HOUR), Err(Refusal::Expired));
+    let changed = |change: &dyn Fn(&mut PaymentOrder)| {
+        let mut o = good.clone();
+        change(&mut o);
+        o.pays(&offer, NOW).unwrap_err()
+    };
+    assert_eq!(changed(&|o| o.amount -= 1), Refusal::WrongAmount);
+    assert_eq!(changed(&|o| o.amount += 1), Refusal::WrongAmount);
+    assert_eq!(changed(&|o| o.offer = None), Refusal::UnknownOffer);
+    assert_eq!(changed(&|o| o.offer = Some(OfferId([1; 32]))), Refusal::UnknownOffer);
+    assert_eq!(changed(&|o| o.to = nobody()), Refusal::UnknownOffer);
+    assert_eq!(changed(&|o| o.asset = AssetId([1; 32])), Refusal::UnknownOffer);
+    let mut theirs = plain_offer(Asset::id(&asset()));
+    theirs.for_device = Some(device(22));
+    let theirs = Signed::new(theirs, &key(11));
+    let order = plain_order(Some(Offer::id(&theirs)));
+    assert_eq!(order.pays(&theirs, NOW), Err(Refusal::NotYourOffer));
+}
+
+fn refund(number: u32, refunded: u64) -> Refund {
+    Refund {
+        version: VERSION,
+        asset: Asset::id(&asset()),
+        order: PaymentOrder::id(&order()),
+        payee: stall().account(),
+        key: device(11),
+        number,
+        refunded,
+        memo: "sorry".try_into().unwrap(),
+        at: NOW,
+    }
+}
+
+#[test]
+fn no_more_goes_back_than_was_paid() {
+    let order = order();
+    let paid = Paid::new(1_350);
+    let (once, back) = paid.refund(&order, &refund(1, 350)).unwrap();
+    assert_eq!(back, 350);
+    assert_eq!(once.refund(&order, &refund(1, 350)), Ok((once, 0)), "the same one again");
+    let (all, back) = once.refund(&order, &refund(2, 1_350)).unwrap();
+    assert_eq!((back, all.refunded), (1_000, 1_350));
+    for (state, number, refunded, why) in [
+        (once, 2, 1_351, RefundError::TooMuch),
+        (once, 2, u64::MAX, RefundError::TooMuch),
+        (once, 2, 350, RefundError::Fell),
+        (once, 2, 349, RefundError::Fell),
+        (once, 3, 351, RefundError::Number),
+        (once, 1, 351, RefundError::Number),
+        (all, 3, 1_350, RefundError::Fell),
+    ] {
+        assert_eq!(state.refund(&order, &refund(number, refunded)), Err(why));
+    }
+    let other = Refund { payee: nobody(), ..refund(1, 1) };
+    assert_eq!(paid.refund(&order, &other), Err(RefundError::Other));
+    let other = Refund { asset: AssetId([1; 32]), ..refund(1, 1) };
+    assert_eq!(paid.refund(&order, &other), Err(RefundError::Other));
+    wire_holds(&refund(1, 350));
+}
+
+#[test]
+fn a_channel_grants_what_was_asked() {
+    let asked = Signed::new(request(30, vec![(device(21), 10)]), &key(21));
+    let good = Channel::answering(&asked, device(11), None, NOW).unwrap();
+    assert!(good.grants(&asked) && good.check().is_ok());
+    for change in [
+        (|c| c.capacity += 1) as fn(&mut Channel),
+        |c| c.payee = nobody(),
+        |c| c.payee_key = device(12),
+        |c| c.payer = nobody(),
+        |c| c.asset = AssetId([1; 32]),
+        |c| c.lanes = lanes(vec![(device(21), 11)]),
+        |c| c.epoch = 2,
+        |c| c.request.0[0] ^= 1,
+    ] {
+        let mut other = good.clone();
+        change(&mut other);
+        assert!(!other.grants(&asked));
+    }
+    let renewal = ChannelRequest { renews: Some(good.id), nonce: [4; 16], ..asked.get().clone() };
+    let renewal = Signed::new(renewal, &key(21));
+    let next = Channel::answering(&renewal, device(11), Some(1), NOW).unwrap();
+    assert!(next.grants(&renewal) && !next.grants(&asked) && next.check().is_ok());
+    assert_eq!((next.id, next.epoch), (good.id, 2));
+    assert_eq!(Channel::answering(&renewal, device(11), Some(u32::MAX), NOW), None);
+    assert_eq!(Channel::answering(&renewal, device(11), None, NOW), None, "renews what?");
+    assert_eq!(Channel::answering(&asked, device(11), Some(1), NOW), None, "no renewal");
+    assert_eq!(Channel::answering(&asked, device(11), None, u64::MAX), None);
+}
+
+#[test]
+fn a_voucher_is_served_for_just_its_offer() {
+    let channel = channel(5_000);
+    let channel = channel.get();
+    let good = plain_voucher(channel, 1, 1_350, VoucherId([0; 32]));
+    assert_eq!(channel.serves(&good, 1_350, &offer(), NOW), Ok(()));
+    let why = |v: &Voucher, amount, now| channel.serves(v, amount, &offer(), now).unwrap_err();
+    assert_eq!(why(&good, 1_349, NOW), Refusal::WrongAmount);
+    assert_eq!(why(&good, 1_350, NOW + HOUR), Refusal::Expired);
+    let longer = Voucher { expires: NOW + 2 * HOUR, ..good.clone() };
+    assert_eq!(why(&longer, 1_350, NOW + HOUR), Refusal::OfferExpired);
+    let other = Voucher { offer: OfferId([1; 32]), ..good.clone() };
+    assert_eq!(why(&other, 1_350, NOW), Refusal::UnknownOffer);
+    for change in [
+        (|o| o.payee = nobody()) as fn(&mut Offer),
+        |o| o.asset = AssetId([1; 32]),
+        |o| o.for_device = Some(device(22)),
+    ] {
+        let mut theirs = plain_offer(Asset::id(&asset()));
+        change(&mut theirs);
+        let theirs = Signed::new(theirs, &key(11));
+        let v = Voucher { offer: Offer::id(&theirs), ..good.clone() };
+        assert!(channel.serves(&v, 1_350, &theirs, NOW).is_err());
+    }
+    let theirs = Offer { key: device(12), ..plain_offer(Asset::id(&asset())) };
+    let theirs = Signed::new(theirs, &key(12));
+    let v = Voucher { offer: Offer::id(&theirs), ..good };
+    assert_eq!(channel.serves(&v, 1_350, &theirs, NOW), Err(Refusal::UnknownOffer));
+}
+
+fn head(tally: &Tally) -> Signed<StatementHead> {
+    Signed::new(tally.head(device(11)), &key(11))
+}
+
+fn tally() -> Tally {
+    Tally::new(Asset::id(&asset()), customer().account())
+}
+
+#[test]
+fn two_stories_prove_themselves() {
+    let (opened, _) = tally().next(EntryKind::Opened, 0, None, None, NOW).unwrap();
+    let (one, _) = opened.next(EntryKind::ToppedUp, 5, None, None, NOW).unwrap();
+    let (two, _) = opened.next(EntryKind::ToppedUp, 6, None, None, NOW).unwrap();
+    let (a, b) = (head(&one), head(&two));
+    let proof = Equivocation::of(&a, &b).unwrap();
+    assert_eq!(Equivocation::of(&b, &a), Some(proof.clone()), "one spelling");
+    wire_holds(&proof);
+    proof.verify().unwrap();
+    let swapped =
+        Equivocation { first: proof.second.clone(), second: proof.first.clone(), ..proof };
+    assert_eq!(swapped.verify(), Err(ProofError::Order));
+    let same = Equivocation { first: swapped.first.clone(), ..swapped.clone() };
+    let same = Equivocation { second: same.first.clone(), ..same };
+    assert_eq!(same.verify(), Err(ProofError::Order));
+    // Heads of different numbers, holders or issuers don't contradict each other.
+    assert_eq!(Equivocation::of(&a, &head(&opened)), None);
+    let theirs = Tally { holder: nobody(), ..one.clone() };
+    assert_eq!(Equivocation::of(&a, &head(&theirs)), None);
+    let elsewhere = Signed::new(two.head(device(12)), &key(12));
+    assert_eq!(Equivocation::of(&a, &elsewhere), None);
+    let (low, high) =
+        if a.id() < head(&opened).id() { (a, head(&opened)) } else { (head(&opened), a) };
+    let none = Equivocation {
+        version: VERSION,
+        first: low.bytes().to_vec().try_into().unwrap(),
+        second: high.bytes().to_vec().try_into().unwrap(),
+    };
+    assert_eq!(none.verify(), Err(ProofError::NoConflict));
+}
+
+#[test]
+fn a_fraud_proof_can_t_be_forged() {
+    let channel = channel(50);
+    let honest = plain_voucher(channel.get(), 1, 5, VoucherId([0; 32]));
+    let a = Signed::new(honest.clone(), &key(21));
+    let b = Signed::new(Voucher { cumulative: 6, ..honest.clone() }, &key(21));
+    let proof = FraudProof::of(&a, &b).unwrap();
+    wire_holds(&proof);
+    // A voucher whose signature is another's.
+    let mut forged = proof.clone();
+    let mut bytes = forged.second.into_inner();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    forged.second = bytes.try_into().unwrap();
+    assert!(matches!(forged.verify(), Err(ProofError::Signed(_))));
+    // Places apart: another lane, epoch, nonce.
+    for (other, by) in [
+        (Voucher { lane: device(22), ..honest.clone() }, 22),
+        (Voucher { epoch: 2, ..honest.clone() }, 21),
+        (Voucher { nonce: 2, prev: Voucher::id(&a), cumulative: 9, ..honest }, 21),
+    ] {
+        assert_eq!(FraudProof::of(&a, &Signed::new(other, &key(by))), None);
+    }
+}
+
+fn kind() -> impl Strategy<Value = EntryKind> {
+    use EntryKind as K;
+    prop::sample::select(vec![
+        K::Opened,
+        K::ToppedUp,
+        K::Withdrawn,
+        K::Paid,
+        K::Received,
+        K::RefundReceived,
+        K::RefundGiven,
+        K::Reserved,
+        K::Released,
+        K::Spent,
+        K::Unspent,
+        K::Earned,
+        K::Unearned,
+    ])
+}
+
+proptest! {
+    /// Balances are what the entries add up to, and nothing but all the entries, in order,
+    /// leads from one head to another.
+    #[test]
+    fn statements_add_up(
+        steps in prop::collection::vec((kind(), prop_oneof![4 => 0_u64..100, 1 => any::<u64>()]), 1..40),
+        cut in any::<prop::sample::Index>(),
+        harm in any::<prop::sample::Index>(),
+    ) {
+        use EntryKind as K;
+        let (mut now, _) = tally().next(K::Opened, 0, None, None, NOW).unwrap();
+        let mut all = vec![now.clone()];
+        let mut entries: Vec<Entry> = Vec::new();
+        let (mut balance, mut pending) = (0_i128, 0_i128);
+        for (kind, amount) in steps {
+            let n = i128::from(amount);
+            let (b, p) = match kind {
+                K::Opened => (0, 0),
+                K::ToppedUp | K::Received | K::RefundReceived | K::Earned => (n, 0),
+                K::Withdrawn | K::Paid | K::RefundGiven | K::Unearned => (-n, 0),
+                K::Reserved => (-n, n),
+                K::Released => (n, -n),
+                K::Spent => (0, -n),
+                K::Unspent => (0, n),
+            };
+            let range = 0..=i128::from(u64::MAX);
+            let fits = kind != K::Opened
+                && amount > 0
+                && range.contains(&(balance + b))
+                && range.contains(&(pending + p));
+            match now.next(kind, amount, None, Some([1; 32]), NOW) {
+                Ok((after, entry)) => {
+                    prop_assert!(fits);
+                    (balance, pending) = (balance + b, pending + p);
+                    prop_assert_eq!((i128::from(after.balance), i128::from(after.pending)), (balance, pending));
+                    entries.push(entry);
+                    all.push(after.clone());
+                    now = after;
+                }
+                Err(_) => prop_assert!(!fits),
+            }
+        }
+        let head = now.head(device(11));
+        let from = cut.index(all.len());
+        prop_assert_eq!(all[from].follow(&entries[from..], &head), Ok(now.clone()));
+        let other = StatementHead { holder: nobody(), ..head.clone() };
+        prop_assert_eq!(now.follow(&[], &other), Err(StatementError::Other));
+        let other = StatementHead { balance: head.balance ^ 1, ..head.clone() };
+        prop_assert_eq!(now.follow(&[], &other), Err(StatementError::Head));
+        if !entries.is_empty() {
+            // Any change to an entry, or one left out, leads elsewhere.
+            let at = harm.index(entries.len());
+            let mut wrong = entries.clone();
+            wrong[at].of = None;
+            prop_assert_eq!(all[0].follow(&wrong, &head), Err(StatementError::Head));
+            wrong.remove(at);
+            prop_assert!(all[0].follow(&wrong, &head).is_err());
+        }
+    }
+}
+
+fn product() -> Product {
+    Product {
+        version: VERSION,
+        asset: Asset::id(&asset()),
+        currency: Currency::parse("CNY").unwrap(),
+        exponent: 2,
+        payee: stall().account(),
+        key: device(11),
+        product: [1; 16],
+        title: "老街油条".try_into().unwrap(),
+        price: 350,
+        relays: vec![crate::card::tests::relay()].try_into().unwrap(),
+        proof: ContactCard::proof_for(&stall(), &device(11)).unwrap(),
+    }
+}
+
+#[test]
+fn a_poster_stands_for_its_payee() {
+    let product = product();
+    let poster = VerifiedProduct::sign(product.clone(), &key(11)).unwrap();
+    assert!(poster.bytes().len() < 850, "{} bytes", poster.bytes().len());
+    assert_eq!(product.money().to_string(), "3.50 CNY");
+    assert!(product.is_in(&asset()));
+    assert!(!Product { exponent: 3, ..product.clone() }.is_in(&asset()));
+    for text in [link::order_uri(&poster), link::order_qr_text(&poster)] {
+        assert_eq!(link::parse_order(&text).unwrap(), poster);
+        assert_eq!(link::Link::parse(&text), Err(LinkError::UnknownKind));
+        for at in 0..text.len() {
+            let mut other = text.clone().into_bytes();
+            other[at] = if other[at] == b'b' { b'c' } else { b'b' };
+            let read = link::parse_order(&String::from_utf8(other).unwrap());
+            assert!(read.is_err() || text.as_bytes()[at].eq_ignore_ascii_case(&b'b'), "{at}");
+        }
+    }
+    const { assert!(15 + (Product::MAX_BYTES + 69) * 8 / 5 < MAX_LINK) };
+    // Somebody else's key, or account, on the poster.
+    let swapped = Product { key: device(31), ..product.clone() };
+    assert_eq!(VerifiedProduct::sign(swapped, &key(31)), Err(CardError::Device));
+    let stolen = Product { payee: community().account(), ..product.clone() };
+    assert_eq!(VerifiedProduct::sign(stolen, &key(11)), Err(CardError::Genesis));
+    assert_eq!(VerifiedProduct::sign(product.clone(), &key(21)), Err(CardError::WrongKey));
+    refused(&product, &[&|p| p.price = 0, &|p| p.exponent = 3, &|p| p.version = 2]);
+}
+
+#[test]
+fn refusals_have_words() {
+    let words: std::collections::BTreeSet<String> =
+        Refusal::ALL.iter().map(ToString::to_string).collect();
+    assert_eq!(words.len(), Refusal::ALL.len());
+    for (n, refusal) in Refusal::ALL.iter().enumerate() {
+        assert_eq!(postcard::to_stdvec(refusal).unwrap(), [n as u8], "wire order");
+    }
+    let unknown = [Refusal::ALL.len() as u8];
+    assert!(postcard::from_bytes::<Refusal>(&unknown).is_err());
+    let _: AccountId = nobody();
+}

@@ -1,0 +1,201 @@
+//! Money: forms, requests, replies, receipts.
+
+use std::fmt::Debug;
+
+use teahouse_protocols::account::AccountLog;
+use teahouse_protocols::ids::{AccountId, AssetId, DeviceId, VoucherId};
+use teahouse_protocols::link;
+use teahouse_protocols::pay::{
+    Answer, Ask, Asset, Channel, ChannelRequest, Credit, Entry, Equivocation, FraudProof, Freeze,
+    FreezeRequest, Lane, LaneOut, Offer, Outcome, PayReply, PayRequest, PaymentOrder, Product,
+    Receipt, Refund, Release, Settlement, StatementHead, Tally, VerifiedProduct, Voucher,
+    VoucherAck, VoucherRefusal, amount,
+};
+use teahouse_protocols::sign::{Signable, Signed};
+
+use super::{device, key, plain, signed};
+
+/// Any of the signed forms.
+pub(crate) fn pay_form(data: &[u8]) {
+    if let Some(asset) = signed::<Asset>(data) {
+        let shown = amount::show(u64::MAX, asset.exponent);
+        assert_eq!(amount::parse(&shown, asset.exponent), Ok(u64::MAX));
+    }
+    if let Some(offer) = signed::<Offer>(data) {
+        let sum: u128 =
+            offer.items.iter().map(|i| u128::from(i.quantity) * u128::from(i.unit)).sum();
+        assert!(offer.items.is_empty() || sum == u128::from(offer.price));
+        assert!(offer.price > 0 && !offer.stands(offer.expires));
+    }
+    if let Some(product) = signed::<Product>(data) {
+        let _ = product.money().to_string();
+    }
+    if let Ok(poster) = VerifiedProduct::from_bytes(data) {
+        assert_eq!(link::parse_order(&link::order_uri(&poster)).unwrap(), poster);
+    }
+    if let Some(order) = signed::<PaymentOrder>(data) {
+        assert!(order.amount > 0 && order.account != order.to);
+        assert!(order.in_time(order.expires).is_err());
+    }
+    signed::<Outcome>(data);
+    signed::<Refund>(data);
+    if let Some(request) = signed::<ChannelRequest>(data) {
+        caps(request.capacity, &request.lanes);
+    }
+    if let Some(channel) = signed::<Channel>(data) {
+        caps(channel.capacity, &channel.lanes);
+        lanes(&channel);
+    }
+    if let Some(voucher) = signed::<Voucher>(data) {
+        at_a_payee(&voucher);
+    }
+    signed::<VoucherAck>(data);
+    signed::<VoucherRefusal>(data);
+    signed::<Credit>(data);
+    signed::<FreezeRequest>(data);
+    signed::<Freeze>(data);
+    signed::<Release>(data);
+    if let Some(head) = signed::<StatementHead>(data) {
+        let tally = Tally::of(&head);
+        assert_eq!(tally.head(head.key), head);
+        assert_eq!(tally.follow(&[], &head), Ok(tally));
+    }
+}
+
+fn caps(capacity: u64, lanes: &[(DeviceId, u64)]) {
+    let sum: u128 = lanes.iter().map(|(_, cap)| u128::from(*cap)).sum();
+    assert!(sum <= u128::from(capacity) && !lanes.is_empty());
+}
+
+fn lanes(channel: &Channel) {
+    for (device, cap) in &channel.lanes {
+        let lane = Lane::open(channel, *device).unwrap();
+        assert_eq!((lane.room(), lane.owed()), (*cap, 0));
+        assert_eq!(LaneOut::open(channel, *device).unwrap().room(), *cap);
+        assert_eq!(Settlement::open(channel, *device).unwrap().paid(), 0);
+    }
+}
+
+/// Signed by a device here, the voucher comes to a lane that may fit.
+fn at_a_payee(v: &Voucher) {
+    let voucher = Signed::new(Voucher { lane: device(2), ..v.clone() }, &key(2));
+    for (nonce, head, cumulative) in [
+        (0, VoucherId([0; 32]), 0),
+        (v.nonce - 1, v.prev, v.cumulative - 1),
+        (v.nonce, Voucher::id(&voucher), v.cumulative),
+    ] {
+        let lane = Lane {
+            channel: v.channel,
+            epoch: v.epoch,
+            device: device(2),
+            cap: u64::MAX,
+            until: u64::MAX,
+            nonce,
+            head,
+            cumulative,
+            credits: 0,
+            credited: 0,
+            frozen: false,
+        };
+        let Ok(accepted) = lane.accept(&voucher, 0) else { continue };
+        assert_eq!(accepted.lane.cumulative, v.cumulative);
+        assert_eq!(accepted.lane.nonce, lane.nonce + 1);
+        assert!(accepted.lane.accept(&voucher, 0).is_err());
+        let back = accepted.lane.credit(accepted.amount).unwrap();
+        assert_eq!(back.owed(), lane.owed());
+        assert_eq!(FraudProof::of(&voucher, &voucher), None);
+    }
+}
+
+fn opaque<T: Signable + PartialEq + Debug>(data: &[u8]) {
+    signed::<T>(data);
+}
+
+fn fraud(proof: &FraudProof) {
+    if let Ok((a, b)) = proof.verify() {
+        assert_eq!(FraudProof::of(&a, &b).as_ref(), Some(proof));
+        assert!(a.get() != b.get() && a.get().place() == b.get().place());
+    }
+}
+
+pub(crate) fn pay_request(data: &[u8]) {
+    let Some(request) = plain::<PayRequest>(data) else { return };
+    match request.ask {
+        Ask::Hello { grant } => {
+            let records = grant.records.iter().filter_map(|r| Signed::from_bytes(r).ok());
+            let _ = AccountLog::from_records(records);
+        }
+        Ask::Offer { quantity, .. } => assert!(quantity > 0),
+        Ask::Pay(b) => opaque::<PaymentOrder>(&b),
+        Ask::Open(b) => opaque::<ChannelRequest>(&b),
+        Ask::Voucher(b) => opaque::<Voucher>(&b),
+        Ask::TopUp { amount, .. } => assert!(amount > 0),
+        Ask::Freeze(b) => opaque::<FreezeRequest>(&b),
+        Ask::Fraud(proof) => fraud(&proof),
+        Ask::Settle { voucher, credit, ack } => {
+            assert!(voucher.is_some() || credit.is_some());
+            let _ = voucher.map(|b| opaque::<Voucher>(&b));
+            let _ = credit.map(|b| opaque::<Credit>(&b));
+            let _ = ack.map(|b| opaque::<VoucherAck>(&b));
+        }
+        Ask::Refund(b) => opaque::<Refund>(&b),
+        Ask::Release(b) => opaque::<Release>(&b),
+        Ask::Statement { .. }
+        | Ask::OrderOf { .. }
+        | Ask::VoucherOf { .. }
+        | Ask::OfferOf { .. } => {}
+    }
+}
+
+pub(crate) fn pay_reply(data: &[u8]) {
+    let Some(reply) = plain::<PayReply>(data) else { return };
+    reply.head.iter().for_each(|b| opaque::<StatementHead>(b));
+    match reply.answer {
+        Answer::Hello { assets, .. } => assets.iter().for_each(|b| opaque::<Asset>(b)),
+        Answer::Offer(b) => opaque::<Offer>(&b),
+        Answer::Outcome(b) => opaque::<Outcome>(&b),
+        Answer::Channel(b) => opaque::<Channel>(&b),
+        Answer::Acked(b) => opaque::<VoucherAck>(&b),
+        Answer::Credited(b) => opaque::<Credit>(&b),
+        Answer::VoucherRefused(b) => opaque::<VoucherRefusal>(&b),
+        Answer::Statement { entries, .. } => statement(&entries),
+        Answer::Frozen(b) => opaque::<Freeze>(&b),
+        _ => {}
+    }
+}
+
+/// Entries as a holder follows them, from the first and from the middle.
+fn statement(entries: &[Entry]) {
+    let Some(first) = entries.first() else { return };
+    let mut tally = Tally::new(AssetId([1; 32]), AccountId([2; 32]));
+    tally.number = first.number - 1;
+    for entry in entries {
+        let Ok(after) = tally.apply(entry) else { return };
+        let (before, now) = (total(&tally), total(&after));
+        assert!(now.abs_diff(before) == 0 || now.abs_diff(before) == u128::from(entry.amount));
+        tally = after;
+    }
+    let head = tally.head(device(6));
+    assert_eq!(tally.follow(&[], &head), Ok(tally));
+}
+
+fn total(tally: &Tally) -> u128 {
+    u128::from(tally.balance) + u128::from(tally.pending)
+}
+
+pub(crate) fn pay_receipt(data: &[u8]) {
+    if let Some(receipt) = plain::<Receipt>(data)
+        && let Ok(seen) = receipt.verify()
+    {
+        assert!(seen.amount.minor > 0);
+        assert!(seen.offer.is_none_or(|o| o.price == seen.amount.minor && o.payee == seen.payee));
+    }
+    if let Some(proof) = plain::<FraudProof>(data) {
+        fraud(&proof);
+    }
+    if let Some(proof) = plain::<Equivocation>(data)
+        && let Ok((a, b)) = proof.verify()
+    {
+        assert_eq!(Equivocation::of(&b, &a), Some(proof));
+    }
+}
