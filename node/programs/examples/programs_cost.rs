@@ -1,4 +1,4 @@
-//! What a Mini Program costs: `cargo run --release -p teahouse-programs --example cost`.
+//! What a Mini Program costs: `cargo run --release -p teahouse-programs --example programs_cost`.
 //!
 //! Prints the engine's compile time, from opening to the first view, and the time of an
 //! update of 500 nodes, each with the host, the pipe and both checks of the view.
