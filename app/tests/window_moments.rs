@@ -547,6 +547,9 @@ fn posts_and_words_reach_whom_they_are_for_and_nobody_else() {
     // Taken back: a like, a comment, a post.
     click(&mut mei, &words::doing(words::liked(), "Lin"));
     until(&mut lin, "no like", |w| !has(w, &words::liked_by("Mei")));
+    // Where the line of who likes it goes, what is below moves up: only then is it clicked.
+    until(&mut mei, "no like of her own", |w| !has(w, &words::doing(words::liked(), "Lin")));
+    mei.run();
     click(&mut mei, "Mei: How lovely");
     click(&mut mei, words::delete_comment());
     until(&mut lin, "no comment", |w| !has(w, "Mei: How lovely"));

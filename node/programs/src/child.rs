@@ -1,6 +1,6 @@
 //! The child process: it locks itself in, then runs programs that the host sends.
 //!
-//! One thread reads frames, [`LOADERS`] threads compile and load programs, [`WORKERS`]
+//! One thread reads frames, `LOADERS` threads compile and load programs, `WORKERS`
 //! threads run them (each program always on the same one), and one thread counts time. All
 //! are started before the kernel is asked to refuse new threads.
 

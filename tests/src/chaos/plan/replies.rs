@@ -2,7 +2,6 @@
 
 use teahouse_core::command::{Command, Contacts, Devices, Refusal, Reply};
 
-use super::moments::Moment;
 use super::{Check, Town};
 use crate::chaos::truth::Message;
 
@@ -12,7 +11,6 @@ pub(super) enum Asked {
     Say { number: u64, forward: bool },
     Card { other: usize },
     LinkStart { new: usize },
-    Moment(Moment),
     Plain,
 }
 
@@ -26,14 +24,7 @@ impl Town {
     pub(super) fn note(&mut self) -> Check {
         for said in std::mem::take(&mut self.world.said) {
             let asked = self.pending.get(&(said.device, said.command)).cloned();
-            let (number, forward) = match asked {
-                Some(Asked::Say { number, forward }) => (number, forward),
-                Some(Asked::Moment(moment)) => {
-                    self.said_in_moments(&said, moment);
-                    continue;
-                }
-                _ => continue,
-            };
+            let Some(Asked::Say { number, forward }) = asked else { continue };
             let former = (0..self.world.devices.len())
                 .filter(|d| said.audience.out.contains(&self.world.devices[*d].id))
                 .collect();
@@ -86,13 +77,7 @@ impl Town {
                 let command = Devices::LinkJoin { code: link, device_name: "second".into() };
                 self.ask(new, Command::Devices(command), Asked::Plain);
             }
-            (Asked::Moment(Moment::Like { post, on }), Ok(_)) => {
-                self.liked(device, post, Some(on));
-            }
-            (asked, Err(refusal)) => {
-                if let Asked::Moment(Moment::Like { post, .. }) = asked {
-                    self.liked(device, post, None);
-                }
+            (_, Err(refusal)) => {
                 let kind = match refusal {
                     Refusal::NotFound { .. } => "not found",
                     Refusal::NotAllowed { .. } => "not allowed",

@@ -1,7 +1,4 @@
 //! A member who turns against the others: with a real device key and real epoch secrets.
-//! [`words`] is what it does in Moments.
-
-mod words;
 
 use rand_core::Rng;
 use std::collections::BTreeMap;
@@ -49,7 +46,8 @@ impl Town {
     }
 
     fn pen_of(&mut self, device: usize, account: AccountId) -> Option<Pen> {
-        self.world.devices[device].core.as_ref()?;
+        let core = self.world.devices[device].core.as_ref()?;
+        let key = SigningKey::from_bytes(&core.device_secret());
         let s = self.world.snapshot(device);
         let topics: Vec<TopicId> = s
             .scan_typed::<Topic>(&TOPICS, &KeyRange::all(), false, 4_096)
@@ -59,13 +57,6 @@ impl Town {
             .filter_map(|(k, _)| Some(TopicId(k.try_into().ok()?)))
             .collect();
         let topic = self.pick(&topics)?;
-        self.pen_in(device, account, topic)
-    }
-
-    fn pen_in(&mut self, device: usize, account: AccountId, topic: TopicId) -> Option<Pen> {
-        let core = self.world.devices[device].core.as_ref()?;
-        let key = SigningKey::from_bytes(&core.device_secret());
-        let s = self.world.snapshot(device);
         let records = s.scan(&OPS, &KeyRange::prefix(&topic.0), false, 4_096).ok()?;
         let records = records.iter().filter_map(|(_, b)| Signed::from_bytes(b).ok());
         let log = MembershipLog::from_records(topic, records).ok()?;
@@ -144,7 +135,7 @@ impl Town {
         let victims = self.world.connected(pen.device);
         let Some(victim) = self.pick(&victims) else { return };
         let to = format!("on {} to {victim}", short(pen.topic));
-        match self.below(14) {
+        match self.below(12) {
             0 => {
                 self.tell("hostile: a frame of noise", &to);
                 let bytes = self.junk(3_000);
@@ -211,8 +202,7 @@ impl Town {
             }
             8 => self.lie(&pen, victim),
             9 => self.usurp(&pen, victim),
-            10 | 11 => self.beg(&pen, victim),
-            _ => self.transplant(&pen),
+            _ => self.beg(&pen, victim),
         }
     }
 
