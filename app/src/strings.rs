@@ -1,7 +1,7 @@
 //! Every word the window shows, in English. Each text is a function with a name of its own,
 //! so that a catalogue (Fluent) can stand behind the same names later.
 //!
-//! Pages bring their own words, in English and Chinese side by side ([`words!`]); which are
+//! Pages bring their own words, in English and Chinese side by side (`words!`); which are
 //! shown says [`language`]. It stays English until this file has its Chinese, too: a window in
 //! two languages at once helps nobody.
 

@@ -1,13 +1,13 @@
 //! Pages: what each feature shows in the window, all of one shape.
 //!
-//! A page has two halves. The bridge's half ([`Page::depends`], [`Page::load`]) turns the
+//! A page has two halves. The bridge's half (`Page::depends`, `Page::load`) turns the
 //! node's data into a model, on a worker, when what it reads has changed or when the page asks
 //! for something else. The window's half draws that model, keeps what a person is doing, and
 //! hands commands over. Each page is served by a task of its own: none waits for another, nor
 //! for the chats.
 //!
-//! To add one: a folder here with a type that is a [`Page`], its `words`, and a line in
-//! [`PAGES`]. The rail, the bridge and the shell go by that list.
+//! To add one: a folder here with a type that is a `Page`, its `words`, and a line in
+//! `PAGES`. The rail, the bridge and the shell go by that list.
 
 pub mod moments;
 

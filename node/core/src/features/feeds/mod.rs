@@ -1,14 +1,14 @@
 //! Official Accounts: public feeds of articles, published by an account's devices and passed on
 //! by whoever follows.
 //!
-//! A feed is a public topic ([`crate::engine::topics`]). What is followed stands in a record
+//! A feed is a public topic (`engine::topics`). What is followed stands in a record
 //! that the account's devices share, and in no place that others see. A follower asks the
-//! link's providers, and serves whoever asks it ([`service`]).
+//! link's providers, and serves whoever asks it (`service`).
 //!
-//! - [`command`](mod@command): what can be asked for.
-//! - [`tables`]: the rows.
-//! - [`service`]: asking for feeds, and giving them.
-//! - [`query`](mod@query): feeds and articles as they are shown.
+//! - `command`: what can be asked for.
+//! - `tables`: the rows.
+//! - `service`: asking for feeds, and giving them.
+//! - `query`: feeds and articles as they are shown.
 
 mod command;
 pub mod query;

@@ -2,14 +2,14 @@
 //!
 //! Each audience of an account has a topic of its own, in which only the account's devices
 //! write. To whom a topic is shown stands in a record that the account's devices share
-//! ([`Audience`]); the engine welcomes those readers ([`crate::engine::topics`]). A word on
+//! ([`Audience`]); the engine welcomes those readers (`engine::topics`). A word on
 //! somebody's post stands in its author's own topic for all friends, sealed once more for the
 //! post's circle ([`teahouse_protocols::moments`]); opening is the query's.
 //!
-//! - [`command`](mod@command): what can be asked for.
-//! - [`tables`]: the rows.
-//! - [`words`]: sealing and opening words.
-//! - [`query`](mod@query): the timeline.
+//! - `command`: what can be asked for.
+//! - `tables`: the rows.
+//! - `words`: sealing and opening words.
+//! - `query`: the timeline.
 
 mod command;
 pub mod query;
