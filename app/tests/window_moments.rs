@@ -41,6 +41,8 @@ fn window(node: &MadeUp, size: [f32; 2]) -> Window {
 }
 
 fn click(window: &mut Window, label: &str) {
+    // What has come meanwhile moves what is to be clicked.
+    window.run();
     window.get_by_label(label).click();
     window.run();
 }
@@ -546,13 +548,13 @@ fn posts_and_words_reach_whom_they_are_for_and_nobody_else() {
     wait(&mut mei, "Good night");
     // Taken back: a like, a comment, a post.
     click(&mut mei, &words::doing(words::liked(), "Lin"));
-    until(&mut lin, "no like", |w| !has(w, &words::liked_by("Mei")));
-    // Where the line of who likes it goes, what is below moves up: only then is it clicked.
-    until(&mut mei, "no like of her own", |w| !has(w, &words::doing(words::liked(), "Lin")));
-    mei.run();
+    for window in [&mut mei, &mut lin] {
+        until(window, "no like", |w| !has(w, &words::liked_by("Mei")));
+    }
     click(&mut mei, "Mei: How lovely");
     click(&mut mei, words::delete_comment());
     until(&mut lin, "no comment", |w| !has(w, "Mei: How lovely"));
+    lin.run();
     let oldest = lin.get_all_by_label(words::delete_post()).last().unwrap();
     oldest.click();
     lin.run();
