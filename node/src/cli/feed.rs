@@ -31,8 +31,8 @@ Examples:
   teahouse feed publish 'Morning paper' 'Rain at last' article.md
   teahouse feed link 'Morning paper' --qr
 
-FEED is a name, its beginning, or at least four digits of its id. Whom you follow is known to
-those who are asked for it, and to nobody else.")]
+FEED is a name, its beginning, or at least four digits of its id. There is no list of who
+follows; whoever is asked for a feed (its publisher, or who gave you the link) sees that you do.")]
 pub(super) struct Feed {
     #[command(subcommand)]
     ask: Option<Act>,

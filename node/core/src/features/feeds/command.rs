@@ -65,7 +65,7 @@ pub enum Command {
         /// The article.
         article: MessageId,
     },
-    /// Follow a feed by its link. Nobody but those who are asked for it learns of it. Replies
+    /// Follow a feed by its link. Those who are asked for it see that; there is no list. Replies
     /// [`Reply::Topic`].
     Follow {
         /// `teahouse:feed/…`.
