@@ -23,7 +23,6 @@ use teahouse_crdt::segment::Entry;
 use teahouse_crdt::{MomentsEntry, TypedEntry};
 use teahouse_protocols::ids::{AccountId, DeviceId, TopicId};
 use teahouse_protocols::membership::TopicKind;
-use teahouse_protocols::moments::{PostRef, post_ref};
 
 use crate::command::MessageId;
 use crate::features::{Applied, Feature, letters_erased, photos};
@@ -31,9 +30,7 @@ use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
 use crate::tables::{CONTACTS, Chosen, ContactValue, RECORDS, log_key, record_key};
 use crate::tx::Tx;
 
-use self::tables::{
-    DELETED, POST_REFS, POSTS, PostRow, TIMELINE, WORDS, WORDS_ON, WordRow, placed,
-};
+use self::tables::{DELETED, POSTS, PostRow, TIMELINE, WORDS, WORDS_ON, WordRow, placed};
 
 pub use self::command::Command;
 pub(crate) use self::command::command;
@@ -138,9 +135,7 @@ fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), Sto
                 bodies,
             };
             tx.put(&POSTS, &key, &row)?;
-            tx.put_raw(&TIMELINE, &placed(Key::new().u64(row.time), topic.0, id), Vec::new())?;
-            let on = post_ref(&post_key);
-            tx.put_raw(&POST_REFS, &placed(Key::new().fixed(&on.0), topic.0, id), Vec::new())
+            tx.put_raw(&TIMELINE, &placed(Key::new().u64(row.time), topic.0, id), Vec::new())
         }
         MomentsEntry::Word { on, hints, sealed } => {
             if tx.contains(&DELETED, &key)? {
@@ -174,9 +169,7 @@ fn unlist(
     id: MessageId,
     row: &PostRow,
 ) -> Result<(), StorageError> {
-    tx.del(&TIMELINE, &placed(Key::new().u64(row.time), topic.0, id))?;
-    let PostRef(on) = post_ref(&row.key);
-    tx.del(&POST_REFS, &placed(Key::new().fixed(&on), topic.0, id))
+    tx.del(&TIMELINE, &placed(Key::new().u64(row.time), topic.0, id))
 }
 
 fn drop_word(tx: &mut Tx<'_>, topic: TopicId, id: MessageId) -> Result<(), StorageError> {

@@ -13,8 +13,6 @@ crate::tables::tables! {
     projection POSTS = "posts";
     /// time (u64), topic, device, seq → nothing: all posts in the order in which they are shown.
     projection TIMELINE = "timeline";
-    /// post reference, topic, device, seq → nothing.
-    projection POST_REFS = "post_refs";
     /// topic, device, seq → [`WordRow`].
     projection WORDS = "words";
     /// post reference, topic, device, seq → nothing: words on a post.
