@@ -58,6 +58,19 @@ pub enum Command {
     Feeds(feeds::Command),
 }
 
+impl Command {
+    /// The photos that it sends: their sealed contents must be stored here.
+    #[must_use]
+    pub fn photos(&self) -> &[NewPhoto] {
+        match self {
+            Self::Chat(Chat::SendPhotos { photos, .. })
+            | Self::Moments(moments::Command::Post { photos, .. })
+            | Self::Feeds(feeds::Command::Publish { photos, .. }) => photos,
+            _ => &[],
+        }
+    }
+}
+
 /// The account and its devices.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
