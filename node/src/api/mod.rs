@@ -10,7 +10,6 @@ mod auth;
 mod openapi;
 mod photos;
 mod problem;
-mod queries;
 mod relay;
 mod routes;
 mod sse;

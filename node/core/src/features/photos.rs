@@ -1,7 +1,7 @@
 //! Photos in messages and posts: what their bodies say, kept so that previews show at once and
 //! the sealed pictures can be asked for.
 //!
-//! No feature of its own: those that carry photos call it from their `apply`.
+//! It looks at no topics itself: features that carry photos call it from their `apply`.
 
 use serde::{Deserialize, Serialize};
 use teahouse_protocols::codec;
@@ -10,8 +10,8 @@ use teahouse_protocols::photo::{
     Captioned, MAX_PHOTOS, MAX_PREVIEW, PREVIEWS_PER_BODY, Photo, Previews,
 };
 
-use crate::command::{MessageId, Refusal};
-use crate::features::Applied;
+use crate::command::{Chat, Command, MessageId, Refusal};
+use crate::features::{Applied, Feature, feeds, moments};
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
 use crate::tables::log_key;
 use crate::tx::{Fail, Tx, capped};
@@ -25,6 +25,8 @@ crate::tables::tables! {
     projection PREVIEWS = "previews";
 }
 
+pub(crate) const FEATURE: Feature = Feature { name: "photos", tables: ALL, ..Feature::NONE };
+
 /// A photo that is to be sent: sealed and stored already.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewPhoto {
@@ -32,6 +34,19 @@ pub struct NewPhoto {
     pub photo: Photo,
     /// At most [`MAX_PREVIEW`] bytes.
     pub preview: view::Blob,
+}
+
+impl Command {
+    /// The photos that it sends: their sealed contents must be stored here.
+    #[must_use]
+    pub fn photos(&self) -> &[NewPhoto] {
+        match self {
+            Self::Chat(Chat::SendPhotos { photos, .. })
+            | Self::Moments(moments::Command::Post { photos, .. })
+            | Self::Feeds(feeds::Command::Publish { photos, .. }) => photos,
+            _ => &[],
+        }
+    }
 }
 
 /// The bodies that say a text with photos.
