@@ -101,6 +101,8 @@ pub(crate) struct Memory {
     pub(crate) readers_due: bool,
     /// Everybody connected is greeted again at the end of the step: a topic was joined.
     pub(crate) hello_due: bool,
+    /// Chats in which somebody else wrote, in this step.
+    pub(crate) heard: BTreeSet<TopicId>,
     /// Topics with acknowledgements to publish at the end of the step.
     pub(crate) acks_due: BTreeSet<TopicId>,
     /// Topics of which a fork was proved: judged again once, at the end of the step.

@@ -10,6 +10,7 @@ use serde_json::json;
 use teahouse_core::command::{Command, MessageId, Reply};
 use teahouse_core::feeds::Command as Ask;
 use teahouse_core::feeds::query::{Article, Articles, Feed as Row, Feeds, MAX_ARTICLES};
+use teahouse_core::replies;
 use teahouse_protocols::ids::TopicId;
 
 use super::people::done;
@@ -34,6 +35,7 @@ Examples:
   teahouse feed publish 'Morning paper' 'The flood' flood.md --photo bridge.jpg
   teahouse feed save 'Morning paper' last bridge.jpg
   teahouse feed link 'Morning paper' --qr
+  teahouse feed auto-reply 'We are at the oven; an answer comes tonight.'
 
 FEED is a name, its beginning, or at least four digits of its id. There is no list of who
 follows; whoever is asked for a feed (its publisher, or who gave you the link) sees that you do.")]
@@ -97,6 +99,14 @@ enum Act {
         #[command(flatten)]
         to: photo::To,
     },
+    /// Answer automatically who writes to you, on this device; without words: what is answered
+    AutoReply {
+        /// The words
+        text: Option<String>,
+        /// No longer
+        #[arg(long, conflicts_with = "text")]
+        off: bool,
+    },
     /// Take an article of yours back
     Delete {
         /// A feed of yours
@@ -158,6 +168,7 @@ impl Feed {
                 }
                 line("Published.")
             }
+            Some(Act::AutoReply { text, off }) => auto_reply(session, text, off),
             Some(Act::Delete { feed, article }) => {
                 let feed = find(session, &feed, |f| f.mine)?;
                 let article = find_article(session, &feed, &article)?.id;
@@ -185,6 +196,33 @@ impl Feed {
 
 fn submit(session: &Session, command: Ask) -> Result<Reply> {
     session.submit(Command::Feeds(command))
+}
+
+fn auto_reply(session: &Session, text: Option<String>, off: bool) -> Result<()> {
+    let ask = match text {
+        Some(text) => replies::Command::Set { text },
+        None if off => replies::Command::Off,
+        None => {
+            let now = session.ask(&replies::Current {})?;
+            if session.json {
+                return json(&now);
+            }
+            return match now {
+                Some(now) => line(format!(
+                    "{}\n(answered by device {})",
+                    block(&now.text, 0),
+                    short(&now.device.to_hex())
+                )),
+                None => line("Nothing is answered automatically."),
+            };
+        }
+    };
+    session.submit(Command::Replies(ask))?;
+    if off {
+        return done(session, "Nothing is answered automatically any more.");
+    }
+    session.note("it answers while one does");
+    done(session, "Whoever writes to you, with nobody answering for a day, is told so.")
 }
 
 fn text(file: Option<&str>) -> Result<String> {

@@ -205,3 +205,49 @@ fn devices_of_one_account_follow_and_publish_together() {
     w.run(30_000);
     assert_eq!(titles(&w, b2, feed)[0], "three");
 }
+
+/// A service account answers who writes to it, once, by one device; two that both answer
+/// automatically say one thing each.
+#[test]
+fn a_service_answers() {
+    use teahouse_core::replies;
+    let mut w = World::new(48);
+    let (a, b) = (w.add_device(), w.add_device());
+    w.create(a, "Bakery");
+    w.create(b, "Bob");
+    let relay = w.add_relay();
+    let invite = w.invite(relay, None);
+    w.use_relay(a, &invite);
+    w.use_relay(b, &invite);
+    w.run(2_000);
+    w.befriend(b, a);
+    let second = link(&mut w, a);
+    w.run(60_000);
+    let answer = |w: &mut World, device: usize, text: &str| {
+        let command = replies::Command::Set { text: text.to_owned() };
+        w.ask(device, Command::Replies(command)).unwrap();
+        w.run(5_000);
+    };
+    answer(&mut w, a, "we bake");
+    let topic = w.direct(b, a);
+    let texts = |w: &World, device: usize| -> Vec<String> {
+        let all = query::messages(&w.snapshot(device), topic, None, 50).unwrap();
+        all.into_iter().filter_map(|m| m.text).collect()
+    };
+    w.send(b, topic, "open?");
+    w.run(20_000);
+    w.send(b, topic, "hello?");
+    w.run(20_000);
+    assert_eq!(texts(&w, b).iter().filter(|t| *t == "we bake").count(), 1, "{:?}", texts(&w, b));
+    w.rebuild(a).unwrap();
+    w.run(20_000);
+    assert_eq!(texts(&w, second), texts(&w, b));
+    // The next day, and both automatic.
+    answer(&mut w, b, "on the road");
+    w.run(25 * 3_600_000);
+    w.send(b, topic, "today?");
+    w.run(60_000);
+    let said = texts(&w, b);
+    assert_eq!(said.iter().filter(|t| *t == "we bake").count(), 2, "{said:?}");
+    assert!(!said.iter().any(|t| t == "on the road"), "{said:?}");
+}

@@ -6,7 +6,7 @@ use super::Core;
 use super::boundary::Outputs;
 use crate::engine::{accounts, cursors, greeting, inbox, letters, mail, sync, topics};
 use crate::env::Env;
-use crate::features::{chat, devices, services};
+use crate::features::{self, devices, services};
 use crate::store::{Stage, StorageError};
 use crate::tx::{Effect, Fail, Tx};
 
@@ -33,7 +33,9 @@ impl Core {
         for topic in std::mem::take(&mut self.mem.rejudge_due) {
             self.duty(env, stage, effects, |tx| letters::rejudge(tx, topic).map(|()| None))?;
         }
-        at(self.duty(env, stage, effects, |tx| Ok(chat::tend(tx)?))?);
+        for tend in features::FEATURES.iter().filter_map(|f| f.tend) {
+            at(self.duty(env, stage, effects, tend)?);
+        }
         if std::mem::take(&mut self.mem.readers_due) {
             self.duty(env, stage, effects, |tx| topics::tell_all(tx).map(|()| None))?;
         }

@@ -37,6 +37,7 @@ pub(crate) const FEATURE: Feature = Feature {
         &photos::PHOTOS,
         &photos::PREVIEWS,
     ],
+    tend: Some(|tx| Ok(tend(tx)?)),
     ..Feature::NONE
 };
 
@@ -270,6 +271,9 @@ fn message(
         unknown: false,
     };
     put_row(tx, change, &row)?;
+    if tx.me()?.account != Some(change.account) {
+        tx.mem.heard.insert(change.topic);
+    }
     if let Some(at) = expires
         && !expired
     {
@@ -371,7 +375,7 @@ fn erase(
 }
 
 /// Erases messages whose time is up. Returns when the next one is due.
-pub(crate) fn tend(tx: &mut Tx<'_>) -> Result<Option<Millis>, StorageError> {
+fn tend(tx: &mut Tx<'_>) -> Result<Option<Millis>, StorageError> {
     loop {
         let rows = tx.scan(&EXPIRIES, &KeyRange::all(), false, 1)?;
         let Some((key, _)) = rows.into_iter().next() else { return Ok(None) };

@@ -18,6 +18,7 @@ pub mod feeds;
 pub(crate) mod groups;
 pub mod moments;
 pub mod photos;
+pub mod replies;
 pub(crate) mod services;
 #[cfg(test)]
 mod tests;
@@ -64,6 +65,9 @@ pub(crate) type Forget = fn(&mut Tx<'_>, TopicId) -> Result<(), StorageError>;
 /// Writes rows for one entry; ignores entries that are not the feature's own.
 pub(crate) type Apply = fn(&mut Tx<'_>, &Applied<'_>, &Entry) -> Result<(), StorageError>;
 
+/// Does what is due; returns when to look again.
+pub(crate) type Tend = fn(&mut Tx<'_>) -> Result<Option<Millis>, Fail>;
+
 /// What a feature gives the node.
 pub(crate) struct Feature {
     /// As in `crate::tables::RECORDS`, and for the reader.
@@ -83,6 +87,8 @@ pub(crate) struct Feature {
     pub(crate) queries: &'static [Asked],
     /// Its half that answers other devices.
     pub(crate) service: Option<Service>,
+    /// What is due by now, asked at the end of every batch; when to look again.
+    pub(crate) tend: Option<Tend>,
 }
 
 impl Feature {
@@ -96,6 +102,7 @@ impl Feature {
         tables: &[],
         queries: &[],
         service: None,
+        tend: None,
     };
 }
 
@@ -108,6 +115,7 @@ pub(crate) static FEATURES: &[Feature] = &[
     contents::FEATURE,
     moments::FEATURE,
     feeds::FEATURE,
+    replies::FEATURE,
 ];
 
 /// Declares what a person can ask of which feature, and who decides it.
@@ -144,6 +152,8 @@ commands! {
     Moments(moments::Command) => moments::command;
     /// Official Accounts.
     Feeds(feeds::Command) => feeds::command;
+    /// Automatic replies.
+    Replies(replies::Command) => replies::command;
 }
 
 /// Tables that features declare themselves.
