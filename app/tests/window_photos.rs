@@ -85,12 +85,12 @@ fn picture() -> Vec<u8> {
         }
     });
     let mut jpeg = std::io::Cursor::new(Vec::new());
-    ::image::DynamicImage::from(hills).write_to(&mut jpeg, ::image::ImageFormat::Jpeg).unwrap();
+    ::image::DynamicImage::from(hills).write_to(&mut jpeg, ::image::ImageFormat::Jpeg).expect("room");
     jpeg.into_inner()
 }
 
 fn new_photo() -> NewPhoto {
-    let preview = image::prepare(&picture()).unwrap().preview;
+    let preview = image::prepare(&picture()).expect("a picture").preview;
     let (width, height) = (preview.width as u16, preview.height as u16);
     let photo = Photo { hash: [7; 32], key: [8; 32], size: 312_400, width, height };
     NewPhoto { photo, preview: view::Blob(preview.jpeg) }
@@ -155,7 +155,7 @@ fn a_photo_is_added_made_ready_and_sent_and_comes_back_if_it_is_refused() {
     };
     let commands = sent(&node);
     let [(ticket, photos)] = commands.as_slice() else { panic!("{commands:?}") };
-    assert_eq!(photos, &[photo.clone()]);
+    assert_eq!(photos, std::slice::from_ref(&photo));
     assert!(!has(&window, &words::remove_one("garden.jpg")), "on its way");
     node.answer(*ticket, Err("no"));
     window.run();

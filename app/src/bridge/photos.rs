@@ -148,7 +148,8 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 
 fn encode(image: &ColorImage) -> Result<Vec<u8>, String> {
     let mut png = Cursor::new(Vec::new());
-    let rgba: Vec<u8> = image.pixels.iter().flat_map(egui::Color32::to_srgba_unmultiplied).collect();
+    let rgba: Vec<u8> =
+        image.pixels.iter().flat_map(egui::Color32::to_srgba_unmultiplied).collect();
     let side = |n: usize| u32::try_from(n).map_err(|e| e.to_string());
     let [width, height] = image.size;
     let (width, height) = (side(width)?, side(height)?);

@@ -107,17 +107,23 @@ impl Tray {
     pub(crate) fn button(&mut self, ui: &mut Ui, field: Id, enabled: bool, desk: &mut Desk) {
         let button = ui.add_enabled(enabled, Button::new(words::add()));
         // By the field's name: the button's own changes with what stands before it.
-        let popup = Popup::menu(&button)
+        let popup = Popup::from_toggle_button_response(&button)
             .id(field.with("photos"))
             .close_behavior(PopupCloseBehavior::CloseOnClickOutside);
-        popup.width(300.0).show(|ui| {
+        let opened = button.clicked();
+        popup.show(|ui| {
             ui.spacing_mut().item_spacing.y = space::NORMAL;
+            ui.set_width(300.0);
             if self.choosing.is_some() {
                 hint(ui, words::choosing());
             } else if primary(ui, true, words::choose()).clicked() {
                 self.choosing = Some(desk.choose_photos());
             }
+            ui.add_space(space::SMALL);
             let typed = widgets::field(ui, &mut self.path, words::path(), words::path());
+            if opened {
+                typed.request_focus();
+            }
             let ready = !self.path.trim().is_empty();
             let add = ui.add_enabled(ready, Button::new(words::path_add())).clicked();
             if (add || entered(ui, &typed)) && ready {

@@ -179,15 +179,18 @@ impl Viewer {
 
     fn state(&mut self, ui: &mut Ui, wish: &mut Wish) {
         let t = tokens(ui);
+        // As high whether there is something to say or not: the picture stays where it is.
+        let line = ui.spacing().interact_size.y;
         let said = match &self.state {
             Look::Asking => words::asking().to_owned(),
             Look::Coming { have, size } => words::coming(*have, *size),
-            Look::Here(_) => return,
+            Look::Here(_) => String::new(),
             Look::Away => words::away().to_owned(),
             Look::Failed(why) => why.clone(),
         };
         let over = matches!(self.state, Look::Away | Look::Failed(_));
         ui.horizontal_wrapped(|ui| {
+            ui.set_min_height(line);
             if over && primary(ui, true, words::retry()).clicked() {
                 *wish = self.again();
             }

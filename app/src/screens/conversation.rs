@@ -265,7 +265,12 @@ fn carry_out(
                 }
             };
             let photos = row.photos.iter().enumerate().map(shot).collect();
-            let of = conversation.title.clone();
+            let author = conversation.members.iter().find(|m| m.account == row.author);
+            let of = match author {
+                _ if row.mine => strings::you().to_owned(),
+                Some(author) => author.name.clone(),
+                None => conversation.title.clone(),
+            };
             desk.go(Go::Photos(Album { of, photos, at }));
         }
         Act::Quoted => {
