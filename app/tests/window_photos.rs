@@ -85,7 +85,9 @@ fn picture() -> Vec<u8> {
         }
     });
     let mut jpeg = std::io::Cursor::new(Vec::new());
-    ::image::DynamicImage::from(hills).write_to(&mut jpeg, ::image::ImageFormat::Jpeg).expect("room");
+    ::image::DynamicImage::from(hills)
+        .write_to(&mut jpeg, ::image::ImageFormat::Jpeg)
+        .expect("room");
     jpeg.into_inner()
 }
 
