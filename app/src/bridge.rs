@@ -3,6 +3,7 @@
 
 mod live;
 mod pages;
+mod photos;
 mod refresh;
 mod town;
 
@@ -11,11 +12,13 @@ use std::thread::JoinHandle;
 
 use teahouse_node::NodeConfig;
 use teahouse_node::core::command::{Command, Reply};
+use teahouse_node::media::Which;
 use teahouse_node::protocols::ids::{AccountId, TopicId};
 use teahouse_node::tokio::runtime::Builder;
 use teahouse_node::tokio::sync::{mpsc, watch};
 
 use crate::pages::{PageId, Shared};
+use crate::photos::news::{News, Pick};
 use crate::vm::{Model, Qr};
 
 /// What the window asks for.
@@ -44,6 +47,20 @@ pub enum Action {
         /// What it wants to see.
         ask: Shared,
     },
+    /// Let a person choose pictures' files in the system's dialog.
+    ChoosePhotos {
+        /// The window's own number for it.
+        ticket: u64,
+    },
+    /// Make a picture ready to be sent.
+    TakeIn {
+        /// The window's own number for it.
+        ticket: u64,
+        /// The picture.
+        pick: Pick,
+    },
+    /// Bring this photo in full size, and no longer another one; `None` for none.
+    Look(Option<Which>),
     /// Leave one's own data for the town.
     Town,
     /// Leave the town for one's own data.
@@ -69,6 +86,10 @@ pub trait Link {
     fn model(&mut self) -> Arc<Model>;
     /// An answer that has come.
     fn answer(&mut self) -> Option<Answer>;
+    /// News of photos.
+    fn news(&mut self) -> Option<News> {
+        None
+    }
 }
 
 /// Actions and answers that wait at most.
@@ -88,6 +109,7 @@ pub struct Bridge {
     /// `None` once the bridge is closed.
     actions: Option<mpsc::Sender<Action>>,
     answers: mpsc::Receiver<Answer>,
+    news: mpsc::Receiver<News>,
     models: watch::Receiver<Arc<Model>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -96,6 +118,7 @@ pub struct Bridge {
 struct Ports {
     actions: mpsc::Receiver<Action>,
     answers: mpsc::Sender<Answer>,
+    news: mpsc::Sender<News>,
     outlet: Outlet,
 }
 
@@ -141,10 +164,12 @@ impl Bridge {
     ) -> std::io::Result<Self> {
         let (actions, action_port) = mpsc::channel(QUEUE);
         let (answer_port, answers) = mpsc::channel(QUEUE);
+        let (news_port, news) = mpsc::channel(QUEUE);
         let (model_port, models) = watch::channel(Arc::default());
         let ports = Ports {
             actions: action_port,
             answers: answer_port,
+            news: news_port,
             outlet: Outlet { models: model_port, wake: Arc::new(wake) },
         };
         let runtime = Builder::new_multi_thread()
@@ -155,7 +180,7 @@ impl Bridge {
         let thread = std::thread::Builder::new()
             .name("teahouse-bridge".into())
             .spawn(move || runtime.block_on(live::live(first, home, ports)))?;
-        Ok(Self { actions: Some(actions), answers, models, thread: Some(thread) })
+        Ok(Self { actions: Some(actions), answers, news, models, thread: Some(thread) })
     }
 }
 
@@ -171,6 +196,10 @@ impl Link for Bridge {
     fn answer(&mut self) -> Option<Answer> {
         self.answers.try_recv().ok()
     }
+
+    fn news(&mut self) -> Option<News> {
+        self.news.try_recv().ok()
+    }
 }
 
 impl Drop for Bridge {
@@ -179,6 +208,7 @@ impl Drop for Bridge {
     fn drop(&mut self) {
         self.actions = None;
         self.answers.close();
+        self.news.close();
         if let Some(thread) = self.thread.take() {
             // A panic there was told on standard error.
             let _ = thread.join();

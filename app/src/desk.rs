@@ -8,8 +8,14 @@ use teahouse_node::protocols::ids::{AccountId, TopicId};
 
 use crate::bridge::Action;
 use crate::pages::PageId;
+use crate::photos::news::{News, Pick};
+use crate::photos::previews::Previews;
+use crate::photos::viewer::Album;
 use crate::screens::dialogs::Dialog;
 use crate::widgets::toast::Toasts;
+
+/// News of pictures that nobody has heard yet, at most.
+const MOST_NEWS: usize = 256;
 
 /// What to do with a command's answer. A refusal is always told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +59,8 @@ pub(crate) enum Go {
     Chat(TopicId),
     Person(AccountId),
     Dialog(Dialog),
+    /// Photos, in full size.
+    Photos(Album),
 }
 
 /// What the screens asked for in this frame, and what is under way.
@@ -61,6 +69,9 @@ pub(crate) struct Desk {
     pub(crate) actions: Vec<Action>,
     pub(crate) going: Vec<Go>,
     pub(crate) toasts: Toasts,
+    pub(crate) previews: Previews,
+    /// What the bridge said of pictures, until whoever asked hears it.
+    news: BTreeMap<u64, News>,
     waiting: BTreeMap<u64, After>,
     last_ticket: u64,
 }
@@ -72,6 +83,34 @@ impl Desk {
         self.waiting.insert(self.last_ticket, after);
         self.actions.push(Action::Submit { ticket: self.last_ticket, command });
         self.last_ticket
+    }
+
+    /// Lets a person choose pictures. What comes of it is [`Desk::heard`] with the ticket.
+    pub(crate) fn choose_photos(&mut self) -> u64 {
+        self.last_ticket += 1;
+        self.actions.push(Action::ChoosePhotos { ticket: self.last_ticket });
+        self.last_ticket
+    }
+
+    /// Has a picture made ready. What comes of it is [`Desk::heard`] with the ticket.
+    pub(crate) fn take_in(&mut self, pick: Pick) -> u64 {
+        self.last_ticket += 1;
+        self.actions.push(Action::TakeIn { ticket: self.last_ticket, pick });
+        self.last_ticket
+    }
+
+    /// Keeps news until it is heard.
+    pub(crate) fn tell(&mut self, ticket: u64, news: News) {
+        // The oldest goes: whoever asked for it is long gone.
+        while self.news.len() >= MOST_NEWS {
+            self.news.pop_first();
+        }
+        self.news.insert(ticket, news);
+    }
+
+    /// What came of a picture, once.
+    pub(crate) fn heard(&mut self, ticket: u64) -> Option<News> {
+        self.news.remove(&ticket)
     }
 
     /// Takes what was to be done with an answer; `None` for one that nobody waits for.
@@ -87,6 +126,7 @@ impl Desk {
     /// Nothing that was asked will be answered: the node behind is another one now.
     pub(crate) fn forget(&mut self) {
         self.waiting.clear();
+        self.news.clear();
     }
 
     pub(crate) fn go(&mut self, to: Go) {

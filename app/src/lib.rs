@@ -9,10 +9,13 @@
 //!
 //! Features beyond chats and contacts are [`pages`], which have both halves in one folder.
 //!
+//! [`photos`] are chosen, shown and looked at in the same way everywhere.
+//!
 //! Words live in [`strings`], colours and spaces in [`theme`].
 
 pub mod bridge;
 pub mod pages;
+pub mod photos;
 pub mod shell;
 pub mod strings;
 pub mod theme;

@@ -15,6 +15,8 @@ use teahouse_node::protocols::ids::{AccountId, TopicId};
 use crate::bridge::{Action, Answer, Link};
 use crate::desk::{After, Desk, Go, Place};
 use crate::pages::{PAGES, PageId, Screen};
+use crate::photos::news::News;
+use crate::photos::viewer::{Viewer, Wish};
 use crate::screens::composer::Ime;
 use crate::screens::conversation::{self, Talk};
 use crate::screens::dialogs::{self, Dialog};
@@ -44,6 +46,7 @@ pub struct Shell {
     me: me::State,
     pages: BTreeMap<PageId, Box<dyn Screen>>,
     dialog: Option<Dialog>,
+    viewer: Option<Viewer>,
     /// What the link was last told to keep in the model.
     shown: Option<(TopicId, usize)>,
     safety_of: Option<AccountId>,
@@ -74,6 +77,7 @@ impl Shell {
             me: me::State::default(),
             pages: open_pages(),
             dialog: None,
+            viewer: None,
             shown: None,
             safety_of: None,
             alarms_hidden: None,
@@ -100,7 +104,7 @@ impl Shell {
     pub fn ui(&mut self, ui: &mut Ui) {
         self.ime.frame(ui);
         self.take(ui);
-        if self.dialog.is_none() {
+        if self.dialog.is_none() && self.viewer.is_none() {
             self.keys(ui);
         }
         let model = Arc::clone(&self.model);
@@ -116,6 +120,7 @@ impl Shell {
             }
             Stage::Running => self.panes(ui, &model),
         }
+        self.view(ui);
         if let Some(mut dialog) = self.dialog.take()
             && dialogs::show(ui, &mut dialog, &model, &mut self.desk)
         {
@@ -152,7 +157,7 @@ impl Shell {
             // Another node: nothing of the last one's screens makes sense here.
             self.desk.forget();
             self.talks.clear();
-            (self.open, self.person, self.dialog) = (None, None, None);
+            (self.open, self.person, self.dialog, self.viewer) = (None, None, None, None);
             (self.shown, self.safety_of, self.alarms_hidden) = (None, None, None);
             self.me = me::State::default();
             self.pages = open_pages();
@@ -163,6 +168,19 @@ impl Shell {
             if let Some(Ok(model)) = self.model.pages.get(id) {
                 page.take(model);
             }
+        }
+        while let Some(news) = self.link.news() {
+            match news {
+                News::Look { which, state } => {
+                    if let Some(viewer) = &mut self.viewer {
+                        viewer.hear(which, state);
+                    }
+                }
+                News::Chosen { ticket, .. } | News::Taken { ticket, .. } => {
+                    self.desk.tell(ticket, news);
+                }
+            }
+            ui.ctx().request_repaint();
         }
         while let Some(answer) = self.link.answer() {
             self.answered(answer);
@@ -209,6 +227,19 @@ impl Shell {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A photo in full size, over everything.
+    fn view(&mut self, ui: &Ui) {
+        let Some(viewer) = &mut self.viewer else { return };
+        match viewer.show(ui) {
+            Wish::Stay => {}
+            Wish::Bring(which) => self.desk.actions.push(Action::Look(Some(which))),
+            Wish::Close => {
+                self.viewer = None;
+                self.desk.actions.push(Action::Look(None));
+            }
         }
     }
 
@@ -378,6 +409,11 @@ impl Shell {
                 self.person = Some(account);
             }
             Go::Dialog(dialog) => self.dialog = Some(dialog),
+            Go::Photos(album) => {
+                self.viewer = Viewer::open(album);
+                let which = self.viewer.as_ref().map(Viewer::which);
+                self.desk.actions.push(Action::Look(which));
+            }
             Go::Chat(topic) => {
                 self.place = Place::Chats;
                 if self.open != Some(topic) {

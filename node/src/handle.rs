@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use teahouse_core::Rebuilt;
-use teahouse_core::command::{Command, Refusal, Reply};
+use teahouse_core::command::{Chat, Command, Refusal, Reply};
 use teahouse_core::query;
 use teahouse_core::store::{ChangeSet, Reader, Snapshot, StorageError};
 use teahouse_protocols::ids::{AccountId, DeviceId, RelayId};
@@ -167,6 +167,12 @@ impl Handle {
             let (reply, answer) = oneshot::channel();
             handle.request(Request::Command(command, reply)).map(|()| answer)
         };
+        let sent_on = match (&command, &self.media) {
+            (Command::Chat(Chat::Forward { from, message, .. }), Some(media)) => {
+                Some((Arc::clone(media), *from, *message))
+            }
+            _ => None,
+        };
         let first = if command.photos().is_empty() {
             Ok(hand_over(self, command))
         } else {
@@ -184,6 +190,9 @@ impl Handle {
             let reply = answer.await.map_err(|_| NodeError::Stopped)??;
             if let Some((media, held)) = sent {
                 media.sent(held);
+            }
+            if let Some((media, topic, message)) = sent_on {
+                media.sent_on(topic, message);
             }
             Ok(reply)
         }

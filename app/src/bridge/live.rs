@@ -15,6 +15,7 @@ use teahouse_node::tokio::time::{Instant, sleep_until, timeout};
 use teahouse_node::{Handle, Node, NodeConfig};
 
 use super::pages::Pages;
+use super::photos::{self, Photos};
 use super::refresh::{Focus, refresh};
 use super::{Action, Answer, Ports, QUEUE, Source, town};
 use crate::strings;
@@ -106,6 +107,13 @@ async fn without_node(why: String, demo: bool, ports: &mut Ports) -> Step {
                 (ports.outlet.wake)();
             }
             Some(Action::Show { .. } | Action::Person(_) | Action::Page { .. }) => {}
+            Some(
+                photo @ (Action::ChoosePhotos { .. } | Action::TakeIn { .. } | Action::Look(_)),
+            ) => {
+                if let Some(news) = photos::without(photo, &why) {
+                    photos::Out::of(ports).say(news).await;
+                }
+            }
         }
     }
 }
@@ -120,6 +128,7 @@ async fn with_node(handle: &Handle, demo: bool, ports: &mut Ports) -> Step {
     let (commands, waiting) = mpsc::channel(QUEUE);
     let submitter = tokio::spawn(submit(handle.clone(), waiting, ports));
     let pages = Pages::start(handle, &zone, ports);
+    let mut photos = Photos::start(handle, ports);
     let mut not_before = Instant::now();
     let mut midnight = next_midnight(&zone);
     let mut look = Instant::now() + LOOK;
@@ -144,6 +153,9 @@ async fn with_node(handle: &Handle, demo: bool, ports: &mut Ports) -> Step {
                     not_before = Instant::now();
                 }
                 Some(Action::Page { page, ask }) => pages.ask(page, ask),
+                Some(Action::ChoosePhotos { ticket }) => photos.choose(ticket),
+                Some(Action::TakeIn { ticket, pick }) => photos.take_in(ticket, pick),
+                Some(Action::Look(which)) => photos.look(which),
                 Some(Action::Person(account)) => {
                     focus.person = account;
                     focus.moved = true;
@@ -202,6 +214,7 @@ async fn with_node(handle: &Handle, demo: bool, ports: &mut Ports) -> Step {
         }
     };
     pages.end().await;
+    photos.end().await;
     drop(commands);
     let _ = timeout(LAST_COMMANDS, submitter).await;
     step

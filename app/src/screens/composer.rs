@@ -3,9 +3,13 @@
 
 use egui::{Event, ImeEvent, Key, RichText, ScrollArea, TextEdit, Ui};
 use teahouse_node::core::command::{Chat, Command, MessageId};
+use teahouse_node::core::photos::NewPhoto;
 use teahouse_node::protocols::ids::TopicId;
+use teahouse_node::protocols::photo::MAX_CAPTION;
 
 use crate::desk::{After, Desk};
+use crate::photos::tray::Tray;
+use crate::photos::words;
 use crate::strings;
 use crate::theme::{space, tokens};
 use crate::widgets::primary;
@@ -24,6 +28,7 @@ const DRAFT_AFTER: f64 = 1.0;
 pub(crate) struct Composer {
     pub(crate) text: String,
     pub(crate) reply: Option<Reply>,
+    tray: Tray,
     sending: Vec<Sending>,
     /// See [`Composer::just_sent`].
     sent: bool,
@@ -45,6 +50,7 @@ pub(crate) struct Reply {
 struct Sending {
     ticket: u64,
     text: String,
+    photos: Vec<NewPhoto>,
     reply: Option<Reply>,
 }
 
@@ -90,7 +96,7 @@ impl Composer {
 
     /// Whether nothing would be lost without it.
     pub(crate) fn is_idle(&self) -> bool {
-        self.sending.is_empty() && self.text == self.kept
+        self.sending.is_empty() && self.text == self.kept && self.tray.is_empty()
     }
 
     pub(crate) fn show(&mut self, ui: &mut Ui, topic: TopicId, ime: Ime, desk: &mut Desk) {
@@ -98,7 +104,9 @@ impl Composer {
         for s in &self.sending {
             ui.horizontal(|ui| {
                 ui.label(RichText::new(strings::compose_sending()).size(12.5).color(t.accent));
-                let line = RichText::new(s.text.lines().next().unwrap_or_default());
+                let first = s.text.lines().next().unwrap_or_default();
+                let line = if first.is_empty() { words::photo() } else { first };
+                let line = RichText::new(line);
                 ui.add(egui::Label::new(line.size(12.5).color(t.weak)).truncate());
             });
         }
@@ -114,14 +122,18 @@ impl Composer {
             });
         }
         let id = egui::Id::unique(("composer", topic.0));
+        self.tray.gather(ui, ui.memory(|m| m.has_focus(id)), desk);
+        self.tray.show(ui, true, desk);
         // Asked before the field is drawn: it is then still focused by the key's own frame.
         let enter = ui.memory(|m| m.has_focus(id)) && !ime.busy && plain_enter(ui);
         let mut send = false;
         let size = egui::vec2(ui.available_width(), ui.spacing().interact_size.y);
         let layout = egui::Layout::right_to_left(egui::Align::Min);
         ui.allocate_ui_with_layout(size, layout, |ui| {
-            let ready = !self.text.trim().is_empty();
+            let something = !self.text.trim().is_empty() || !self.tray.is_empty();
+            let ready = something && !self.tray.busy();
             send = primary(ui, ready, strings::compose_send()).clicked() || (enter && ready);
+            self.tray.button(ui, id, true, desk);
             ScrollArea::vertical().id_salt(id).max_height(150.0).show(ui, |ui| {
                 let field = TextEdit::multiline(&mut self.text)
                     .id(id)
@@ -160,15 +172,20 @@ impl Composer {
         if self.sending.len() >= MOST_SENDING {
             return desk.toasts.bad(strings::compose_full());
         }
+        let photos = self.tray.photos();
+        if !photos.is_empty() && text.len() > MAX_CAPTION {
+            return desk.toasts.bad(words::too_long());
+        }
+        self.tray = Tray::default();
         let reply = self.reply.take();
-        let command = Chat::Send {
-            topic,
-            text: text.clone(),
-            reply_to: reply.as_ref().map(|r| r.id),
-            mentions: Vec::new(),
+        let (words, reply_to) = (text.clone(), reply.as_ref().map(|r| r.id));
+        let command = if photos.is_empty() {
+            Chat::Send { topic, text: words, reply_to, mentions: Vec::new() }
+        } else {
+            Chat::SendPhotos { topic, text: words, photos: photos.clone(), reply_to }
         };
         let ticket = desk.submit(Command::Chat(command), After::Sent(topic));
-        self.sending.push(Sending { ticket, text, reply });
+        self.sending.push(Sending { ticket, text, photos, reply });
         self.text.clear();
         self.sent = true;
     }
@@ -190,6 +207,7 @@ impl Composer {
             let gap = if self.text.is_empty() { "" } else { "\n" };
             self.text = format!("{}{gap}{}", back.text, self.text);
             self.reply = self.reply.take().or(back.reply);
+            self.tray.give_back(back.photos);
         }
     }
 

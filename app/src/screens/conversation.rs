@@ -5,16 +5,20 @@ use std::sync::Arc;
 use egui::{Align, Button, Frame, Label, Layout, Margin, Panel, RichText, Ui};
 use teahouse_node::core::command::{Chat, Command, MessageId};
 use teahouse_node::core::view::{ChatKind, ChatState};
+use teahouse_node::media::Which;
 use teahouse_node::protocols::ids::TopicId;
 use teahouse_node::protocols::membership::Role;
 
 use crate::desk::{After, Desk, Go};
+use crate::photos::previews::Seen;
+use crate::photos::viewer::{Album, Shot};
+use crate::photos::words;
 use crate::screens::composer::{Composer, Ime, Reply};
 use crate::screens::dialogs::{Confirm, Dialog};
 use crate::screens::{contacts, group};
 use crate::strings;
 use crate::theme::{SMALL, space, tokens};
-use crate::vm::{Body, Conversation, MessageRow, Model};
+use crate::vm::{Body, Conversation, MessageRow, Model, PhotoRow};
 use crate::widgets::bubble::{self, Act, Rights};
 use crate::widgets::message_list::MessageList;
 use crate::widgets::{from_right, hint, nothing, section};
@@ -162,7 +166,7 @@ fn messages(ui: &mut Ui, talk: &mut Talk, conversation: &Arc<Conversation>, desk
     let mut chosen: Option<(MessageRow, Act)> = None;
     let pane = ui.max_rect();
     let shown = talk.list.show(ui, conversation, |ui, row| {
-        if let Some(act) = bubble::show(ui, row, rights) {
+        if let Some(act) = bubble::show(ui, row, rights, &mut desk.previews) {
             chosen = Some((row.clone(), act));
         }
     });
@@ -225,6 +229,7 @@ fn carry_out(
             desk.toasts.good(strings::copied());
         }
         Act::Reply => {
+            let text = if text.is_empty() { words::photo() } else { text };
             let line: String = text.chars().take(120).collect();
             let words = line.replace('\n', " ");
             talk.composer.reply = Some(Reply { id: message, words });
@@ -244,6 +249,29 @@ fn carry_out(
                 command: Command::Chat(Chat::Recall { topic, message }),
                 after: After::Nothing,
             })));
+        }
+        Act::Photo(at) => {
+            let shot = |(index, photo): (usize, &PhotoRow)| {
+                let seen = photo.preview.as_ref();
+                let seen = seen.map(|jpeg| desk.previews.of(ui.ctx(), photo.hash, jpeg));
+                Shot {
+                    which: Which { topic, message, index: index as u8 },
+                    shape: photo.shape,
+                    bytes: photo.bytes,
+                    preview: match seen {
+                        Some(Seen::Shown(texture)) => Some(texture),
+                        _ => None,
+                    },
+                }
+            };
+            let photos = row.photos.iter().enumerate().map(shot).collect();
+            let author = conversation.members.iter().find(|m| m.account == row.author);
+            let of = match author {
+                _ if row.mine => strings::you().to_owned(),
+                Some(author) => author.name.clone(),
+                None => conversation.title.clone(),
+            };
+            desk.go(Go::Photos(Album { of, photos, at }));
         }
         Act::Quoted => {
             if let Some(quote) = &row.quote {

@@ -84,8 +84,10 @@ pub struct MessageRow {
     pub day: Option<String>,
     /// The time of day.
     pub time: String,
-    /// What it says.
+    /// What it says; of photos alone, nothing.
     pub body: Body,
+    /// Its photos.
+    pub photos: Vec<PhotoRow>,
     /// The message that it answers.
     pub quote: Option<Quote>,
     /// Sent on from elsewhere.
@@ -98,6 +100,19 @@ pub struct MessageRow {
     pub delivery: Option<String>,
     /// A digest of all that determines how the row looks.
     pub look: u64,
+}
+
+/// A photo of a message.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PhotoRow {
+    /// Its hash.
+    pub hash: [u8; 32],
+    /// Width by height, as its sender says.
+    pub shape: (u16, u16),
+    /// Bytes in full size.
+    pub bytes: u64,
+    /// A small picture; `None` until it has come. Somebody else's bytes.
+    pub preview: Option<Arc<[u8]>>,
 }
 
 /// What a row says.
@@ -192,6 +207,9 @@ pub fn conversation(
                     id,
                     author: if q.mine { strings::you().into() } else { one_line(&q.author_name) },
                     line: match body(&q.content) {
+                        Body::Text(text) if text.is_empty() && !q.photos.is_empty() => {
+                            format!("[{}]", crate::photos::words::photo())
+                        }
                         Body::Text(text) | Body::Event(text) => one_line(&text),
                         Body::Remark(words) => words.into(),
                     },
@@ -211,6 +229,7 @@ pub fn conversation(
             day: new_day.then(|| zone.day(m.time, now)),
             time: moment.clock(),
             body: body(&m.content),
+            photos: m.photos.iter().map(photo).collect(),
             quote,
             forwarded: m.forwarded,
             expires: m
@@ -294,6 +313,7 @@ fn event_row(event: &view::Event, day: Option<String>, time: String) -> MessageR
         day,
         time,
         body: Body::Event(words),
+        photos: Vec::new(),
         quote: None,
         forwarded: false,
         expires: None,
@@ -303,6 +323,15 @@ fn event_row(event: &view::Event, day: Option<String>, time: String) -> MessageR
     };
     row.look = look(&row);
     row
+}
+
+fn photo(p: &view::Photo) -> PhotoRow {
+    PhotoRow {
+        hash: p.photo.hash,
+        shape: (p.photo.width.max(1), p.photo.height.max(1)),
+        bytes: p.photo.size,
+        preview: p.preview.as_ref().map(|b| b.0.as_slice().into()),
+    }
 }
 
 fn body(content: &Content) -> Body {
@@ -320,6 +349,9 @@ fn look(row: &MessageRow) -> u64 {
     let mut hash = DefaultHasher::new();
     (&row.author_name, row.mine, &row.day, &row.time, &row.body, &row.quote).hash(&mut hash);
     (row.forwarded, &row.expires, &row.reactions, &row.delivery).hash(&mut hash);
+    for photo in &row.photos {
+        (photo.hash, photo.shape, photo.preview.is_some()).hash(&mut hash);
+    }
     hash.finish()
 }
 

@@ -12,7 +12,7 @@ use teahouse_node::core::view;
 use teahouse_node::protocols::ids::{AccountId, DeviceId, TopicId};
 
 pub use conversation::{
-    Around, Body, Conversation, MemberRow, MessageRow, Quote, ReactionRow, conversation,
+    Around, Body, Conversation, MemberRow, MessageRow, PhotoRow, Quote, ReactionRow, conversation,
 };
 pub use qr::Qr;
 pub(crate) use rows::one_line;

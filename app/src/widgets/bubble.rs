@@ -1,11 +1,13 @@
 //! One message: a bubble with what belongs to it, and the menu of what can be done with it.
 
 use egui::{
-    Align, Button, FontSelection, Frame, Label, Layout, Margin, Popup, RichText, Sense,
-    TextWrapMode, Ui, WidgetText,
+    Align, Button, FontSelection, Frame, Label, Layout, Margin, Popup, RichText, Role, Sense,
+    TextWrapMode, Ui, WidgetInfo, WidgetText,
 };
 use teahouse_node::core::view::ChatKind;
 
+use crate::photos::previews::{Previews, Seen};
+use crate::photos::{grid, words};
 use crate::strings;
 use crate::theme::{SMALL, space, tokens};
 use crate::vm::{Body, MessageRow, Quote};
@@ -16,6 +18,8 @@ pub(crate) const REACTIONS: [&str; 6] = ["👍", "❤", "😂", "😮", "😢", 
 
 const AVATAR: f32 = 17.0;
 const MAX_WIDTH: f32 = 520.0;
+/// The longer side of a photo that stands alone.
+pub(crate) const PHOTO: f32 = 280.0;
 
 /// What somebody chose to do with a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +34,8 @@ pub(crate) enum Act {
     Recall,
     /// Show the quoted message.
     Quoted,
+    /// Show this photo in full size.
+    Photo(usize),
 }
 
 /// What is allowed here.
@@ -43,7 +49,12 @@ pub(crate) struct Rights {
 }
 
 /// Draws a message over the ui's whole width.
-pub(crate) fn show(ui: &mut Ui, row: &MessageRow, rights: Rights) -> Option<Act> {
+pub(crate) fn show(
+    ui: &mut Ui,
+    row: &MessageRow,
+    rights: Rights,
+    previews: &mut Previews,
+) -> Option<Act> {
     let mut act = None;
     let width = ui.max_rect().width();
     let hovered = ui.rect_contains_pointer(ui.max_rect());
@@ -76,7 +87,7 @@ pub(crate) fn show(ui: &mut Ui, row: &MessageRow, rights: Rights) -> Option<Act>
                 avatar(ui, center, AVATAR, &row.author.0, &row.author_name);
             }
         }
-        let bubble = content(ui, row, room.min(MAX_WIDTH), &mut act);
+        let bubble = content(ui, row, room.min(MAX_WIDTH), previews, &mut act);
         bubble.container_context_menu(|ui| menu(ui, row, rights, &mut act));
         more(ui, row, rights, hovered, &mut act);
     });
@@ -113,7 +124,39 @@ fn event_line(ui: &mut Ui, words: &str, time: &str) {
     ui.add_space(space::SMALL);
 }
 
-fn content(ui: &mut Ui, row: &MessageRow, room: f32, act: &mut Option<Act>) -> egui::Response {
+/// The photos of a message, in what room there is.
+fn photos(
+    ui: &mut Ui,
+    row: &MessageRow,
+    shapes: &[(u16, u16)],
+    previews: &mut Previews,
+) -> Option<Act> {
+    let id = ui.scope_id().with(("photos", row.id));
+    let clicked = grid::show(ui, id, shapes, PHOTO, |ui, i, rect, response| {
+        let Some(photo) = row.photos.get(i) else { return };
+        let name = words::described(i + 1, row.photos.len(), photo.shape, photo.bytes);
+        response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
+        if !ui.is_rect_visible(rect) {
+            return;
+        }
+        match photo.preview.as_ref().map(|jpeg| previews.of(ui.ctx(), photo.hash, jpeg)) {
+            Some(Seen::Shown(texture)) => grid::fill(ui, rect, (texture.id(), texture.size_vec2())),
+            Some(Seen::Waiting) => grid::blank(ui, rect, ""),
+            Some(Seen::Broken) => grid::blank(ui, rect, words::broken()),
+            None => grid::blank(ui, rect, words::waiting()),
+        }
+    });
+    ui.add_space(space::SMALL);
+    clicked.map(Act::Photo)
+}
+
+fn content(
+    ui: &mut Ui,
+    row: &MessageRow,
+    room: f32,
+    previews: &mut Previews,
+    act: &mut Option<Act>,
+) -> egui::Response {
     let t = tokens(ui);
     let text = match &row.body {
         Body::Text(text) | Body::Event(text) => RichText::new(text).color(t.text),
@@ -135,7 +178,9 @@ fn content(ui: &mut Ui, row: &MessageRow, room: f32, act: &mut Option<Act>) -> e
         .show(ui, |ui| {
             // The widest of what is inside decides; a quote is elided to fit, within reason.
             let least = if row.quote.is_some() { room.min(220.0) } else { 0.0 };
-            let width = galley.size().x.max(meta.size().x).max(least);
+            let shapes: Vec<_> = row.photos.iter().map(|p| p.shape).collect();
+            let photos_room = grid::size(&shapes, room, PHOTO).x;
+            let width = galley.size().x.max(meta.size().x).max(least).max(photos_room);
             ui.allocate_ui_with_layout(
                 egui::vec2(width, 0.0),
                 Layout::top_down(Align::Min),
@@ -149,7 +194,12 @@ fn content(ui: &mut Ui, row: &MessageRow, room: f32, act: &mut Option<Act>) -> e
                     if let Some(q) = &row.quote {
                         quote(ui, q, act);
                     }
-                    ui.add(Label::new(galley).selectable(true));
+                    if !shapes.is_empty() {
+                        *act = photos(ui, row, &shapes, previews).or(act.take());
+                    }
+                    if shapes.is_empty() || !matches!(&row.body, Body::Text(t) if t.is_empty()) {
+                        ui.add(Label::new(galley).selectable(true));
+                    }
                     let size = egui::vec2(width, meta.size().y);
                     ui.allocate_ui_with_layout(size, Layout::right_to_left(Align::Min), |ui| {
                         let line = ui.add(Label::new(meta).selectable(false));
@@ -223,7 +273,8 @@ fn menu(ui: &mut Ui, row: &MessageRow, rights: Rights, act: &mut Option<Act>) {
             chosen = Some(what);
         }
     };
-    item(is_text, strings::message_copy(), Act::Copy);
+    let words = matches!(&row.body, Body::Text(text) if !text.is_empty());
+    item(words, strings::message_copy(), Act::Copy);
     item(rights.write, strings::message_reply(), Act::Reply);
     item(is_text, strings::message_forward(), Act::Forward);
     item(row.mine && is_text && rights.write, strings::message_recall(), Act::Recall);

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use egui::{Rect, ScrollArea, Ui, UiBuilder, vec2};
 use teahouse_node::core::command::MessageId;
 
+use crate::photos::grid;
 use crate::vm::{Body, Conversation, MessageRow};
+use crate::widgets::bubble::PHOTO;
 use crate::widgets::float;
 
 /// Closer to the end than this counts as at the end, in points.
@@ -238,7 +240,8 @@ fn estimate(row: &MessageRow, width: f32) -> f32 {
             .sum(),
         Body::Remark(_) | Body::Event(_) => 1.0,
     };
-    let mut height = 42.0 + lines * 19.0;
+    let shapes: Vec<_> = row.photos.iter().map(|p| p.shape).collect();
+    let mut height = 42.0 + lines * 19.0 + grid::size(&shapes, width, PHOTO).y;
     for extra in [row.day.is_some(), row.quote.is_some(), !row.reactions.is_empty()] {
         height += if extra { 32.0 } else { 0.0 };
     }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use teahouse_app::bridge::{Action, Answer, Link};
+use teahouse_app::photos::news::News;
 use teahouse_app::vm::{self, ChatRow, Me, Model, Stage, Zone};
 use teahouse_node::core::command::{Command, MessageId, Reply};
 use teahouse_node::core::view::{self, ChatKind, ChatState, ContactState, Content};
@@ -28,6 +29,7 @@ pub(crate) struct Inner {
     pub(crate) model: Arc<Model>,
     pub(crate) answers: VecDeque<Answer>,
     pub(crate) actions: Vec<Action>,
+    pub(crate) news: VecDeque<News>,
     /// Refuse everything: the queue is full.
     pub(crate) full: bool,
 }
@@ -50,6 +52,10 @@ impl Link for MadeUp {
 
     fn answer(&mut self) -> Option<Answer> {
         self.0.borrow_mut().answers.pop_front()
+    }
+
+    fn news(&mut self) -> Option<News> {
+        self.0.borrow_mut().news.pop_front()
     }
 }
 

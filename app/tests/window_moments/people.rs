@@ -53,6 +53,12 @@ impl Street {
         drop(entered);
         Self { invite, relay: Some(relay), _runtime: runtime, dir }
     }
+
+    /// The folder.
+    #[allow(dead_code, reason = "not every test needs it")]
+    pub(crate) fn path(&self) -> &std::path::Path {
+        self.dir.path()
+    }
 }
 
 impl Drop for Street {

@@ -34,7 +34,7 @@ use teahouse_core::tables::{ACCOUNT_RECORDS, ME};
 use teahouse_core::view::Blob;
 use teahouse_protocols::content::{ContentKey, ContentRef, sealed_size};
 use teahouse_protocols::ids::TopicId;
-use teahouse_protocols::photo::{MAX_PICTURE, Photo};
+use teahouse_protocols::photo::{MAX_PHOTOS, MAX_PICTURE, Photo};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
@@ -290,6 +290,23 @@ impl Media {
     pub(crate) fn sent(&self, held: Vec<Held>) {
         let sent: BTreeSet<_> = held.iter().map(|h| *h.hash()).collect();
         self.waiting().retain(|(_, h)| !sent.contains(h.hash()));
+    }
+
+    /// Photos of this message were sent on from here: others will ask this device for them, so
+    /// those that are not here are brought, as far as somebody gives them.
+    pub(crate) fn sent_on(self: &Arc<Self>, topic: TopicId, message: MessageId) {
+        let (Some(runtime), true) = (&self.runtime, self.online) else { return };
+        let media = Arc::clone(self);
+        runtime.spawn(async move {
+            for index in 0..MAX_PHOTOS {
+                let which = Which { topic, message, index: index as u8 };
+                match media.picture(which, |_| ()).await {
+                    Ok(_) => {}
+                    Err(MediaError::Unknown) => return,
+                    Err(e) => tracing::debug!("a photo that was sent on is not here: {e}"),
+                }
+            }
+        });
     }
 
     /// Removes what nothing refers to, now rather than with the next turn.

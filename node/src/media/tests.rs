@@ -181,6 +181,23 @@ fn a_photo_reaches_others_who_pass_it_on() {
     wait("Bob again", || Ok(group.bring(cy, which).is_ok())).unwrap();
     assert_eq!(group.bring(cy, which).unwrap().bytes, full);
 
+    // Sent on without having been looked at: who asks for it there finds it.
+    let third = group.send(&people[0], vec![group.take_in(&people[0], picture(3))]);
+    Group::arrived(cy, third);
+    Group::knows(cy, third, people[0].handle().device());
+    let create = Groups::Create { title: "Tea".into(), members: vec![], share_history: true };
+    let Ok(Reply::Topic { topic: to }) = group.submit(cy, Command::Groups(create)) else {
+        panic!("a group")
+    };
+    let forward = Chat::Forward { from: third.topic, message: third.message, to };
+    group.submit(cy, Command::Chat(forward)).unwrap();
+    let hash = Group::arrived(cy, third).photos[0].photo.hash;
+    wait("the photo that was sent on", || {
+        let status = group.runtime.block_on(cy.handle().media().unwrap().blobs.status(&hash));
+        Ok(matches!(status, Ok(Status::Complete { .. })))
+    })
+    .unwrap();
+
     // With the author gone for good, whoever has seen it gives it on.
     let mei = &people[0];
     Group::arrived(mei, which);

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each bench uses its part")]
 
+pub(crate) mod blobs;
 pub(crate) mod catch_up;
 pub(crate) mod deposits;
 pub(crate) mod live;

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use egui::text::{LayoutJob, TextWrapping};
 use egui::{
     Align, Button, FontId, Frame, Label, Layout, Margin, Rect, Response, RichText, Role, Sense,
-    Stroke, StrokeKind, TextEdit, TextFormat, TextStyle, Ui, WidgetInfo, pos2, vec2,
+    Stroke, StrokeKind, TextEdit, TextFormat, TextStyle, Ui, WidgetInfo, vec2,
 };
 use teahouse_node::protocols::moments::MAX_COMMENT;
 
 use super::pictures::{Picture, Textures};
 use super::vm::{Card, Key, Line, Tile};
 use super::{Field, words};
+use crate::photos::grid;
 use crate::screens::composer::Ime;
 use crate::theme::{SMALL, space, tokens};
 use crate::widgets::{avatar, float, primary};
@@ -22,8 +23,6 @@ const COMMENTS: usize = 6;
 const RADIUS: f32 = 20.0;
 /// The longest side of a photo that stands alone.
 const ALONE: f32 = 280.0;
-/// The side of one of several.
-const TILE: f32 = 132.0;
 /// From line to line of a post's text.
 const LINE: f32 = 21.0;
 /// Fewer bytes left than this are told.
@@ -49,6 +48,8 @@ pub(super) enum Act {
     Fold,
     AllComments,
     Like,
+    /// Show this photo in full size.
+    Photo(usize),
     /// Open the field, to answer this comment of somebody's; or close it.
     Comment(Option<(Key, String)>),
     Send,
@@ -61,11 +62,8 @@ pub(super) fn estimate(post: &Card) -> f32 {
     let text = post.folded.as_deref().or(post.text.as_deref()).unwrap_or(" ");
     let lines: f32 =
         text.split('\n').map(|l| (float(l.chars().count()) / 62.0).ceil().max(1.0)).sum();
-    let photos = match post.photos.len() {
-        0 => 0.0,
-        1 => ALONE,
-        n => float(n.div_ceil(3)) * (TILE + space::SMALL),
-    };
+    let shapes: Vec<_> = post.photos.iter().map(|p| p.shape).collect();
+    let photos = grid::size(&shapes, space::FEED, ALONE).y;
     let said = float(post.comments.len().min(COMMENTS)) * 22.0;
     let likes = if post.likes.is_empty() { 0.0 } else { 24.0 };
     110.0 + lines * LINE + photos + said + likes
@@ -103,7 +101,7 @@ fn body(ui: &mut Ui, post: &Card, doing: &mut Doing<'_>) -> Option<Act> {
     }
     ui.spacing_mut().button_padding.x = space::NORMAL;
     act = text(ui, post, doing.unfolded).or(act);
-    photos(ui, post, doing);
+    act = photos(ui, post, doing).or(act);
     act = line_below(ui, post, doing).or(act);
     said(ui, post, doing).or(act)
 }
@@ -129,70 +127,38 @@ fn text(ui: &mut Ui, post: &Card, unfolded: bool) -> Option<Act> {
     more.clicked().then_some(Act::Fold)
 }
 
-fn photos(ui: &mut Ui, post: &Card, doing: &mut Doing<'_>) {
-    let room = ui.available_width();
-    match post.photos.as_slice() {
-        [] => {}
-        [one] => {
-            let (w, h) = (f32::from(one.shape.0), f32::from(one.shape.1));
-            // A strip is shown as its middle.
-            let shape = (w / h).clamp(0.5, 2.0);
-            let side = ALONE.min(room);
-            let size =
-                if shape > 1.0 { vec2(side, side / shape) } else { vec2(side * shape, side) };
-            let (rect, response) = ui.allocate_exact_size(size, Sense::hover());
-            photo(ui, rect, &response, one, doing);
-        }
-        many => {
-            let columns = if many.len() == 4 { 2 } else { 3 };
-            let gap = space::SMALL;
-            let side = TILE.min((room - gap * 2.0) / 3.0).floor();
-            let rows = many.len().div_ceil(columns);
-            let across = |n: usize| float(n) * (side + gap) - gap;
-            let size = vec2(across(columns.min(many.len())), across(rows));
-            let (all, _) = ui.allocate_exact_size(size, Sense::hover());
-            for (i, tile) in many.iter().enumerate() {
-                let step = vec2(float(i % columns), float(i / columns)) * (side + gap);
-                let rect = Rect::from_min_size(all.min + step, vec2(side, side));
-                let response = ui.interact(rect, ui.scope_id().with((post.key, i)), Sense::hover());
-                photo(ui, rect, &response, tile, doing);
-            }
-        }
+fn photos(ui: &mut Ui, post: &Card, doing: &mut Doing<'_>) -> Option<Act> {
+    if post.photos.is_empty() {
+        return None;
     }
+    let shapes: Vec<_> = post.photos.iter().map(|p| p.shape).collect();
+    let id = ui.scope_id().with(post.key);
+    let clicked = grid::show(ui, id, &shapes, ALONE, |ui, i, rect, response| {
+        if let Some(tile) = post.photos.get(i) {
+            photo(ui, rect, response, tile, doing);
+        }
+    });
+    clicked.map(Act::Photo)
 }
 
 fn photo(ui: &Ui, rect: Rect, response: &Response, tile: &Tile, doing: &mut Doing<'_>) {
-    let t = tokens(ui);
     let picture = doing.pictures.get(&tile.hash);
     let name = match picture {
         _ if !tile.here => words::photo_waiting(),
         Some(Picture::Broken) => words::photo_broken(),
         Some(Picture::Shown(_)) | None => words::photo(),
     };
-    response.widget_info(|| WidgetInfo::labeled(Role::Image, true, name));
+    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, name));
     if !ui.is_rect_visible(rect) {
         return;
     }
     if let Some(Picture::Shown(picture)) = picture {
         let texture = doing.textures.of(ui.ctx(), tile.hash, picture);
-        // The middle of it, as wide or as high as the tile is.
-        let [w, h] = picture.size.map(float);
-        let scale = (rect.width() / w).max(rect.height() / h);
-        let cut = vec2(rect.width() / (w * scale), rect.height() / (h * scale));
-        let uv = Rect::from_center_size(pos2(0.5, 0.5), cut);
-        egui::Image::from_texture((texture.id(), rect.size()))
-            .uv(uv)
-            .corner_radius(6)
-            .paint_at(ui, rect);
+        grid::fill(ui, rect, (texture.id(), texture.size_vec2()));
     } else {
-        ui.painter().rect_filled(rect, 6.0, t.button);
-        if !tile.here || picture.is_some() {
-            let words = name.split([':', '：']).nth(1).unwrap_or(name).trim();
-            let font = FontId::proportional(SMALL);
-            let width = rect.width() - 2.0 * space::SMALL;
-            let galley = ui.painter().layout(words.to_owned(), font, t.weak, width);
-            ui.painter().galley(rect.center() - galley.size() / 2.0, galley, t.weak);
-        }
+        let told = !tile.here || picture.is_some();
+        let said = name.split([':', '：']).nth(1).unwrap_or(name).trim();
+        grid::blank(ui, rect, if told { said } else { "" });
     }
 }
 

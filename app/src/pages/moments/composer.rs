@@ -3,12 +3,12 @@
 use egui::{Frame, Key, Label, Margin, Modifiers, Panel, RichText, ScrollArea, TextEdit, Ui};
 use teahouse_node::core::command::Command;
 use teahouse_node::core::moments::Command as Moment;
-use teahouse_node::core::photos::NewPhoto;
 use teahouse_node::protocols::photo::MAX_CAPTION;
 
 use super::audience::{Answer, Choice, Picker};
 use super::words;
 use crate::pages::Cx;
+use crate::photos::tray::Tray;
 use crate::theme::{SMALL, space, tokens};
 use crate::widgets::{hint, primary};
 
@@ -20,9 +20,7 @@ const FEW: usize = 1_024;
 pub(super) struct Composer {
     open: bool,
     text: String,
-    /// Pictures that were sealed and stored. Nothing fills it yet: that needs a way to hand
-    /// the node a file.
-    photos: Vec<NewPhoto>,
+    tray: Tray,
     choice: Choice,
     picker: Option<Picker>,
     /// While the post is on its way to the node.
@@ -41,7 +39,7 @@ impl Composer {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.text.trim().is_empty() && self.photos.is_empty()
+        self.text.trim().is_empty() && self.tray.is_empty()
     }
 
     /// Whether shortcuts of the page are for the page.
@@ -101,10 +99,13 @@ impl Composer {
         let sending = self.ticket.is_some();
         let bytes = self.text.trim_end().len();
         let left = MAX_CAPTION.checked_sub(bytes);
-        let ready = !self.is_empty() && left.is_some() && !sending;
+        let ready = !self.is_empty() && left.is_some() && !sending && !self.tray.busy();
         let id = egui::Id::unique("moments text");
         let shortcut = ui.memory(|m| m.has_focus(id))
             && ui.input_mut(|i| i.consume_key(Modifiers::COMMAND, Key::Enter));
+        if !sending {
+            self.tray.gather(ui, ui.memory(|m| m.has_focus(id)), cx.desk);
+        }
         let room = (high * 0.4).clamp(70.0, 260.0);
         ScrollArea::vertical().id_salt("moments text").max_height(room).show(ui, |ui| {
             let edit = TextEdit::multiline(&mut self.text)
@@ -118,6 +119,8 @@ impl Composer {
                 response.request_focus();
             }
         });
+        ui.add_space(space::SMALL);
+        self.tray.show(ui, !sending, cx.desk);
         let mut send = shortcut && ready && !cx.ime.busy();
         let t = tokens(ui);
         ui.horizontal_wrapped(|ui| {
@@ -130,6 +133,7 @@ impl Composer {
             }
             let word = if sending { words::posting() } else { words::post() };
             send |= primary(ui, ready, word).on_hover_text(words::post_how()).clicked();
+            self.tray.button(ui, id, !sending, cx.desk);
             if ui.button(words::close()).clicked() {
                 self.open = false;
             }
@@ -149,7 +153,7 @@ impl Composer {
         if send {
             let post = Moment::Post {
                 text: self.text.trim_end().to_owned(),
-                photos: self.photos.clone(),
+                photos: self.tray.photos(),
                 audience: self.choice.audience(),
             };
             self.ticket = Some(cx.submit(Command::Moments(post)));

@@ -25,6 +25,7 @@ use teahouse_node::core::moments::query::Timeline;
 use teahouse_node::core::query::Query;
 use teahouse_node::core::store::{ChangeSet, StorageError};
 use teahouse_node::core::view::ContactState;
+use teahouse_node::media::Which;
 
 use self::card::{Act, Doing};
 use self::composer::Composer;
@@ -32,6 +33,7 @@ use self::pictures::Textures;
 use self::vm::{Ask, Card, Key, MOST, PAGE};
 use super::{Around, Cx, Page, PageId};
 use crate::desk::{After, Go, Place};
+use crate::photos::viewer::{Album, Shot};
 use crate::screens::dialogs::{Confirm, Dialog};
 use crate::theme::{space, tokens};
 use crate::widgets::feed::Feed;
@@ -261,6 +263,16 @@ impl Moments {
             Act::AllComments => flip(&mut self.all_comments, post.key),
             Act::Like => {
                 cx.submit(Command::Moments(Moment::Like { topic, post: id, on: !post.liked }));
+            }
+            Act::Photo(at) => {
+                let shot = |(index, tile): (usize, &vm::Tile)| Shot {
+                    which: Which { topic, message: id, index: index as u8 },
+                    shape: tile.shape,
+                    bytes: tile.bytes,
+                    preview: self.textures.known(&tile.hash),
+                };
+                let photos = post.photos.iter().enumerate().map(shot).collect();
+                cx.desk.go(Go::Photos(Album { of: post.name.clone(), photos, at }));
             }
             Act::Comment(answers) => {
                 let close = self.commenting == Some(post.key) && answers.is_none();

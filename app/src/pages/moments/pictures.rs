@@ -79,6 +79,11 @@ impl Textures {
         self.known.retain(|hash, _| pictures.contains_key(hash));
     }
 
+    /// A picture's texture, if it was drawn already.
+    pub(super) fn known(&self, hash: &[u8; 32]) -> Option<TextureHandle> {
+        self.known.get(hash).cloned()
+    }
+
     /// A picture's texture; handed to the graphics card when it is first drawn.
     pub(super) fn of(
         &mut self,

@@ -97,6 +97,8 @@ pub struct Tile {
     pub here: bool,
     /// Width by height, within sane bounds.
     pub shape: (u16, u16),
+    /// Bytes in full size.
+    pub bytes: u64,
 }
 
 /// A comment.
@@ -236,6 +238,7 @@ fn card(p: &Post, named: &BTreeMap<AccountId, String>, now: Millis, zone: &Zone)
                 hash: photo.photo.hash,
                 here: photo.preview.is_some(),
                 shape: (photo.photo.width.max(1), photo.photo.height.max(1)),
+                bytes: photo.photo.size,
             })
             .collect(),
         mine: p.mine,

@@ -1,5 +1,5 @@
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use futures::StreamExt;
 
@@ -46,27 +46,139 @@ async fn fifty_megabytes_arrive() {
 
 const CHILD: &str = "TEAHOUSE_TEST_BLOBS_CHILD";
 
-/// The other process of the test below: fetches, and says how far it is, until it is killed.
+fn unhex(s: &str) -> [u8; 32] {
+    data_encoding::HEXLOWER.decode(s.as_bytes()).unwrap().try_into().unwrap()
+}
+
+fn hex(b: &[u8; 32]) -> String {
+    data_encoding::HEXLOWER.encode(b)
+}
+
+/// Says something to the process that waits for it.
+fn say(line: impl std::fmt::Display) {
+    println!("{line}");
+    std::io::stdout().flush().unwrap();
+}
+
+/// The other process of the tests below: fetches, and says how far it is, until it is killed
+/// or done. Told: folder, secret, hash, provider's device and address, size.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "only as a child of the test below"]
+#[ignore = "only as a child of the tests below"]
 async fn child_fetches() {
     let Ok(told) = std::env::var(CHILD) else { return };
     let told: Vec<&str> = told.split('|').collect();
-    let bytes = |s: &str| -> [u8; 32] {
-        data_encoding::HEXLOWER.decode(s.as_bytes()).unwrap().try_into().unwrap()
-    };
-    let (config, _) = config(Path::new(told[0]), bytes(told[1]));
+    let (config, _) = config(Path::new(told[0]), unhex(told[1]));
     let blobs = Blobs::open(config);
     let addrs = vec![told[4].parse().unwrap()];
-    let provider = Provider { device: bytes(told[3]), addrs, relay: None };
-    let fetch = blobs.fetch(bytes(told[2]), told[5].parse().unwrap(), vec![provider]).unwrap();
+    let provider = Provider { device: unhex(told[3]), addrs, relay: None };
+    let fetch = blobs.fetch(unhex(told[2]), told[5].parse().unwrap(), vec![provider]).unwrap();
     let mut progress = fetch.progress();
     while let Some(p) = progress.next().await {
         if let Progress::Bytes { have, .. } = p {
-            println!("have {have}");
-            std::io::stdout().flush().unwrap();
+            say(format_args!("have {have}"));
         }
     }
+    fetch.finish().await.unwrap();
+    blobs.close().await;
+}
+
+/// The sender as a process: imports [`SENT`] bytes if the folder is empty, says where it is,
+/// and serves until it is killed. Told: folder, secret.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "only as a child of the test below"]
+async fn child_serves() {
+    let Ok(told) = std::env::var(CHILD) else { return };
+    let (dir, secret) = told.split_once('|').unwrap();
+    let (mut config, _) = config(Path::new(dir), unhex(secret));
+    config.serves = Arc::new(|_| true);
+    let blobs = Blobs::open(config);
+    let mut made = String::new();
+    if !Path::new(dir).exists() {
+        let content = blobs.import_bytes(noise(SENT, 4)).await.unwrap().content;
+        made = format!(" {} {}", hex(&content.hash), hex(&content.key.to_bytes()));
+    }
+    let addr = blobs.addr().await.unwrap();
+    say(format_args!("at {} {}{made}", addr.addrs[0], hex(&addr.device)));
+    std::future::pending::<()>().await;
+}
+
+/// Starts one of the above, and gives what it says.
+fn child(name: &str, told: String) -> (Child, impl Iterator<Item = String> + use<>) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([&format!("blobs::tests::transfer::{name}"), "--exact", "--ignored", "--nocapture"])
+        .env(CHILD, told)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let out = BufReader::new(child.stdout.take().unwrap());
+    (child, out.lines().map(Result::unwrap))
+}
+
+/// The words after `what` in the first line that says it.
+fn said(lines: &mut impl Iterator<Item = String>, what: &str) -> Option<Vec<String>> {
+    lines.find_map(|line| {
+        // The test's own name may stand before it.
+        let (_, rest) = line.rsplit_once(what)?;
+        Some(rest.split_whitespace().map(str::to_owned).collect())
+    })
+}
+
+fn have(lines: &mut impl Iterator<Item = String>) -> Option<u64> {
+    said(lines, "have ")?[0].parse().ok()
+}
+
+const SENT: usize = 50_000_000;
+
+#[test]
+fn a_transfer_goes_on_after_both_ends_were_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("1"), dir.path().join("2"));
+    let (ours, theirs) = (hex(&key()), hex(&key()));
+    let serve = || {
+        let (child, mut lines) = child("child_serves", format!("{}|{theirs}", from.display()));
+        (child, said(&mut lines, "at ").unwrap())
+    };
+    let (mut sender, at) = serve();
+    let [_, _, hash, content_key] = &at[..] else { panic!("{at:?}") };
+    let content = ContentRef {
+        hash: unhex(hash),
+        key: teahouse_protocols::content::ContentKey::from_bytes(unhex(content_key)),
+        size: SENT as u64,
+    };
+    let size = content.sealed_size().unwrap();
+    let fetch = |at: &[String]| {
+        let told = format!("{}|{ours}|{hash}|{}|{}|{size}", to.display(), at[1], at[0]);
+        child("child_fetches", told)
+    };
+    let (mut fetcher, mut lines) = fetch(&at);
+    let mut before = 0;
+    while before <= 15_000_000 {
+        before = have(&mut lines).expect("it was too fast to be killed on the way");
+    }
+    for killed in [&mut sender, &mut fetcher] {
+        killed.kill().unwrap();
+        assert!(!killed.wait().unwrap().success());
+    }
+
+    let (mut sender, again) = serve();
+    assert_eq!(again.len(), 2, "nothing is imported again");
+    let (mut fetcher, mut lines) = fetch(&again);
+    let first = have(&mut lines).expect("the rest");
+    // What had come in the last moments need not have been written.
+    assert!(first > 1_000_000, "{first} bytes: it began anew after {before}");
+    while have(&mut lines).is_some() {}
+    assert!(fetcher.wait().unwrap().success());
+    sender.kill().unwrap();
+    sender.wait().unwrap();
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let (config, _) = config(&to, unhex(&ours));
+        let two = Blobs::open(config);
+        assert_eq!(two.status(&content.hash).await.unwrap(), Status::Complete { size });
+        assert!(two.read_plain(&content, 1 << 30).await.unwrap() == noise(SENT, 4));
+        two.close().await;
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,7 +190,6 @@ async fn a_killed_download_goes_on_where_it_was() {
     let size = content.sealed_size().unwrap();
     let addr = one.blobs.addr().await.unwrap();
     let (to, secret) = (dir.path().join("2"), key());
-    let hex = |b: &[u8; 32]| data_encoding::HEXLOWER.encode(b);
     let told = format!(
         "{}|{}|{}|{}|{}|{size}",
         to.display(),
@@ -87,21 +198,9 @@ async fn a_killed_download_goes_on_where_it_was() {
         hex(&addr.device),
         addr.addrs[0],
     );
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["blobs::tests::transfer::child_fetches", "--exact", "--ignored", "--nocapture"])
-        .env(CHILD, told)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let out = BufReader::new(child.stdout.take().unwrap());
+    let (mut child, mut lines) = child("child_fetches", told);
     let killed = tokio::task::spawn_blocking(move || {
-        for line in out.lines() {
-            let line = line.unwrap();
-            let Some(have) = line.rsplit_once("have ") else { continue };
-            if have.1.parse::<u64>().unwrap() > 15_000_000 {
-                break;
-            }
-        }
+        while have(&mut lines).is_some_and(|have| have <= 15_000_000) {}
         child.kill().unwrap();
         child.wait().unwrap()
     });
