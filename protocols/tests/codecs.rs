@@ -349,7 +349,8 @@ fn the_longest_forms_of_money_fit() {
         settle_by: u64::MAX,
     });
     let grant = Grant { account: AccountId([1; 32]), device: me(), records: times(full()) };
-    let ask = Ask::Pay { log: times(full()), order: full(), offer: Some(Box::new(full())) };
+    let log = vec![full(); 38].try_into().unwrap();
+    let ask = Ask::Pay { log, order: full(), offer: Some(Box::new(full())) };
     let request = PayRequest { version: VERSION, id: u64::MAX, ask };
     fits(&request);
     fits(&PayFrame::Request(Box::new(request)));

@@ -5,7 +5,8 @@
 //! the issuer learns of revoked devices from whoever shows them. Whoever gets no answer asks
 //! again with the same bytes: what moves money is signed and has a key of its own, so asking
 //! twice does nothing twice. Signed forms are carried as their bytes. The enums grow at the end
-//! only. Channels have no words yet: they come with the feature that speaks them.
+//! only. Channels, and payees that are not the issuer, have no words yet: these come with the
+//! feature that speaks them.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +15,9 @@ use super::{
     StatementHead, TransferAnswer, check_version, rule,
 };
 use crate::codec::{Bytes, DecodeError, List, Text, Wire};
-use crate::ids::{AccountId, AssetId, DeviceId, OfferId, OrderId};
+use crate::ids::{AccountId, AssetId, OfferId, OrderId};
+use crate::inbox::MAX_RECORD;
+use crate::sync::MAX_SERVICE;
 
 /// Most entries of a statement in one reply.
 pub const MAX_ENTRIES: usize = 128;
@@ -22,11 +25,12 @@ pub const MAX_ENTRIES: usize = 128;
 pub const MAX_ASSETS: usize = 8;
 /// Most refunds of one order.
 pub const MAX_REFUNDS: usize = 16;
-/// Most records of an account's log that a request carries.
-pub const MAX_RECORDS: usize = 64;
+/// Most records of an account's log that a request carries. The frame's own bound is lower
+/// where they are long.
+pub const MAX_RECORDS: usize = 512;
 
-/// An account's log, genesis first.
-pub type Log = List<Bytes<1024>, MAX_RECORDS>;
+/// An account's log, parents before children.
+pub type Log = List<Bytes<MAX_RECORD>, MAX_RECORDS>;
 
 /// A line of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,13 +111,6 @@ pub enum Ask {
         /// The offer.
         offer: OfferId,
     },
-    /// "I paid you at another issuer." Answered with [`Answer::Done`].
-    Paid {
-        /// The signed order.
-        order: Bytes<{ PaymentOrder::MAX_SIGNED }>,
-        /// The issuer's signed word on it.
-        outcome: Bytes<{ Outcome::MAX_SIGNED }>,
-    },
     /// From a payer to whom it pays: money waits for you at that issuer. Not answered.
     Waiting {
         /// The issuer's signed asset.
@@ -163,13 +160,13 @@ pub enum Answer {
     /// The issuer's signed word on an order.
     Outcome(Bytes<{ Outcome::MAX_SIGNED }>),
     /// Entries of a statement, ascending, without gaps. With the last of them the head is
-    /// reached, unless there are more.
+    /// reached, unless there are more: then it shows only once these have come.
     Statement {
         /// In which money.
         asset: AssetId,
         /// The entries.
         entries: List<Entry, MAX_ENTRIES>,
-        /// There are more; then the head is that of the last entry here.
+        /// There are more.
         more: bool,
     },
     /// What became of an order.
@@ -218,17 +215,6 @@ pub enum PayFrame {
 /// The number of this service (`Frame::Service`).
 pub const SERVICE: u8 = 1;
 
-impl Answer {
-    /// The device that says who it is, if it does.
-    #[must_use]
-    pub const fn says(&self) -> Option<DeviceId> {
-        match self {
-            Self::Money { grant, .. } => Some(grant.device),
-            _ => None,
-        }
-    }
-}
-
 impl Wire for PayFrame {
     const NAME: &'static str = "payment frame";
     const MAX_BYTES: usize = 1 + PayRequest::MAX_BYTES;
@@ -243,13 +229,8 @@ impl Wire for PayFrame {
 
 impl Wire for PayRequest {
     const NAME: &'static str = "payment request";
-    // The largest is an order with its offer and a log.
-    const MAX_BYTES: usize = 1
-        + 10
-        + 1
-        + (2 + MAX_RECORDS * (2 + 1024))
-        + (2 + PaymentOrder::MAX_SIGNED)
-        + (1 + 3 + Offer::MAX_SIGNED);
+    // What a frame carries, less its kind: a log may be as long as that leaves.
+    const MAX_BYTES: usize = MAX_SERVICE - 1;
 
     fn check(&self) -> Result<(), DecodeError> {
         check_version(Self::NAME, self.version)?;
@@ -284,7 +265,6 @@ impl Wire for PayReply {
     }
 }
 
-const _: () = assert!(PayRequest::MAX_BYTES + 1 <= crate::sync::MAX_SERVICE);
 const _: () = assert!(PayReply::MAX_BYTES <= PayRequest::MAX_BYTES);
 // The others are shorter than a full page.
 const _: () = assert!(

@@ -75,6 +75,8 @@ pub struct Product {
     pub price: u64,
     /// Relays by which the device is reached, best first.
     pub relays: List<RelayAddr, 4>,
+    /// Its multiaddresses when the poster was made, best first.
+    pub addrs: List<Text<160>, 4>,
     /// Account records that show the device to be the payee's, as in a contact card.
     pub proof: List<Bytes<1024>, 8>,
 }

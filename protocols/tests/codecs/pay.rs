@@ -93,8 +93,8 @@ pub(crate) fn offer() -> impl Strategy<Value = Offer> {
 
 pub(crate) fn product() -> impl Strategy<Value = Product> {
     let who = (ids(), currency(), ids(), any::<[u8; 16]>());
-    (who, text(), some(), list(relay()), list(bytes())).prop_map(
-        |((asset, (currency, exponent), payee, product), title, price, relays, proof)| Product {
+    (who, text(), some(), (list(relay()), list(text())), list(bytes())).prop_map(
+        |((asset, (currency, exponent), payee, product), title, price, (relays, addrs), proof)| Product {
             version: VERSION,
             asset,
             currency,
@@ -105,6 +105,7 @@ pub(crate) fn product() -> impl Strategy<Value = Product> {
             title,
             price,
             relays,
+            addrs,
             proof,
         },
     )
@@ -251,7 +252,6 @@ pub(crate) fn voucher_ack() -> impl Strategy<Value = VoucherAck> {
         |(channel, lane, voucher, (nonce, amount), offer, at)| VoucherAck {
             version: VERSION,
             channel,
-            epoch,
             lane,
             key: me(),
             voucher,
@@ -268,7 +268,6 @@ pub(crate) fn voucher_refusal() -> impl Strategy<Value = VoucherRefusal> {
         |(channel, lane, voucher, (nonce, amount, offer), why, taken, at)| VoucherRefusal {
             version: VERSION,
             channel,
-            epoch,
             lane,
             key: me(),
             voucher,
@@ -291,7 +290,6 @@ pub(crate) fn credit() -> impl Strategy<Value = Credit> {
         |(channel, lane, credited, (voucher, offer), reason, at)| Credit {
             version: VERSION,
             channel,
-            epoch,
             lane,
             key: me(),
             credited,
@@ -448,7 +446,6 @@ pub(crate) fn pay_request() -> impl Strategy<Value = PayRequest> {
             order
         }),
         ids().prop_map(|offer| Ask::OfferOf { offer }),
-        (bytes(), bytes()).prop_map(|(order, outcome)| Ask::Paid { order, outcome }),
         waiting.prop_map(|(asset, grant, relays, order, outcome)| Ask::Waiting {
             asset,
             grant,

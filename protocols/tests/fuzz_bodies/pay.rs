@@ -11,6 +11,7 @@ use teahouse_protocols::pay::{
     Product, Receipt, Refund, Release, Settlement, StatementHead, Tally, TransferAnswer, VERSION,
     VerifiedProduct, Voucher, VoucherAck, VoucherRefusal, amount,
 };
+use teahouse_protocols::pay::frames::Log;
 use teahouse_protocols::sign::{Signable, Signed};
 
 use super::{device, key, plain, signed};
@@ -131,7 +132,7 @@ fn opaque<T: Signable + PartialEq + Debug>(data: &[u8]) {
 
 pub(crate) fn pay_request(data: &[u8]) {
     let Some(request) = plain::<PayRequest>(data) else { return };
-    let account = |log: &[teahouse_protocols::codec::Bytes<1024>]| {
+    let account = |log: &Log| {
         let records = log.iter().filter_map(|r| Signed::from_bytes(r).ok());
         let _ = AccountLog::from_records(records);
     };
@@ -146,10 +147,6 @@ pub(crate) fn pay_request(data: &[u8]) {
         Ask::Transfer { log, answer } => {
             account(&log);
             opaque::<TransferAnswer>(&answer);
-        }
-        Ask::Paid { order, outcome } => {
-            opaque::<PaymentOrder>(&order);
-            opaque::<Outcome>(&outcome);
         }
         Ask::Waiting { asset, grant, order, outcome, .. } => {
             let _ = grant.verify();

@@ -11,6 +11,7 @@ mod audience;
 mod device;
 pub mod moments;
 mod network;
+mod money;
 mod people;
 mod relay;
 mod traffic;

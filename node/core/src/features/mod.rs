@@ -17,6 +17,7 @@ pub(crate) mod devices;
 pub mod feeds;
 pub(crate) mod groups;
 pub mod moments;
+pub mod pay;
 pub mod photos;
 pub(crate) mod services;
 #[cfg(test)]
@@ -108,6 +109,7 @@ pub(crate) static FEATURES: &[Feature] = &[
     contents::FEATURE,
     moments::FEATURE,
     feeds::FEATURE,
+    pay::FEATURE,
 ];
 
 /// Declares what a person can ask of which feature, and who decides it.
@@ -144,6 +146,8 @@ commands! {
     Moments(moments::Command) => moments::command;
     /// Official Accounts.
     Feeds(feeds::Command) => feeds::command;
+    /// Payments.
+    Pay(pay::Command) => pay::command;
 }
 
 /// Tables that features declare themselves.

@@ -448,6 +448,7 @@ fn product() -> Product {
         title: "老街油条".try_into().unwrap(),
         price: 350,
         relays: vec![crate::card::tests::relay()].try_into().unwrap(),
+        addrs: crate::codec::List::default(),
         proof: ContactCard::proof_for(&stall(), &device(11)).unwrap(),
     }
 }

@@ -316,8 +316,7 @@ impl World {
             Op::Shown => {
                 let counted = self.settlement.cumulative;
                 let n = (0..=self.model.vouchers.len())
-                    .filter(|n| self.model.sum(*n) <= u128::from(counted))
-                    .next_back();
+                    .rfind(|n| self.model.sum(*n) <= u128::from(counted));
                 let n = n.unwrap_or(0);
                 let sum = self.model.sum(n) as u64;
                 self.lane = self.lane.shown(sum).unwrap();

@@ -50,6 +50,9 @@ fn receipts_say_who_paid_whom_how_much_for_what() {
         assert!(bytes.len() < 3_000, "{} bytes", bytes.len());
         let read: Receipt = crate::codec::decode(&bytes).unwrap();
         assert_eq!(read, receipt);
+        let text = crate::link::receipt_uri(&receipt);
+        assert_eq!(crate::link::parse_receipt(&text), Ok(receipt.clone()));
+        assert!(crate::link::parse_receipt(&text[..text.len() - 9]).is_err());
     }
     wire_holds(&by_voucher());
     assert_eq!(by_order().verify().unwrap().payment, order().id());
