@@ -335,8 +335,7 @@ fn stock_is_reserved_and_comes_back() {
     watch(&mut w, 5_000);
     assert!(matches!(state(&w, 2, second), PayState::Refused { .. }), "the last is reserved");
     // The offer's time is up.
-    w.warp(HOUR);
-    watch(&mut w, 60_000);
+    watch(&mut w, 16 * 60_000);
     assert_eq!(w.stock(0, cake), Some(1));
     assert!(w.money(1, Ask::Pay { payment: first }).is_err());
     let third = w.buy(2, &poster, Some(500));
