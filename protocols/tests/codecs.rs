@@ -29,8 +29,8 @@ use teahouse_protocols::moments::{self, MAX_COMMENT, Said, Word};
 use teahouse_protocols::pairing::PairFrame;
 use teahouse_protocols::pay::frames::MAX_ENTRIES;
 use teahouse_protocols::pay::{
-    Answer, Ask, Asset, Channel, Entry, EntryKind, Evidence, Grant, Item as Line,
-    MAX_LANES, Offer, PayFrame, PayReply, PayRequest, PaymentOrder, Receipt, VERSION, Voucher,
+    Answer, Ask, Asset, Channel, Entry, EntryKind, Evidence, Grant, Item as Line, MAX_LANES, Offer,
+    PayFrame, PayReply, PayRequest, PaymentOrder, Receipt, VERSION, Voucher,
 };
 use teahouse_protocols::photo::{Captioned, MAX_CAPTION, MAX_PICTURE, Photo, Previews};
 use teahouse_protocols::prekey::PrekeyBundle;

@@ -6,7 +6,9 @@ mod chat;
 mod device;
 mod feed;
 mod group;
+mod merchant;
 mod moments;
+mod pay;
 mod people;
 mod read;
 mod relay;
@@ -107,6 +109,9 @@ enum Cmd {
     Group(group::Group),
     Moments(moments::Moments),
     Feed(feed::Feed),
+    Pay(pay::Pay),
+    Wallet(pay::Wallet),
+    Merchant(merchant::Merchant),
     /// Devices of this account
     #[command(subcommand)]
     Device(device::Device),
@@ -172,6 +177,9 @@ impl Cli {
             Cmd::Hide(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Group(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Feed(c) => c.execute(&global.session(Need::Account)?)?,
+            Cmd::Pay(c) => c.execute(&global.session(Need::Account)?)?,
+            Cmd::Wallet(c) => c.execute(&global.session(Need::Account)?)?,
+            Cmd::Merchant(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Moments(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Device(c) => c.execute(global)?,
             Cmd::Relay(c) => c.execute(global)?,
@@ -231,6 +239,18 @@ mod tests {
         assert_eq!(code(&["group", "leave", "books"]), ExitCode::SUCCESS, "off the list");
         assert_eq!(code(&["chats"]), ExitCode::SUCCESS);
         assert_eq!(code(&["read", "books"]), ExitCode::SUCCESS, "and still there");
+        assert_eq!(code(&["wallet"]), ExitCode::SUCCESS);
+        assert_eq!(code(&["merchant", "product", "list"]), ExitCode::SUCCESS);
+        assert_eq!(code(&["merchant", "product", "add", "tea", "1"]), ExitCode::FAILURE);
+        let open = ["merchant", "open", "--currency", "EUR", "--name", "Tea"];
+        assert_eq!(code(&open), ExitCode::SUCCESS);
+        assert_eq!(code(&["merchant", "product", "add", "tea", "3.5", "--qr"]), ExitCode::SUCCESS);
+        assert_eq!(code(&["merchant", "product", "add", "tea", "3.501"]), ExitCode::FAILURE);
+        let who = "11".repeat(32);
+        assert_eq!(code(&["merchant", "create-value", &who, "20.00"]), ExitCode::SUCCESS);
+        assert_eq!(code(&["merchant", "create-value", "nobody", "20"]), ExitCode::FAILURE);
+        assert_eq!(code(&["merchant", "orders"]), ExitCode::SUCCESS);
+        assert_eq!(code(&["wallet", "verify", "teahouse:receipt/aa"]), ExitCode::FAILURE);
         assert_eq!(code(&["rebuild"]), ExitCode::SUCCESS);
         assert_eq!(code(&["doctor"]), ExitCode::from(1), "no node runs");
         assert_eq!(code(&["relay", "status"]), ExitCode::FAILURE, "no relay here");

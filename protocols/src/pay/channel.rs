@@ -18,8 +18,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CHANNEL_LIFE, FREEZE_GRACE, MAX_LANES, MAX_MEMO, MAX_ORDER_LIFE, Offer, Refusal, SETTLE_TIME,
-    Asset, amount, check_span, check_version, rule, signed_by,
+    Asset, CHANNEL_LIFE, FREEZE_GRACE, MAX_LANES, MAX_MEMO, MAX_ORDER_LIFE, Offer, Refusal,
+    SETTLE_TIME, amount, check_span, check_version, rule, signed_by,
 };
 use crate::codec::{DecodeError, List, Text, Wire};
 use crate::ids::{AccountId, AssetId, ChannelId, DeviceId, Millis, OfferId, VoucherId};
@@ -251,11 +251,7 @@ impl Channel {
 
     /// The channel that answers a request; none where the times can't be counted.
     #[must_use]
-    pub fn answering(
-        request: &Signed<ChannelRequest>,
-        key: DeviceId,
-        now: Millis,
-    ) -> Option<Self> {
+    pub fn answering(request: &Signed<ChannelRequest>, key: DeviceId, now: Millis) -> Option<Self> {
         let r = request.get();
         let expires = now.checked_add(CHANNEL_LIFE)?;
         Some(Self {

@@ -605,7 +605,11 @@ impl Settlement {
     }
 
     /// Counts a credit, whoever shows it.
-    pub fn credit(&self, credit: &Signed<Credit>, now: Millis) -> Result<(Self, Move), SettleError> {
+    pub fn credit(
+        &self,
+        credit: &Signed<Credit>,
+        now: Millis,
+    ) -> Result<(Self, Move), SettleError> {
         let c = credit.get();
         if (c.channel, c.lane, c.key) != (self.channel, self.device, self.payee_key) {
             return Err(SettleError::Other);

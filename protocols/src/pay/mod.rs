@@ -58,9 +58,7 @@ pub use self::lane::{
     Accepted, Lane, LaneOut, LaneRefusal, Move, Outstanding, SettleError, Settlement,
 };
 pub use self::offer::{Item, Offer, Product, VerifiedProduct};
-pub use self::order::{
-    Outcome, Paid, PaymentOrder, Refund, RefundError, TransferAnswer, Verdict,
-};
+pub use self::order::{Outcome, Paid, PaymentOrder, Refund, RefundError, TransferAnswer, Verdict};
 pub use self::proofs::{Contradiction, Kind, ProofError};
 pub use self::receipt::{Evidence, Grant, Receipt, ReceiptError, Verified};
 pub use self::refusal::Refusal;

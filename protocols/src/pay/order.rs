@@ -9,7 +9,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Asset, MAX_MEMO, MAX_ORDER_LIFE, Offer, Refusal, begun, check_span, check_version, rule, signed_by,
+    Asset, MAX_MEMO, MAX_ORDER_LIFE, Offer, Refusal, begun, check_span, check_version, rule,
+    signed_by,
 };
 use crate::codec::{DecodeError, Text, Wire};
 use crate::ids::{AccountId, AssetId, DeviceId, Millis, OfferId, OrderId};

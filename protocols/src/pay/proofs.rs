@@ -4,9 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Outcome, StatementHead, VERSION, Voucher, VoucherAck, VoucherRefusal, check_version,
-};
+use super::{Outcome, StatementHead, VERSION, Voucher, VoucherAck, VoucherRefusal, check_version};
 use crate::codec::{Bytes, DecodeError, Wire};
 use crate::ids::DeviceId;
 use crate::sign::{Signable, Signed, SignedError};
@@ -168,10 +166,7 @@ impl Contradiction {
         }
     }
 
-    fn both<T: Signable>(
-        &self,
-        conflict: impl Fn(&T, &T) -> bool,
-    ) -> Result<DeviceId, ProofError> {
+    fn both<T: Signable>(&self, conflict: impl Fn(&T, &T) -> bool) -> Result<DeviceId, ProofError> {
         let a = Signed::<T>::from_bytes(&self.first)?;
         let b = Signed::<T>::from_bytes(&self.second)?;
         if a.id() >= b.id() {

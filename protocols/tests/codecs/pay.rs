@@ -5,9 +5,9 @@ use teahouse_protocols::codec::{Bytes, List};
 use teahouse_protocols::ids::{AccountId, DeviceId, Millis, VoucherId};
 use teahouse_protocols::pay::frames::{Log, OfferState};
 use teahouse_protocols::pay::{
-    Answer, Ask, Asset, CHANNEL_LIFE, Channel, ChannelRequest, Credit, CreditReason, Currency,
-    Contradiction, Entry, EntryKind, Evidence, FREEZE_GRACE, Freeze, FreezeRequest, Grant, Item,
-    Kind, Line, MAX_ITEMS, MAX_LANES, MAX_OFFER_LIFE, MAX_ORDER_LIFE, Offer, Outcome, PayReply,
+    Answer, Ask, Asset, CHANNEL_LIFE, Channel, ChannelRequest, Contradiction, Credit, CreditReason,
+    Currency, Entry, EntryKind, Evidence, FREEZE_GRACE, Freeze, FreezeRequest, Grant, Item, Kind,
+    Line, MAX_ITEMS, MAX_LANES, MAX_OFFER_LIFE, MAX_ORDER_LIFE, Offer, Outcome, PayReply,
     PayRequest, PaymentOrder, Product, Receipt, Refund, Refusal, Release, SETTLE_TIME,
     StatementHead, TransferAnswer, VERSION, Verdict, Voucher, VoucherAck, VoucherRefusal,
 };
@@ -94,19 +94,21 @@ pub(crate) fn offer() -> impl Strategy<Value = Offer> {
 pub(crate) fn product() -> impl Strategy<Value = Product> {
     let who = (ids(), currency(), ids(), any::<[u8; 16]>());
     (who, text(), some(), (list(relay()), list(text())), list(bytes())).prop_map(
-        |((asset, (currency, exponent), payee, product), title, price, (relays, addrs), proof)| Product {
-            version: VERSION,
-            asset,
-            currency,
-            exponent,
-            payee,
-            key: me(),
-            product,
-            title,
-            price,
-            relays,
-            addrs,
-            proof,
+        |((asset, (currency, exponent), payee, product), title, price, (relays, addrs), proof)| {
+            Product {
+                version: VERSION,
+                asset,
+                currency,
+                exponent,
+                payee,
+                key: me(),
+                product,
+                title,
+                price,
+                relays,
+                addrs,
+                proof,
+            }
         },
     )
 }
@@ -187,20 +189,18 @@ fn lanes() -> impl Strategy<Value = (u64, List<(DeviceId, u64), MAX_LANES>)> {
 pub(crate) fn channel_request() -> impl Strategy<Value = ChannelRequest> {
     let keys = (ids(), ids(), any::<[u8; 16]>());
     (keys, two(), lanes(), span(MAX_ORDER_LIFE)).prop_map(
-        |((asset, payee_key, nonce), (account, payee), (capacity, lanes), times)| {
-            ChannelRequest {
-                version: VERSION,
-                asset,
-                account,
-                device: me(),
-                payee,
-                payee_key,
-                capacity,
-                lanes,
-                nonce,
-                made: times.0,
-                expires: times.1,
-            }
+        |((asset, payee_key, nonce), (account, payee), (capacity, lanes), times)| ChannelRequest {
+            version: VERSION,
+            asset,
+            account,
+            device: me(),
+            payee,
+            payee_key,
+            capacity,
+            lanes,
+            nonce,
+            made: times.0,
+            expires: times.1,
         },
     )
 }
@@ -208,21 +208,19 @@ pub(crate) fn channel_request() -> impl Strategy<Value = ChannelRequest> {
 pub(crate) fn channel() -> impl Strategy<Value = Channel> {
     let which = (ids(), ids(), ids());
     (which, two(), lanes(), span(CHANNEL_LIFE), 1..=SETTLE_TIME).prop_map(
-        |((id, asset, payee_key), (payer, payee), (capacity, lanes), t, settle)| {
-            Channel {
-                version: VERSION,
-                id,
-                asset,
-                key: me(),
-                payer,
-                payee,
-                payee_key,
-                capacity,
-                lanes,
-                opened: t.0,
-                expires: t.1,
-                settle_by: t.1 + settle,
-            }
+        |((id, asset, payee_key), (payer, payee), (capacity, lanes), t, settle)| Channel {
+            version: VERSION,
+            id,
+            asset,
+            key: me(),
+            payer,
+            payee,
+            payee_key,
+            capacity,
+            lanes,
+            opened: t.0,
+            expires: t.1,
+            settle_by: t.1 + settle,
         },
     )
 }
@@ -328,12 +326,7 @@ pub(crate) fn freeze() -> impl Strategy<Value = Freeze> {
 }
 
 pub(crate) fn release() -> impl Strategy<Value = Release> {
-    (ids(), number()).prop_map(|(channel, at)| Release {
-        version: VERSION,
-        channel,
-        key: me(),
-        at,
-    })
+    (ids(), number()).prop_map(|(channel, at)| Release { version: VERSION, channel, key: me(), at })
 }
 
 pub(crate) fn statement_head() -> impl Strategy<Value = StatementHead> {
@@ -408,11 +401,9 @@ pub(crate) fn receipt() -> impl Strategy<Value = Receipt> {
 }
 
 pub(crate) fn contradiction() -> impl Strategy<Value = Contradiction> {
-    let kinds =
-        vec![Kind::Vouchers, Kind::Heads, Kind::Outcomes, Kind::Acks, Kind::AckAndRefusal];
-    (prop::sample::select(kinds), bytes(), bytes()).prop_map(|(kind, first, second)| {
-        Contradiction { version: VERSION, kind, first, second }
-    })
+    let kinds = vec![Kind::Vouchers, Kind::Heads, Kind::Outcomes, Kind::Acks, Kind::AckAndRefusal];
+    (prop::sample::select(kinds), bytes(), bytes())
+        .prop_map(|(kind, first, second)| Contradiction { version: VERSION, kind, first, second })
 }
 
 fn log() -> impl Strategy<Value = Log> {

@@ -5,13 +5,13 @@ use std::fmt::Debug;
 use teahouse_protocols::account::AccountLog;
 use teahouse_protocols::ids::{AccountId, DeviceId, VoucherId};
 use teahouse_protocols::link;
+use teahouse_protocols::pay::frames::Log;
 use teahouse_protocols::pay::{
     Answer, Ask, Asset, Channel, ChannelRequest, Contradiction, Credit, Currency, Entry, Freeze,
     FreezeRequest, Lane, LaneOut, Offer, Outcome, Paid, PayReply, PayRequest, PaymentOrder,
     Product, Receipt, Refund, Release, Settlement, StatementHead, Tally, TransferAnswer, VERSION,
     VerifiedProduct, Voucher, VoucherAck, VoucherRefusal, amount,
 };
-use teahouse_protocols::pay::frames::Log;
 use teahouse_protocols::sign::{Signable, Signed};
 
 use super::{device, key, plain, signed};

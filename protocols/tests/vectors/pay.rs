@@ -7,8 +7,8 @@ use teahouse_protocols::ids::{AccountId, DeviceId, Millis, VoucherId};
 use teahouse_protocols::link;
 use teahouse_protocols::pay::frames::{Log, OfferState};
 use teahouse_protocols::pay::{
-    Answer, Ask, Asset, Channel, ChannelRequest, Credit, CreditReason, Currency, Entry, EntryKind,
-    Contradiction, Freeze, FreezeRequest, Grant, Item, Line, Offer, Outcome, PayReply,
+    Answer, Ask, Asset, Channel, ChannelRequest, Contradiction, Credit, CreditReason, Currency,
+    Entry, EntryKind, Freeze, FreezeRequest, Grant, Item, Line, Offer, Outcome, PayReply,
     PayRequest, PaymentOrder, Product, Receipt, Refund, Refusal, Release, StatementHead, Tally,
     TransferAnswer, VERSION, Verdict, VerifiedProduct, Voucher, VoucherAck, VoucherRefusal, amount,
 };
@@ -332,8 +332,7 @@ pub(crate) fn pay_forms() -> Suite {
         fraud: false,
     };
     form(s, "freeze", &freeze, 6, 2, |v, k| v.key = k);
-    let release =
-        Release { version: VERSION, channel: channel().id, key: device(6), at: NOW };
+    let release = Release { version: VERSION, channel: channel().id, key: device(6), at: NOW };
     form(s, "channel release", &release, 6, 1, |v, k| v.key = k);
     let head = entries().0.head();
     form(s, "statement head", &head, 6, 1, |v, k| v.key = k);
@@ -542,9 +541,7 @@ pub(crate) fn pay_frames() -> Suite {
     let mut first = Vec::new();
     for (name, ask) in [
         ("money", Ask::Money),
-        ("offer", {
-            Ask::Offer { nonce: [3; 16], lines: list([line(2)]), note: text("少糖") }
-        }),
+        ("offer", { Ask::Offer { nonce: [3; 16], lines: list([line(2)]), note: text("少糖") } }),
         ("pay", Ask::Pay { log: log(), order: order(), offer: Some(offered()) }),
         ("statement", Ask::Statement { account, log: log(), asset, after: 2 }),
         ("transfer", {
@@ -555,13 +552,16 @@ pub(crate) fn pay_frames() -> Suite {
             Ask::OrderOf { account, log: log(), order: PaymentOrder::id(&signed_order()) }
         }),
         ("offer of", Ask::OfferOf { offer: Offer::id(&signed_offer()) }),
-        ("waiting", Ask::Waiting {
-            asset: carried(signed_asset().bytes()).try_into().unwrap(),
-            grant: grant(&stall(), 6),
-            relays: list([relay()]),
-            order: order(),
-            outcome: word(),
-        }),
+        (
+            "waiting",
+            Ask::Waiting {
+                asset: carried(signed_asset().bytes()).try_into().unwrap(),
+                grant: grant(&stall(), 6),
+                relays: list([relay()]),
+                order: order(),
+                outcome: word(),
+            },
+        ),
     ] {
         let wire = suite.plain(name, &PayRequest { version: VERSION, id: 7, ask });
         if name == "offer of" {
@@ -596,10 +596,13 @@ pub(crate) fn pay_frames() -> Suite {
     };
     let mut last = Vec::new();
     for (name, answer) in [
-        ("reply: money", Answer::Money {
-            grant: grant(&stall(), 6),
-            assets: list([carried(signed_asset().bytes()).try_into().unwrap()]),
-        }),
+        (
+            "reply: money",
+            Answer::Money {
+                grant: grant(&stall(), 6),
+                assets: list([carried(signed_asset().bytes()).try_into().unwrap()]),
+            },
+        ),
         ("reply: offer", Answer::Offer { nonce: [3; 16], offer: offered() }),
         ("reply: outcome", Answer::Outcome(word())),
         ("reply: statement", {

@@ -12,9 +12,9 @@ use crate::codec::{Wire, decode, encode};
 use crate::ids::{AccountId, AssetId, OfferId, VoucherId};
 use crate::link::{self, LinkError, MAX_LINK};
 use crate::pay::{
-    Asset, Channel, ChannelRequest, Currency, Entry, EntryKind, Contradiction, Kind, Offer,
-    Paid, PaymentOrder, Product, ProofError, Refund, RefundError, Refusal, StatementError,
-    StatementHead, Tally, VERSION, Verdict, VerifiedAsset, VerifiedProduct, Voucher,
+    Asset, Channel, ChannelRequest, Contradiction, Currency, Entry, EntryKind, Kind, Offer, Paid,
+    PaymentOrder, Product, ProofError, Refund, RefundError, Refusal, StatementError, StatementHead,
+    Tally, VERSION, Verdict, VerifiedAsset, VerifiedProduct, Voucher,
 };
 use crate::sign::Signed;
 
@@ -30,10 +30,7 @@ fn refused<T: Wire + Clone + PartialEq + std::fmt::Debug>(good: &T, changes: &[&
 
 #[test]
 fn rules_of_forms() {
-    refused(
-        asset().get(),
-        &[&|a| a.version = 2, &|a| a.exponent = 9],
-    );
+    refused(asset().get(), &[&|a| a.version = 2, &|a| a.exponent = 9]);
     let day = 24 * HOUR;
     refused(
         offer().get(),
@@ -77,12 +74,9 @@ fn rules_of_forms() {
     );
     refused(
         channel(5).get(),
-        &[
-            &|c| c.capacity = 5,
-            &|c| c.expires += 1,
-            &|c| c.settle_by = c.expires,
-            &|c| c.settle_by += 1,
-        ],
+        &[&|c| c.capacity = 5, &|c| c.expires += 1, &|c| c.settle_by = c.expires, &|c| {
+            c.settle_by += 1
+        }],
     );
     let first = plain_voucher(channel(5).get(), 1, 5, VoucherId([0; 32]));
     refused(

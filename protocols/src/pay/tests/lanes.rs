@@ -3,7 +3,9 @@
 
 use proptest::prelude::*;
 
-use super::samples::{HOUR, NOW, ack, asset, asset_of, channel, community, credit, offer, plain_voucher};
+use super::samples::{
+    HOUR, NOW, ack, asset, asset_of, channel, community, credit, offer, plain_voucher,
+};
 use crate::account::testing::{device, key};
 use crate::ids::{Millis, VoucherId};
 use crate::pay::{
@@ -294,7 +296,8 @@ impl World {
             Op::Freeze => {
                 let until = self.model.now + FREEZE_GRACE;
                 self.model.honoured = Some(self.model.honoured.map_or(until, |h| h.min(until)));
-                self.settlement = self.settlement.freeze(&freeze(self.model.now), &asset()).unwrap();
+                self.settlement =
+                    self.settlement.freeze(&freeze(self.model.now), &asset()).unwrap();
             }
             Op::News => {
                 self.model.frozen = true;

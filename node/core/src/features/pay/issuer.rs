@@ -16,8 +16,7 @@ use teahouse_protocols::sign::Signed;
 
 use super::tables::{
     ENTRIES, HELD, HOLDER, HOLDINGS, Holding, ISSUED, OFFERS, ORDER_KEYS, ORDER_TIMES, ORDERS,
-    ORDERS_REFUSED, OfferRow, OrderRow, OrderState, REFUNDS, RESERVE, TAKINGS,
-    order_id,
+    ORDERS_REFUSED, OfferRow, OrderRow, OrderState, REFUNDS, RESERVE, TAKINGS, order_id,
 };
 use super::{service, shop};
 use crate::command;
@@ -104,7 +103,10 @@ fn moves(debit: AccountKey, credit: AccountKey, amount: u64) -> Movement {
 }
 
 /// An asset that this device issues.
-pub(super) fn issued(read: &dyn Read, asset: AssetId) -> Result<Option<Signed<Asset>>, StorageError> {
+pub(super) fn issued(
+    read: &dyn Read,
+    asset: AssetId,
+) -> Result<Option<Signed<Asset>>, StorageError> {
     let Some(bytes) = read.get(&ISSUED, &asset.0)? else { return Ok(None) };
     let damaged = |_| StorageError::corrupt(ISSUED.name, "an asset");
     Signed::from_stored(&bytes, &asset.0).map(Some).map_err(damaged)
@@ -484,7 +486,8 @@ pub(super) fn refund(
     let refund = Signed::new(refund, &me.key);
     let after = paid.refund(&order, &refund).map_err(|e| invalid(&e.to_string()))?;
     let amount = refund.get().amount;
-    let what = What::Move(moves(key(o.asset, TAKINGS, [0; 32]), holder(o.asset, o.account), amount));
+    let what =
+        What::Move(moves(key(o.asset, TAKINGS, [0; 32]), holder(o.asset, o.account), amount));
     if let Err(why) = post(tx, &[Transfer { id: transfer, code: REFUNDED, what }])? {
         return Err(invalid(&why.to_string()));
     }

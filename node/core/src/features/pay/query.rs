@@ -31,6 +31,10 @@ pub struct BalanceView {
     pub issuer: AccountId,
     /// What the issuer calls it.
     pub name: String,
+    /// The currency.
+    pub currency: String,
+    /// Decimals.
+    pub exponent: u8,
     /// What may be spent, as the issuer signed it last: to show, like `3.50 EUR`. None while
     /// nothing signed has come.
     pub balance: Option<String>,
@@ -66,6 +70,8 @@ impl Query for Balances {
                 asset: id,
                 issuer: asset.issuer,
                 name: asset.name.to_string(),
+                currency: asset.currency.to_string(),
+                exponent: asset.exponent,
                 balance: head.map(|(n, _)| asset.money(n).to_string()),
                 minor: head.map(|(n, _)| n),
                 held: head.filter(|(_, n)| *n > 0).map(|(_, n)| asset.money(n).to_string()),
@@ -563,6 +569,8 @@ impl Query for Products {
 pub struct OrderView {
     /// The order.
     pub order: OrderId,
+    /// In which money.
+    pub asset: AssetId,
     /// When it was answered.
     pub at: Millis,
     /// Who ordered.
@@ -638,6 +646,7 @@ impl Query for Orders {
             evidence.extend(issuer::refunds(s, id)?);
             out.push(OrderView {
                 order: id,
+                asset: o.asset,
                 at: row.at,
                 payer: o.account,
                 payer_name: names.of(o.account)?,

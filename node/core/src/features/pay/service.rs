@@ -24,14 +24,8 @@ use crate::ledger::LEDGER_PENDING_BY_TIME;
 use crate::store::{Key, KeyRange, KeyReader, ReadExt, StorageError, Table};
 use crate::tx::{Fail, Tx, capped};
 
-pub(super) const SERVICE: Service = Service {
-    number: NUMBER,
-    prepare,
-    take,
-    met: wallet::met,
-    tend,
-    wanted: wallet::wanted,
-};
+pub(super) const SERVICE: Service =
+    Service { number: NUMBER, prepare, take, met: wallet::met, tend, wanted: wallet::wanted };
 
 /// A frame whose signed parts were checked.
 enum Frame {
@@ -74,7 +68,9 @@ fn take(tx: &mut Tx<'_>, from: DeviceId, prepared: Prepared) -> Result<(), Fail>
             let answer = if order.get().device == from {
                 acts(tx, from, account, log)
                     .and_then(|()| issuer::pay(tx, &order, offer.as_ref()))
-                    .and_then(|outcome| Ok(Answer::Outcome(outcome.try_into().map_err(Fail::peer)?)))
+                    .and_then(|outcome| {
+                        Ok(Answer::Outcome(outcome.try_into().map_err(Fail::peer)?))
+                    })
             } else {
                 Err(Refusal::NotYourDevice.into())
             };
@@ -182,12 +178,7 @@ pub(super) fn own_grant(tx: &mut Tx<'_>) -> Result<Grant, Fail> {
     Ok(Grant { account, device, records })
 }
 
-fn statement(
-    tx: &Tx<'_>,
-    asset: AssetId,
-    account: AccountId,
-    after: u64,
-) -> Result<Answer, Not> {
+fn statement(tx: &Tx<'_>, asset: AssetId, account: AccountId, after: u64) -> Result<Answer, Not> {
     let held = issuer::holding(tx, asset, account)?.ok_or(Refusal::UnknownHolder)?;
     let prefix = Key::new().fixed(&asset.0).fixed(&account.0);
     let range = KeyRange::prefix(&prefix).after(&prefix.clone().u64(after));

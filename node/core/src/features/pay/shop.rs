@@ -10,9 +10,7 @@ use teahouse_protocols::pay::{Asset, Item, Line, MAX_ITEMS, Offer, Refusal, VERS
 use teahouse_protocols::sign::Signed;
 
 use super::issuer::{Not, issued};
-use super::tables::{
-    OFFER_KEYS, OFFER_TIMES, OFFERS, OFFERS_OPEN, OfferRow, PRODUCTS, ProductRow,
-};
+use super::tables::{OFFER_KEYS, OFFER_TIMES, OFFERS, OFFERS_OPEN, OfferRow, PRODUCTS, ProductRow};
 use crate::store::{Key, KeyRange, KeyReader, Read, ReadExt, StorageError};
 use crate::tx::{Fail, Tx};
 

@@ -18,8 +18,8 @@ use teahouse_protocols::sign::Signed;
 
 use super::service::{own_grant, say};
 use super::tables::{
-    BALANCES, Balance, EVIDENCE, INCOMING, Incoming, IncomingState, Known, MET_BY, NOTICES, OUT, Out,
-    PAYMENT_ORDERS, PAYMENT_TIMES, PAYMENTS, PayState, Payment, STATEMENT,
+    BALANCES, Balance, EVIDENCE, INCOMING, Incoming, IncomingState, Known, MET_BY, NOTICES, OUT,
+    Out, PAYMENT_ORDERS, PAYMENT_TIMES, PAYMENTS, PayState, Payment, STATEMENT,
 };
 use super::{NAME, RECEIPTS};
 use crate::command;
@@ -267,8 +267,7 @@ pub(super) fn wanted(tx: &mut Tx<'_>) -> Result<Vec<Wanted>, StorageError> {
         let mut addrs = of.map(|(_, k)| k.addrs.clone()).unwrap_or_default();
         if of.is_none() {
             // Met by a poster, and not known yet.
-            let row: Option<(Vec<RelayAddr>, Vec<String>)> =
-                tx.typed(&MET_BY, &device.0)?;
+            let row: Option<(Vec<RelayAddr>, Vec<String>)> = tx.typed(&MET_BY, &device.0)?;
             (relays, addrs) = row.unwrap_or_default();
         }
         if device != own {
@@ -514,8 +513,7 @@ pub(super) fn hear(tx: &mut Tx<'_>, from: DeviceId, heard: Heard) -> Result<(), 
             if grant.device != from {
                 return Err(Fail::peer("another device's money"));
             }
-            let met: Option<(Vec<RelayAddr>, Vec<String>)> =
-                tx.typed(&MET_BY, &from.0)?;
+            let met: Option<(Vec<RelayAddr>, Vec<String>)> = tx.typed(&MET_BY, &from.0)?;
             let (relays, addrs) = met.unwrap_or_default();
             for asset in assets {
                 let id = Asset::id(&asset);
@@ -688,7 +686,8 @@ pub(super) fn waiting(
     let outcome = Signed::<Outcome>::from_bytes(outcome).map_err(Fail::peer)?;
     let (o, id) = (order.get(), PaymentOrder::id(&order));
     let Verdict::Held { until, .. } = outcome.get().verdict else { return Ok(()) };
-    let fits = outcome.get().is_of(&order, &asset) && o.account == sender && o.to == tx.account()?;
+    let fits =
+        outcome.get().is_of(&order, &asset) && o.account == sender && o.to == tx.account()?;
     if !fits || tx.now >= until || tx.contains(&INCOMING, &id.0)? {
         return Ok(());
     }
@@ -830,8 +829,7 @@ fn followed(
     let balance: Option<Balance> = tx.typed(&BALANCES, &money.0)?;
     let tally = balance.as_ref().map_or_else(|| Tally::new(&asset, account), |b| b.tally.clone());
     // What was followed meanwhile is here already.
-    let fresh: Vec<Entry> =
-        entries.iter().filter(|e| e.number > tally.number).cloned().collect();
+    let fresh: Vec<Entry> = entries.iter().filter(|e| e.number > tally.number).cloned().collect();
     if more {
         // The head is of the whole: this page is checked with the last one, and kept until then
         // only as far as it adds up.

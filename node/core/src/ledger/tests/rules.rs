@@ -5,8 +5,8 @@ use super::{
     movement, moves, transfer, with_store,
 };
 use crate::ledger::{
-    LEDGER_ACCOUNTS, LEDGER_PENDING_BY_TIME, LEDGER_TRANSFERS, MAX_CHAIN, MAX_EXPIRE, Side, State,
-    ALL, Why,
+    ALL, LEDGER_ACCOUNTS, LEDGER_PENDING_BY_TIME, LEDGER_TRANSFERS, MAX_CHAIN, MAX_EXPIRE, Side,
+    State, Why,
 };
 use crate::store::{KeyRange, ReadExt, Stage, Store};
 
