@@ -1,14 +1,9 @@
 //! The plan: a town drawn from a seed, and its days.
 //!
 //! Reading order: this file (the town, its dice, one event after the other), `settle` (the
-<<<<<<< HEAD
-//! beginning, in good weather), `act` (what people do; `choice` draws in what, `linking` goes on
-//! over many events), `trade` (what they do with money), `fault` (what goes wrong, and when it is over), `replies` (what came of
-=======
-//! beginning, in good weather), `act` and `moments` (what people do; `choice` draws in what,
-//! `linking` goes on over many events), `fault` (what goes wrong, and when it is over), `replies` (what came of
->>>>>>> main
-//! it), `heal` (the end).
+//! beginning, in good weather), `act`, `moments` and `trade` (what people do; `choice` draws in
+//! what, `linking` goes on over many events), `fault` (what goes wrong, and when it is over),
+//! `replies` (what came of it), `heal` (the end).
 //!
 //! The plan draws from the town's one generator, in turn: a draw that is added or moved changes
 //! what every seed means.

@@ -90,8 +90,7 @@ impl Town {
             40..60 => {
                 let all = Payments { before: None, limit: 20 }.run(&self.world.snapshot(device));
                 let all = all.expect("reads");
-                let offered: Vec<_> =
-                    all.iter().filter(|p| p.state == PayState::Offered).collect();
+                let offered: Vec<_> = all.iter().filter(|p| p.state == PayState::Offered).collect();
                 let Some(one) = offered.get(m.below(offered.len().max(1))) else { return };
                 ("act: pay", device, Ask::Pay { payment: one.payment })
             }
