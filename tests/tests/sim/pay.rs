@@ -345,6 +345,34 @@ fn stock_is_reserved_and_comes_back() {
     assert_eq!(w.stock(0, cake), Some(0), "sold is sold");
 }
 
+/// Nobody meets anew: what was asked is said again by itself.
+#[test]
+fn who_pays_in_late_has_paid() {
+    let (mut w, asset, poster) = market(80, &["Ann"]);
+    let account = w.account(1);
+    let dear = w.sell(0, asset, 20_000, None).1;
+    w.buy(1, &poster, Some(350));
+    watch(&mut w, 10_000);
+    let late = w.add_device();
+    let eve = w.create(late, "Eve");
+    w.run(2_000);
+    let payment = w.buy(late, &poster, Some(350));
+    watch(&mut w, 10_000);
+    let seen = w.payment(late, payment);
+    assert_eq!(seen.state, PayState::Sent);
+    assert!(seen.words.contains("no balance"), "{}", seen.words);
+    w.credit(0, asset, eve, 1_000);
+    watch(&mut w, 3 * 60_000);
+    assert_eq!(state(&w, late, payment), PayState::Paid);
+    assert_eq!(w.balance(late, asset), Some(650));
+    // More than there is isn't even signed; who tries anyway is told for good.
+    let much = w.buy(1, &dear, Some(20_000));
+    watch(&mut w, 10_000);
+    assert_eq!(state(&w, 1, much), PayState::Offered);
+    assert!(w.money(1, Ask::Pay { payment: much }).is_err());
+    assert_eq!(w.holders(0, asset)[&account], 9_650);
+}
+
 #[test]
 fn strangers_are_bounded_and_others_words_are_nothing() {
     let (mut w, asset, poster) = market(79, &["Ann"]);

@@ -183,9 +183,7 @@ pub(super) fn create(
     if account == signed.get().issuer {
         return Err(invalid("a shop keeps no balance at itself"));
     }
-    // A statement counts in 64 bits; the ledger could go on.
-    let balance = holding(tx, asset, account)?.map_or(0, |h| h.tally.balance);
-    if balance.checked_add(amount).is_none() {
+    if !fits(tx, asset, account, amount)? {
         return Err(invalid("more than a balance can be"));
     }
     open(tx, holder(asset, account), Limit::DebitsWithinCredits)?;
@@ -199,6 +197,14 @@ pub(super) fn create(
         Err(Why::IdTaken) => Err(invalid("this number was used for another amount or account")),
         Err(why) => Err(invalid(&why.to_string())),
     }
+}
+
+/// Whether a statement can count so much more, what is held and may come back included: it
+/// counts in 64 bits, the ledger could go on.
+fn fits(tx: &Tx<'_>, asset: AssetId, account: AccountId, more: u64) -> Result<bool, StorageError> {
+    let Some(Holding { tally, .. }) = holding(tx, asset, account)? else { return Ok(true) };
+    let sum = tally.balance.checked_add(tally.pending).and_then(|sum| sum.checked_add(more));
+    Ok(sum.is_some())
 }
 
 fn invalid(why: &str) -> Fail {
@@ -388,9 +394,7 @@ pub(super) fn answer(tx: &mut Tx<'_>, answer: &Signed<TransferAnswer>) -> Result
         _ => return Err(Refusal::NotHeld.into()),
     }
     let asset = issued(tx, a.asset)?.ok_or(Refusal::UnknownAsset)?;
-    // What can't be counted on the statement is not taken.
-    let balance = holding(tx, a.asset, a.account)?.map_or(0, |h| h.tally.balance);
-    if a.accept && balance.checked_add(o.amount).is_none() {
+    if a.accept && !fits(tx, a.asset, a.account, o.amount)? {
         return Err(Refusal::TooLarge.into());
     }
     let pending = TransferId::of("held", &[&a.order.0]);

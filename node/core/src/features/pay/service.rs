@@ -238,14 +238,15 @@ pub(super) fn nudge(tx: &mut Tx<'_>, asset: AssetId, account: AccountId) -> Resu
     Ok(())
 }
 
-/// Ends offers and transfers whose time is up; when to look again.
+/// Says again what is not answered; ends offers and transfers whose time is up. When to look
+/// again.
 fn tend(tx: &mut Tx<'_>) -> Result<Option<Millis>, Fail> {
+    let mut next = wallet::tend(tx)?;
     if !issuer::any(tx)? {
-        return Ok(None);
+        return Ok(next);
     }
     shop::expire(tx)?;
     issuer::expire(tx)?;
-    let mut next: Option<Millis> = None;
     for table in [&OFFER_TIMES, &LEDGER_PENDING_BY_TIME] {
         if let Some(at) = first_time(tx, table)? {
             next = Some(next.map_or(at, |n| n.min(at)));

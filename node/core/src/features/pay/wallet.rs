@@ -5,6 +5,8 @@
 //! what it says unsigned is a hint. A statement is followed entry by entry, and contradictions
 //! are kept as evidence.
 
+use std::collections::BTreeSet;
+
 use teahouse_protocols::account::RelayAddr;
 use teahouse_protocols::codec;
 use teahouse_protocols::ids::{AccountId, AssetId, DeviceId, Millis, OrderId};
@@ -35,6 +37,8 @@ use crate::tx::{Effect, Fail, Tx, capped};
 const ORDER_LIFE: Millis = 60 * 60 * 1000;
 /// How long a question about a price is asked, in milliseconds: a day.
 const ASKED: Millis = 24 * 60 * 60 * 1000;
+/// How often what a connected issuer has not answered is said again, in milliseconds: a minute.
+const AGAIN: Millis = 60 * 1000;
 /// Most of what is said again to one device when it is met.
 const MAX_AGAIN: usize = 256;
 /// Most payments under way at once.
@@ -213,8 +217,8 @@ fn own_log(tx: &mut Tx<'_>) -> Result<Log, Fail> {
     Ok(capped(records))
 }
 
-/// A device was met: says again what it has not answered, and asks an issuer for news.
-pub(super) fn met(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
+/// Says again what a connected device has not answered.
+fn again(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
     let rows: Vec<(Vec<u8>, Out)> =
         tx.scan_typed(&OUT, &KeyRange::prefix(&device.0), false, MAX_AGAIN)?;
     for (key, out) in rows {
@@ -224,6 +228,40 @@ pub(super) fn met(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
             crate::features::services::say(tx, device, SERVICE, out.bytes)?;
         }
     }
+    Ok(())
+}
+
+/// What connected issuers have not answered is said again now and then: an answer can be lost,
+/// or be another one later.
+pub(super) fn tend(tx: &mut Tx<'_>) -> Result<Option<Millis>, Fail> {
+    let mut devices = BTreeSet::new();
+    for (key, _) in tx.scan(&OUT, &KeyRange::all(), false, MAX_AGAIN)? {
+        let device = DeviceId(KeyReader::new(&OUT, &key).fixed()?);
+        if tx.mem.peers.contains_key(&device) {
+            devices.insert(device);
+        }
+    }
+    if devices.is_empty() {
+        tx.mem.pay_again = 0;
+        return Ok(None);
+    }
+    let (now, at) = (tx.now, tx.mem.pay_again);
+    let next = now.saturating_add(AGAIN);
+    if at == 0 || at > next {
+        // Just asked, or the clock was set back.
+        tx.mem.pay_again = next;
+    } else if at <= now {
+        tx.mem.pay_again = next;
+        for device in devices {
+            again(tx, device)?;
+        }
+    }
+    Ok(Some(tx.mem.pay_again))
+}
+
+/// A device was met: says again what it has not answered, and asks an issuer for news.
+pub(super) fn met(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
+    again(tx, device)?;
     if let Some(account) = accounts::account_of(tx, device)? {
         let rows: Vec<(Vec<u8>, Out)> =
             tx.scan_typed(&NOTICES, &KeyRange::prefix(&account.0), false, MAX_AGAIN)?;
