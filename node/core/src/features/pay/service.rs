@@ -29,9 +29,9 @@ pub(super) const SERVICE: Service =
 
 /// A frame whose signed parts were checked.
 enum Frame {
-    Pay { id: u64, log: Log, order: Signed<PaymentOrder>, offer: Option<Signed<Offer>> },
-    Transfer { id: u64, log: Log, answer: Signed<TransferAnswer> },
-    Other(PayRequest),
+    Pay { id: u64, log: Log, order: Box<Signed<PaymentOrder>>, offer: Option<Box<Signed<Offer>>> },
+    Transfer { id: u64, log: Log, answer: Box<Signed<TransferAnswer>> },
+    Other(Box<PayRequest>),
     Reply(Box<wallet::Heard>),
 }
 
@@ -43,15 +43,16 @@ fn prepare(bytes: &[u8]) -> Option<Prepared> {
             match ask {
                 Ask::Pay { log, order, offer } => {
                     let offer = match offer {
-                        Some(bytes) => Some(Signed::from_bytes(&bytes).ok()?),
+                        Some(bytes) => Some(Box::new(Signed::from_bytes(&bytes).ok()?)),
                         None => None,
                     };
-                    Frame::Pay { id, log, order: Signed::from_bytes(&order).ok()?, offer }
+                    let order = Box::new(Signed::from_bytes(&order).ok()?);
+                    Frame::Pay { id, log, order, offer }
                 }
                 Ask::Transfer { log, answer } => {
-                    Frame::Transfer { id, log, answer: Signed::from_bytes(&answer).ok()? }
+                    Frame::Transfer { id, log, answer: Box::new(Signed::from_bytes(&answer).ok()?) }
                 }
-                ask => Frame::Other(PayRequest { version, id, ask }),
+                ask => Frame::Other(Box::new(PayRequest { version, id, ask })),
             }
         }
     };
@@ -67,7 +68,7 @@ fn take(tx: &mut Tx<'_>, from: DeviceId, prepared: Prepared) -> Result<(), Fail>
             // The one that signed is the one that speaks: others have nothing to say here.
             let answer = if order.get().device == from {
                 acts(tx, from, account, log)
-                    .and_then(|()| issuer::pay(tx, &order, offer.as_ref()))
+                    .and_then(|()| issuer::pay(tx, &order, offer.as_deref()))
                     .and_then(|outcome| {
                         Ok(Answer::Outcome(outcome.try_into().map_err(Fail::peer)?))
                     })
@@ -87,7 +88,7 @@ fn take(tx: &mut Tx<'_>, from: DeviceId, prepared: Prepared) -> Result<(), Fail>
             };
             reply(tx, from, id, Some((asset, account)), answer)
         }
-        Frame::Other(request) => other(tx, from, request),
+        Frame::Other(request) => other(tx, from, *request),
     }
 }
 
@@ -148,9 +149,9 @@ fn acts(tx: &mut Tx<'_>, from: DeviceId, account: AccountId, log: Log) -> Result
     });
     if news {
         let pack = AccountPack { records: capped(log.into_inner()), prekeys: capped(Vec::new()) };
-        match accounts::learn(tx, &pack, &|a| *a == account) {
-            Err(Fail::Storage(e)) => return Err(e.into()),
-            Ok(_) | Err(_) => {}
+        // Records that are refused change nothing: what is known decides.
+        if let Err(Fail::Storage(e)) = accounts::learn(tx, &pack, &|a| *a == account) {
+            return Err(e.into());
         }
     }
     let log = accounts::log(tx, account)?;

@@ -612,10 +612,11 @@ fn offered(
     };
     tx.put(&PAYMENTS, &id, &row)?;
     if row.up_to.is_some_and(|most| o.price <= most) && o.stands(tx.now) {
-        // What can't be paid now stays offered.
-        match sign(tx, id, row, Some(offer), "") {
-            Err(Fail::Storage(e)) => return Err(e.into()),
-            Ok(()) | Err(_) => {}
+        // What can't be paid now stays offered; a refusal comes before anything is staged.
+        if let Err(e) = sign(tx, id, row, Some(offer), "")
+            && !matches!(e, Fail::Refusal(_))
+        {
+            return Err(e);
         }
     }
     Ok(())
