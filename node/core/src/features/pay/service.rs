@@ -21,7 +21,7 @@ use super::{shop, wallet};
 use crate::engine::accounts;
 use crate::features::services::{self, Prepared, Service};
 use crate::ledger::LEDGER_PENDING_BY_TIME;
-use crate::store::{Key, KeyRange, KeyReader, ReadExt, StorageError, Table};
+use crate::store::{Key, KeyRange, KeyReader, Read, ReadExt, StorageError, Table};
 use crate::tx::{Fail, Tx, capped};
 
 pub(super) const SERVICE: Service =
@@ -35,7 +35,7 @@ enum Frame {
     Reply(Box<wallet::Heard>),
 }
 
-fn prepare(bytes: &[u8]) -> Option<Prepared> {
+fn prepare(_: &dyn Read, bytes: &[u8]) -> Option<Prepared> {
     let frame = match codec::decode::<PayFrame>(bytes).ok()? {
         PayFrame::Reply(reply) => Frame::Reply(Box::new(wallet::Heard::check(*reply)?)),
         PayFrame::Request(request) => {
