@@ -181,11 +181,9 @@ impl Cli {
             Cmd::Hide(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Photo(c) => c.execute(global)?,
             Cmd::Group(c) => c.execute(&global.session(Need::Account)?)?,
-            Cmd::Feed(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Pay(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Wallet(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Merchant(c) => c.execute(&global.session(Need::Account)?)?,
-            Cmd::Moments(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Feed(c) => {
                 let session = global.session(c.need())?;
                 c.execute(&session)?;
