@@ -270,7 +270,11 @@ fn shown(
         at: row.at,
         asset: row.asset,
         to: row.to,
-        to_name: names.of(row.to)?,
+        to_name: match asset.as_ref().map(Signed::get) {
+            // A shop is known by what it calls itself where it is paid.
+            Some(a) if a.issuer == row.to => a.name.to_string(),
+            _ => names.of(row.to)?,
+        },
         title: row.title.clone(),
         amount: money(row.amount),
         minor: row.amount,
