@@ -15,10 +15,13 @@ use crate::account::RelayAddr;
 use crate::card::{CardError, LinkSecret, VerifiedCard};
 use crate::codec::{self, Bytes, DecodeError, List, Text, Wire};
 use crate::ids::{DeviceId, TopicId};
-use crate::pay::VerifiedProduct;
+use crate::pay::{Receipt, VerifiedProduct};
 
 /// Longest link, in bytes of text; longer ones are refused before decoding.
 pub const MAX_LINK: usize = 8 * 1024;
+
+/// Longest receipt as text, in bytes.
+pub const MAX_RECEIPT: usize = 64 + Receipt::MAX_BYTES / 5 * 8;
 
 /// The version of invitations and pairing codes that this build writes and reads.
 pub const VERSION: u8 = 1;
@@ -117,6 +120,7 @@ const RELAY: &str = "relay/";
 const PAIR: &str = "pair/";
 const FEED: &str = "feed/";
 const ORDER: &str = "order/";
+const RECEIPT: &str = "receipt/";
 
 impl Link {
     /// Reads a link; surrounding white space and case don't matter. Cards, the greeter's
@@ -230,6 +234,25 @@ pub fn order_uri(product: &VerifiedProduct) -> String {
 pub fn order_qr_text(product: &VerifiedProduct) -> String {
     let data = BASE32_NOPAD.encode(product.bytes());
     format!("{SCHEME}{ORDER}{data}").to_ascii_uppercase()
+}
+
+/// A receipt as text, in lower case: whoever gets it checks it offline.
+#[must_use]
+pub fn receipt_uri(receipt: &Receipt) -> String {
+    let data = BASE32_NOPAD.encode(&codec::encode(receipt));
+    format!("{SCHEME}{RECEIPT}{data}").to_ascii_lowercase()
+}
+
+/// Reads a receipt, unverified: [`Receipt::verify`] says what it shows. Longer than other links
+/// may be: it holds an offer's lines and the records of three keys.
+pub fn parse_receipt(text: &str) -> Result<Receipt, LinkError> {
+    let text = text.trim();
+    if text.len() > MAX_RECEIPT {
+        return Err(LinkError::TooLong);
+    }
+    let rest = strip(text, SCHEME).ok_or(LinkError::NotALink)?;
+    let data = strip(rest, RECEIPT).ok_or(LinkError::UnknownKind)?;
+    Ok(codec::decode(&from_base32(data)?)?)
 }
 
 fn strip<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {

@@ -74,6 +74,8 @@ domains! {
     PAYMENT_ORDER = "payment order";
     /// What an issuer made of a payment order.
     OUTCOME = "payment outcome";
+    /// What a payee says to a transfer that is held for it.
+    TRANSFER_ANSWER = "transfer answer";
     /// Refunds of payment orders.
     REFUND = "refund";
     /// Requests to open a payment channel.
@@ -98,6 +100,8 @@ domains! {
     STATEMENT = "statement head";
     /// The chain of a statement's entries.
     STATEMENT_CHAIN = "statement chain";
+    /// Ids of an issuer's ledger: what a transfer is for, and of what.
+    LEDGER = "ledger transfer";
 }
 
 /// An ed25519 signature.

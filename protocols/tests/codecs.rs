@@ -29,8 +29,8 @@ use teahouse_protocols::moments::{self, MAX_COMMENT, Said, Word};
 use teahouse_protocols::pairing::PairFrame;
 use teahouse_protocols::pay::frames::MAX_ENTRIES;
 use teahouse_protocols::pay::{
-    Answer, Ask, Asset, Channel, Entry, EntryKind, Evidence, FraudProof, Grant, Item as Line,
-    MAX_LANES, Offer, PayReply, PayRequest, PaymentOrder, Receipt, VERSION, Voucher,
+    Answer, Ask, Asset, Channel, Entry, EntryKind, Evidence, Grant, Item as Line, MAX_LANES, Offer,
+    PayFrame, PayReply, PayRequest, PaymentOrder, Receipt, VERSION, Voucher,
 };
 use teahouse_protocols::photo::{Captioned, MAX_CAPTION, MAX_PICTURE, Photo, Previews};
 use teahouse_protocols::prekey::PrekeyBundle;
@@ -158,6 +158,7 @@ mod one_spelling_of_money {
         signed_holds product;
         signed_holds payment_order;
         signed_holds outcome;
+        signed_holds transfer_answer;
         signed_holds refund;
         signed_holds channel_request;
         signed_holds channel;
@@ -171,8 +172,7 @@ mod one_spelling_of_money {
         signed_holds statement_head;
         holds entry;
         holds receipt;
-        holds fraud_proof;
-        holds equivocation;
+        holds contradiction;
         holds pay_request;
         holds pay_reply;
     }
@@ -337,8 +337,6 @@ fn the_longest_forms_of_money_fit() {
     fits(&Channel {
         version: VERSION,
         id: ChannelId([1; 32]),
-        epoch: u32::MAX,
-        request: ChannelId([2; 32]),
         asset: AssetId([1; 32]),
         key: me(),
         payer: AccountId([1; 32]),
@@ -351,10 +349,11 @@ fn the_longest_forms_of_money_fit() {
         settle_by: u64::MAX,
     });
     let grant = Grant { account: AccountId([1; 32]), device: me(), records: times(full()) };
-    let hello = Ask::Hello { grant: grant.clone() };
-    fits(&PayRequest { version: VERSION, id: u64::MAX, ask: hello });
-    let proof = FraudProof { version: VERSION, first: full(), second: full() };
-    fits(&PayRequest { version: VERSION, id: u64::MAX, ask: Ask::Fraud(Box::new(proof)) });
+    let log = vec![full(); 38].try_into().unwrap();
+    let ask = Ask::Pay { log, order: full(), offer: Some(Box::new(full())) };
+    let request = PayRequest { version: VERSION, id: u64::MAX, ask };
+    fits(&request);
+    fits(&PayFrame::Request(Box::new(request)));
     let evidence = Evidence::Voucher { channel: full(), voucher: full(), ack: full() };
     fits(&Receipt {
         version: VERSION,
@@ -375,9 +374,12 @@ fn the_longest_forms_of_money_fit() {
     let first = u64::MAX - MAX_ENTRIES as u64;
     let entries: Vec<Entry> = (first..).take(MAX_ENTRIES).map(entry).collect();
     let reply = |answer| PayReply { version: VERSION, id: u64::MAX, head: Some(full()), answer };
-    fits(&reply(Answer::Statement { entries: entries.try_into().unwrap(), more: true }));
-    fits(&reply(Answer::Hello { grant, assets: times(full()) }));
-    fits(&reply(Answer::Offer(full())));
+    let (asset, entries) = (AssetId([1; 32]), entries.try_into().unwrap());
+    fits(&reply(Answer::Statement { asset, entries, more: true }));
+    fits(&reply(Answer::Money { grant, assets: times(full()) }));
+    fits(&reply(Answer::Offer { nonce: [1; 16], offer: Box::new(full()) }));
+    let refunds = times(full());
+    fits(&reply(Answer::Order { outcome: full(), fulfilled: true, refunds }));
 }
 
 #[test]
@@ -418,6 +420,7 @@ fn one_more_than_the_bound_is_refused_unread() {
     refused::<Receipt>();
     refused::<PayRequest>();
     refused::<PayReply>();
+    refused::<PayFrame>();
 
     // A list, bytes or text with one item more than its bound can't be made, nor read.
     assert!(List::<u8, 3>::try_from(vec![0; 4]).is_err());

@@ -5,9 +5,10 @@
 //! after the batch is durable.
 
 use serde::{Deserialize, Serialize};
-use teahouse_protocols::ids::{AccountId, DeviceId, RelayId, TopicId};
+use teahouse_protocols::ids::{AccountId, AssetId, DeviceId, RelayId, TopicId};
 use teahouse_protocols::membership::Role;
 
+use crate::features::pay::tables::Number;
 use crate::features::photos::NewPhoto;
 
 pub use crate::features::Command;
@@ -346,6 +347,23 @@ pub enum Reply {
     /// Another link.
     Link {
         /// `teahouse:…`.
+        link: String,
+    },
+    /// A payment that is under way.
+    Payment {
+        /// Its number.
+        payment: Number,
+    },
+    /// Money that this device issues.
+    Asset {
+        /// Its id.
+        asset: AssetId,
+    },
+    /// Something for sale.
+    Product {
+        /// Its number.
+        product: Number,
+        /// `teahouse:order/…`.
         link: String,
     },
     /// What a link led to.

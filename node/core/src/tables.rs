@@ -25,9 +25,9 @@ macro_rules! tables {
 }
 pub(crate) use tables;
 
-/// Every table: the engine's and those of features that keep their own.
+/// Every table: the engine's, the ledger's, and those of features that keep their own.
 pub fn all() -> impl Iterator<Item = &'static Table> {
-    ALL.iter().copied().chain(crate::features::tables())
+    ALL.iter().chain(crate::ledger::ALL).copied().chain(crate::features::tables())
 }
 
 tables! {

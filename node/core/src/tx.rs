@@ -119,6 +119,8 @@ pub(crate) struct Memory {
     pub(crate) outbox: Look,
     /// How this device's contents are reached; empty while they are not.
     pub(crate) content_addr: Vec<u8>,
+    /// When what issuers have not answered is said again.
+    pub(crate) pay_again: Millis,
     /// Own addresses, for pairing codes.
     pub(crate) addrs: Vec<String>,
 }

@@ -6,7 +6,9 @@ mod chat;
 mod device;
 mod feed;
 mod group;
+mod merchant;
 mod moments;
+mod pay;
 mod people;
 mod photo;
 mod read;
@@ -111,6 +113,9 @@ enum Cmd {
     Group(group::Group),
     Moments(moments::Moments),
     Feed(feed::Feed),
+    Pay(pay::Pay),
+    Wallet(pay::Wallet),
+    Merchant(merchant::Merchant),
     /// Devices of this account
     #[command(subcommand)]
     Device(device::Device),
@@ -176,6 +181,9 @@ impl Cli {
             Cmd::Hide(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Photo(c) => c.execute(global)?,
             Cmd::Group(c) => c.execute(&global.session(Need::Account)?)?,
+            Cmd::Pay(c) => c.execute(&global.session(Need::Account)?)?,
+            Cmd::Wallet(c) => c.execute(&global.session(Need::Account)?)?,
+            Cmd::Merchant(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Feed(c) => {
                 let session = global.session(c.need())?;
                 c.execute(&session)?;
@@ -250,6 +258,18 @@ mod tests {
         assert_eq!(code(&["group", "leave", "books"]), ExitCode::SUCCESS, "off the list");
         assert_eq!(code(&["chats"]), ExitCode::SUCCESS);
         assert_eq!(code(&["read", "books"]), ExitCode::SUCCESS, "and still there");
+        assert_eq!(code(&["wallet"]), ExitCode::SUCCESS);
+        assert_eq!(code(&["merchant", "product", "list"]), ExitCode::SUCCESS);
+        assert_eq!(code(&["merchant", "product", "add", "tea", "1"]), ExitCode::FAILURE);
+        let open = ["merchant", "open", "--currency", "EUR", "--name", "Tea"];
+        assert_eq!(code(&open), ExitCode::SUCCESS);
+        assert_eq!(code(&["merchant", "product", "add", "tea", "3.5", "--qr"]), ExitCode::SUCCESS);
+        assert_eq!(code(&["merchant", "product", "add", "tea", "3.501"]), ExitCode::FAILURE);
+        let who = "11".repeat(32);
+        assert_eq!(code(&["merchant", "create-value", &who, "20.00"]), ExitCode::SUCCESS);
+        assert_eq!(code(&["merchant", "create-value", "nobody", "20"]), ExitCode::FAILURE);
+        assert_eq!(code(&["merchant", "orders"]), ExitCode::SUCCESS);
+        assert_eq!(code(&["wallet", "verify", "teahouse:receipt/aa"]), ExitCode::FAILURE);
         assert_eq!(code(&["rebuild"]), ExitCode::SUCCESS);
         assert_eq!(code(&["doctor"]), ExitCode::from(1), "no node runs");
         assert_eq!(code(&["relay", "status"]), ExitCode::FAILURE, "no relay here");

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
+use teahouse_core::pay::query::Issued;
+use teahouse_core::query::Query as _;
 
 use super::Global;
 use super::session;
@@ -20,6 +22,7 @@ use crate::runtime::{NetworkConfig, NodeConfig, default_listen};
 Examples:
   teahouse run
   teahouse run --listen /ip4/0.0.0.0/udp/4001/quic-v1
+  teahouse run --role merchant
   teahouse run --role relay --name 'Old Street' --public-addr tea.example
 
 A relay listens on port 4747 (UDP and TCP) unless told otherwise, and remembers name,
@@ -28,7 +31,7 @@ The local API's port and token stand in api.json in the data folder.")]
 pub(super) struct Run {
     /// What to run
     #[arg(long, value_enum, default_value = "device")]
-    role: Role,
+    role: What,
     /// Multiaddress to listen on (may be repeated) [default: all interfaces, QUIC and TCP]
     #[arg(long, value_name = "ADDR")]
     listen: Vec<String>,
@@ -52,12 +55,21 @@ pub(super) struct Run {
     max_mb: Option<u64>,
 }
 
+/// What is run. A merchant's node is a device's that keeps a shop's books as well
+/// (`teahouse merchant open`): the same folder, told with the shop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    Device,
+    Merchant,
+    Relay,
+}
+
 impl Run {
     pub(super) fn execute(self, global: &Global) -> Result<()> {
         let runtime = session::runtime()?;
         match self.role {
-            Role::Device => runtime.block_on(self.device(global)),
-            Role::Relay => runtime.block_on(self.relay(global)),
+            What::Device | What::Merchant => runtime.block_on(self.device(global)),
+            What::Relay => runtime.block_on(self.relay(global)),
         }
     }
 
@@ -69,6 +81,7 @@ impl Run {
         if only_relay {
             bail!("--name, --public-addr, --keep-days and --max-mb are for --role relay");
         }
+        let merchant = self.role == What::Merchant;
         let data = global.data(Role::Device)?;
         let listen = if self.listen.is_empty() { default_listen(0) } else { self.listen };
         let network = Some(NetworkConfig { listen, mdns: !self.no_mdns });
@@ -84,6 +97,16 @@ impl Run {
             let _ = line(format!("Running on {} (API on 127.0.0.1:{port}).", data.display()));
             if status.account.is_none() {
                 let _ = line("No account yet: `teahouse init`, or `teahouse device join CODE`.");
+            }
+            if merchant {
+                let issued = node.handle().query(|s| Issued {}.run(s)).unwrap_or_default();
+                if issued.is_empty() {
+                    let _ = line("No shop yet: `teahouse merchant open --currency EUR --name …`.");
+                }
+                for money in issued {
+                    let _ =
+                        line(format!("The shop “{}” is open ({}).", money.name, money.currency));
+                }
             }
         })
         .await?;

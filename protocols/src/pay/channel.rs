@@ -5,7 +5,8 @@
 //! [`Voucher`]s, which count up: the lane's last voucher says all that was ever paid in it.
 //! The payee takes each voucher ([`VoucherAck`]), takes it and gives the amount back
 //! ([`Credit`]), or doesn't take it ([`VoucherRefusal`]). Credits count up as well. Settling
-//! pays `cumulative − credited`.
+//! pays `cumulative − credited`, at most the cap. A channel is never renewed: whoever goes on
+//! asks for another one.
 //!
 //! A payer's device signs one voucher for each nonce, ever, and resends just that. Therefore a
 //! payee that can't serve a voucher which follows the chain rightly (the offer is gone, it came
@@ -17,8 +18,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CHANNEL_LIFE, FREEZE_GRACE, MAX_LANES, MAX_MEMO, MAX_ORDER_LIFE, Offer, Refusal, SETTLE_TIME,
-    amount, check_span, check_version, rule, signed_by,
+    Asset, CHANNEL_LIFE, FREEZE_GRACE, MAX_LANES, MAX_MEMO, MAX_ORDER_LIFE, Offer, Refusal,
+    SETTLE_TIME, amount, check_span, check_version, rule, signed_by,
 };
 use crate::codec::{DecodeError, List, Text, Wire};
 use crate::ids::{AccountId, AssetId, ChannelId, DeviceId, Millis, OfferId, VoucherId};
@@ -42,9 +43,6 @@ pub struct ChannelRequest {
     pub payee: AccountId,
     /// The payee's key, which takes vouchers and gives credits.
     pub payee_key: DeviceId,
-    /// The channel that goes on in a new epoch, once the one before is settled; none for a new
-    /// channel.
-    pub renews: Option<ChannelId>,
     /// What is reserved, in minor units.
     pub capacity: u64,
     /// The lanes, strictly ascending by device. Their caps add up to the capacity at most.
@@ -62,12 +60,8 @@ pub struct ChannelRequest {
 pub struct Channel {
     /// [`super::VERSION`].
     pub version: u8,
-    /// The channel: the id of the signed request that it was first opened by.
+    /// The channel: the id of the signed request that it answers.
     pub id: ChannelId,
-    /// Rises when a channel is opened anew after it was settled; from 1.
-    pub epoch: u32,
-    /// The id of the signed request for this epoch.
-    pub request: ChannelId,
     /// In which money.
     pub asset: AssetId,
     /// The issuer's key; it signs.
@@ -97,8 +91,6 @@ pub struct Voucher {
     pub version: u8,
     /// The channel.
     pub channel: ChannelId,
-    /// Its epoch.
-    pub epoch: u32,
     /// The lane's device; it signs.
     pub lane: DeviceId,
     /// Counts the lane's vouchers from 1.
@@ -122,8 +114,6 @@ pub struct VoucherAck {
     pub version: u8,
     /// The channel.
     pub channel: ChannelId,
-    /// Its epoch.
-    pub epoch: u32,
     /// The lane.
     pub lane: DeviceId,
     /// The payee's key; it signs.
@@ -147,15 +137,19 @@ pub struct VoucherRefusal {
     pub version: u8,
     /// The channel.
     pub channel: ChannelId,
-    /// Its epoch.
-    pub epoch: u32,
     /// The lane.
     pub lane: DeviceId,
     /// The payee's key; it signs.
     pub key: DeviceId,
     /// The voucher.
     pub voucher: VoucherId,
-    /// Why.
+    /// Its nonce.
+    pub nonce: u64,
+    /// What it would have added to the lane, in minor units, by the payee's reckoning.
+    pub amount: u64,
+    /// The offer that it was to pay.
+    pub offer: OfferId,
+    /// Why; never a reason that passes ([`Refusal::passes`]).
     pub why: Refusal,
     /// The nonce of the last voucher that the payee took; 0 for none.
     pub taken: u64,
@@ -179,15 +173,12 @@ pub struct Credit {
     pub version: u8,
     /// The channel.
     pub channel: ChannelId,
-    /// Its epoch.
-    pub epoch: u32,
     /// The lane.
     pub lane: DeviceId,
     /// The payee's key; it signs.
     pub key: DeviceId,
-    /// Counts the lane's credits from 1.
-    pub number: u32,
-    /// Given back by this credit and those before it, in minor units; at least 1.
+    /// Given back by this credit and those before it, in minor units; at least 1. Of two
+    /// credits the one with the higher sum is the later.
     pub credited: u64,
     /// The voucher of which something is given back.
     pub voucher: VoucherId,
@@ -199,34 +190,36 @@ pub struct Credit {
     pub at: Millis,
 }
 
-/// A payer's device asks to freeze a lane: a device was lost or stolen.
+/// A payer's device asks to freeze all that another device of its account may pay: it was lost
+/// or stolen. The issuer judges by the account's log who may ask.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FreezeRequest {
     /// [`super::VERSION`].
     pub version: u8,
-    /// The channel.
-    pub channel: ChannelId,
-    /// Its epoch.
-    pub epoch: u32,
-    /// The lane to freeze.
+    /// In which money, and so at which issuer.
+    pub asset: AssetId,
+    /// Whose device.
+    pub account: AccountId,
+    /// The device whose lanes are to be frozen.
     pub lane: DeviceId,
-    /// The payer's device that asks; it signs.
+    /// The account's device that asks; it signs.
     pub device: DeviceId,
     /// When.
     pub made: Millis,
 }
 
-/// The issuer's word that a lane is frozen. Vouchers that the payee acknowledged before
-/// `honoured_until` are settled, up to the cap; later ones are not.
+/// The issuer's word that a device's lanes are frozen, in all channels of its account.
+/// Vouchers that are shown to the issuer before `honoured_until` are settled, up to the cap;
+/// later ones are not, whatever time an acknowledgement names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Freeze {
     /// [`super::VERSION`].
     pub version: u8,
-    /// The channel.
-    pub channel: ChannelId,
-    /// Its epoch.
-    pub epoch: u32,
-    /// The lane.
+    /// In which money.
+    pub asset: AssetId,
+    /// Whose device.
+    pub account: AccountId,
+    /// The device whose lanes are frozen.
     pub lane: DeviceId,
     /// The issuer's key; it signs.
     pub key: DeviceId,
@@ -234,7 +227,7 @@ pub struct Freeze {
     pub at: Millis,
     /// At most [`FREEZE_GRACE`] later, exclusive.
     pub honoured_until: Millis,
-    /// It follows a proof that the device cheats; else a request of the payer's.
+    /// It follows a proof that the device cheats; else the account's log, or its request.
     pub fraud: bool,
 }
 
@@ -246,8 +239,6 @@ pub struct Release {
     pub version: u8,
     /// The channel.
     pub channel: ChannelId,
-    /// Its epoch.
-    pub epoch: u32,
     /// The payee's key; it signs.
     pub key: DeviceId,
     /// When.
@@ -258,26 +249,14 @@ impl Channel {
     /// Most bytes of a signed channel.
     pub const MAX_SIGNED: usize = Self::MAX_BYTES + Signed::<Self>::OVERHEAD;
 
-    /// The channel that answers a request; none where the times or epochs can't be counted.
-    /// `before` is the settled epoch that a renewal follows, and none for a new channel.
+    /// The channel that answers a request; none where the times can't be counted.
     #[must_use]
-    pub fn answering(
-        request: &Signed<ChannelRequest>,
-        key: DeviceId,
-        before: Option<u32>,
-        now: Millis,
-    ) -> Option<Self> {
+    pub fn answering(request: &Signed<ChannelRequest>, key: DeviceId, now: Millis) -> Option<Self> {
         let r = request.get();
-        if before.is_some() != r.renews.is_some() {
-            return None;
-        }
-        let epoch = before.unwrap_or(0).checked_add(1)?;
         let expires = now.checked_add(CHANNEL_LIFE)?;
         Some(Self {
             version: super::VERSION,
-            id: r.renews.unwrap_or(ChannelId(request.id())),
-            epoch,
-            request: ChannelId(request.id()),
+            id: ChannelId(request.id()),
             asset: r.asset,
             key,
             payer: r.account,
@@ -295,16 +274,19 @@ impl Channel {
     #[must_use]
     pub fn grants(&self, request: &Signed<ChannelRequest>) -> bool {
         let r = request.get();
-        let id = ChannelId(request.id());
-        self.request == id
-            && self.id == r.renews.unwrap_or(id)
-            && (self.epoch == 1) == r.renews.is_none()
+        self.id == ChannelId(request.id())
             && self.asset == r.asset
             && self.payer == r.account
             && self.payee == r.payee
             && self.payee_key == r.payee_key
             && self.capacity == r.capacity
             && self.lanes == r.lanes
+    }
+
+    /// Whether the issuer of that money signed it.
+    #[must_use]
+    pub fn is_in(&self, asset: &Signed<Asset>) -> bool {
+        self.asset == Asset::id(asset) && self.key == asset.get().key
     }
 
     /// Whether a voucher that was taken is to be served: it pays just this offer of the payee's,
@@ -355,8 +337,8 @@ impl Voucher {
 
     /// The place in the lane that is paid only once.
     #[must_use]
-    pub const fn place(&self) -> (ChannelId, u32, DeviceId, u64) {
-        (self.channel, self.epoch, self.lane, self.nonce)
+    pub const fn place(&self) -> (ChannelId, DeviceId, u64) {
+        (self.channel, self.lane, self.nonce)
     }
 }
 
@@ -405,7 +387,7 @@ fn check_lanes(name: &'static str, capacity: u64, lanes: &[LaneCap]) -> Result<(
 
 impl Wire for ChannelRequest {
     const NAME: &'static str = "channel request";
-    const MAX_BYTES: usize = 1 + 5 * 32 + 33 + 10 + (1 + MAX_LANES * (32 + 10)) + 16 + 10 + 10;
+    const MAX_BYTES: usize = 1 + 5 * 32 + 10 + (1 + MAX_LANES * (32 + 10)) + 16 + 10 + 10;
 
     fn check(&self) -> Result<(), DecodeError> {
         check_version(Self::NAME, self.version)?;
@@ -417,14 +399,12 @@ impl Wire for ChannelRequest {
 
 impl Wire for Channel {
     const NAME: &'static str = "payment channel";
-    const MAX_BYTES: usize = 1 + 7 * 32 + 5 + 10 + (1 + MAX_LANES * (32 + 10)) + 10 + 10 + 10;
+    const MAX_BYTES: usize = 1 + 6 * 32 + 10 + (1 + MAX_LANES * (32 + 10)) + 10 + 10 + 10;
 
     fn check(&self) -> Result<(), DecodeError> {
         check_version(Self::NAME, self.version)?;
         check_span(Self::NAME, self.opened, self.expires, CHANNEL_LIFE)?;
         check_span(Self::NAME, self.expires, self.settle_by, SETTLE_TIME)?;
-        rule(Self::NAME, self.epoch > 0, "epochs count from 1")?;
-        rule(Self::NAME, (self.epoch == 1) == (self.id == self.request), "request doesn't fit")?;
         rule(Self::NAME, self.payer != self.payee, "a channel to oneself")?;
         check_lanes(Self::NAME, self.capacity, &self.lanes)
     }
@@ -432,7 +412,7 @@ impl Wire for Channel {
 
 impl Wire for Voucher {
     const NAME: &'static str = "voucher";
-    const MAX_BYTES: usize = 1 + 32 + 5 + 32 + 10 + 10 + 32 + 32 + 10 + 10;
+    const MAX_BYTES: usize = 1 + 32 + 32 + 10 + 10 + 32 + 32 + 10 + 10;
 
     fn check(&self) -> Result<(), DecodeError> {
         check_version(Self::NAME, self.version)?;
@@ -447,7 +427,7 @@ impl Wire for Voucher {
 
 impl Wire for VoucherAck {
     const NAME: &'static str = "voucher taken";
-    const MAX_BYTES: usize = 1 + 32 + 5 + 32 + 32 + 32 + 10 + 10 + 32 + 10;
+    const MAX_BYTES: usize = 1 + 4 * 32 + 10 + 10 + 32 + 10;
 
     fn check(&self) -> Result<(), DecodeError> {
         check_version(Self::NAME, self.version)?;
@@ -457,28 +437,27 @@ impl Wire for VoucherAck {
 
 impl Wire for VoucherRefusal {
     const NAME: &'static str = "voucher refused";
-    const MAX_BYTES: usize = 1 + 32 + 5 + 32 + 32 + 32 + 1 + 10 + 10;
+    const MAX_BYTES: usize = 1 + 4 * 32 + 10 + 10 + 32 + 1 + 10 + 10;
 
     fn check(&self) -> Result<(), DecodeError> {
-        check_version(Self::NAME, self.version)
+        check_version(Self::NAME, self.version)?;
+        rule(Self::NAME, !self.why.passes(), "signed, though it may pass")
     }
 }
 
 impl Wire for Credit {
     const NAME: &'static str = "credit";
-    const MAX_BYTES: usize = 1 + 32 + 5 + 32 + 32 + 5 + 10 + 32 + 32 + (1 + 2 + MAX_MEMO) + 10;
+    const MAX_BYTES: usize = 1 + 3 * 32 + 10 + 32 + 32 + (1 + 2 + MAX_MEMO) + 10;
 
     fn check(&self) -> Result<(), DecodeError> {
         check_version(Self::NAME, self.version)?;
-        rule(Self::NAME, self.number > 0 && self.credited > 0, "a credit of nothing")?;
-        let counts = self.credited >= u64::from(self.number);
-        rule(Self::NAME, counts, "less than its credits add up to")
+        rule(Self::NAME, self.credited > 0, "a credit of nothing")
     }
 }
 
 impl Wire for FreezeRequest {
     const NAME: &'static str = "freeze request";
-    const MAX_BYTES: usize = 1 + 32 + 5 + 32 + 32 + 10;
+    const MAX_BYTES: usize = 1 + 4 * 32 + 10;
 
     fn check(&self) -> Result<(), DecodeError> {
         check_version(Self::NAME, self.version)
@@ -487,7 +466,7 @@ impl Wire for FreezeRequest {
 
 impl Wire for Freeze {
     const NAME: &'static str = "freeze";
-    const MAX_BYTES: usize = 1 + 32 + 5 + 32 + 32 + 10 + 10 + 1;
+    const MAX_BYTES: usize = 1 + 4 * 32 + 10 + 10 + 1;
 
     fn check(&self) -> Result<(), DecodeError> {
         check_version(Self::NAME, self.version)?;
@@ -497,7 +476,7 @@ impl Wire for Freeze {
 
 impl Wire for Release {
     const NAME: &'static str = "channel release";
-    const MAX_BYTES: usize = 1 + 32 + 5 + 32 + 10;
+    const MAX_BYTES: usize = 1 + 32 + 32 + 10;
 
     fn check(&self) -> Result<(), DecodeError> {
         check_version(Self::NAME, self.version)

@@ -1,25 +1,45 @@
-//! Questions and answers between a payer and whoever it pays or has a balance at.
+//! Questions and answers between a wallet and an issuer's device.
 //!
 //! A request comes over a connection whose other end's device key is authenticated: that is
-//! the device it is judged for. It is answered once, by `id`. Whoever gets no answer asks
-//! again: what moves money is signed and has a key of its own, so asking twice does nothing
-//! twice. Signed forms are carried as their bytes. Both enums grow at the end only; a request
-//! of an unknown kind doesn't decode and is answered [`Refusal::Malformed`].
+//! the device it is judged for. What speaks for an account carries the account's log, so that
+//! the issuer learns of revoked devices from whoever shows them. Whoever gets no answer asks
+//! again with the same bytes: what moves money is signed and has a key of its own, so asking
+//! twice does nothing twice. Signed forms are carried as their bytes. The enums grow at the end
+//! only. Channels, and payees that are not the issuer, have no words yet: these come with the
+//! feature that speaks them.
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Asset, Channel, ChannelRequest, Credit, Entry, FraudProof, Freeze, FreezeRequest, Grant,
-    MAX_MEMO, Offer, Outcome, PaymentOrder, Refund, Refusal, Release, StatementHead, Voucher,
-    VoucherAck, VoucherRefusal, check_version, rule,
+    Asset, Entry, Grant, MAX_ITEMS, MAX_MEMO, Offer, Outcome, PaymentOrder, Refund, Refusal,
+    StatementHead, TransferAnswer, check_version, rule,
 };
 use crate::codec::{Bytes, DecodeError, List, Text, Wire};
-use crate::ids::{AssetId, ChannelId, OfferId};
+use crate::ids::{AccountId, AssetId, OfferId, OrderId};
+use crate::inbox::MAX_RECORD;
+use crate::sync::MAX_SERVICE;
 
 /// Most entries of a statement in one reply.
 pub const MAX_ENTRIES: usize = 128;
 /// Most assets that an issuer tells of.
 pub const MAX_ASSETS: usize = 8;
+/// Most refunds of one order.
+pub const MAX_REFUNDS: usize = 16;
+/// Most records of an account's log that a request carries. The frame's own bound is lower
+/// where they are long.
+pub const MAX_RECORDS: usize = 512;
+
+/// An account's log, parents before children.
+pub type Log = List<Bytes<MAX_RECORD>, MAX_RECORDS>;
+
+/// A line of an order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// The payee's number for the product.
+    pub product: [u8; 16],
+    /// How many; at least 1.
+    pub quantity: u32,
+}
 
 /// A question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,87 +55,78 @@ pub struct PayRequest {
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask {
-    /// "This is whose device I am. Who are you, and what money is issued here?" Comes first.
-    Hello {
-        /// Of the asking device.
-        grant: Grant,
-    },
-    /// "What does this cost me now?" Answered with [`Answer::Offer`].
+    /// "Who are you, and what money is issued here?" Answered with [`Answer::Money`].
+    Money,
+    /// "What does this cost me now?" Answered with [`Answer::Offer`]. The same device and nonce
+    /// are the same request.
     Offer {
-        /// The payee's number for the product.
-        product: [u8; 16],
-        /// How many; at least 1.
-        quantity: u32,
+        /// Random.
+        nonce: [u8; 16],
+        /// What; at least one line.
+        lines: List<Line, MAX_ITEMS>,
         /// For the payee to read.
         note: Text<MAX_MEMO>,
     },
-    /// A signed payment order. Answered with [`Answer::Outcome`].
-    Pay(Bytes<{ PaymentOrder::MAX_SIGNED }>),
-    /// A signed request for a channel. Answered with [`Answer::Channel`].
-    Open(Bytes<{ ChannelRequest::MAX_SIGNED }>),
-    /// A signed voucher. Answered with [`Answer::Acked`], [`Answer::Credited`] or
-    /// [`Answer::VoucherRefused`].
-    Voucher(Bytes<{ Voucher::MAX_SIGNED }>),
+    /// A signed payment order, with the signed offer that it pays. Answered with
+    /// [`Answer::Outcome`].
+    Pay {
+        /// The payer's account.
+        log: Log,
+        /// The signed order.
+        order: Bytes<{ PaymentOrder::MAX_SIGNED }>,
+        /// The signed offer, where the order names one.
+        offer: Option<Box<Bytes<{ Offer::MAX_SIGNED }>>>,
+    },
     /// Entries of the asker's own statement. Answered with [`Answer::Statement`].
     Statement {
+        /// Whose.
+        account: AccountId,
+        /// That account.
+        log: Log,
         /// In which money.
         asset: AssetId,
         /// The last entry that the asker has; 0 for none.
         after: u64,
     },
-    /// What became of this device's order of that nonce. Answered like [`Ask::Pay`], or with
-    /// [`Answer::Unknown`].
+    /// The signed word on a transfer that is held for the asker. Answered with [`Answer::Done`],
+    /// or [`Answer::Refused`] where it is not held any more.
+    Transfer {
+        /// The asker's account.
+        log: Log,
+        /// The signed word.
+        answer: Bytes<{ TransferAnswer::MAX_SIGNED }>,
+    },
+    /// What became of an order that this device or its account gave. Answered with
+    /// [`Answer::Order`], or [`Answer::Unknown`].
     OrderOf {
-        /// The order's.
-        nonce: [u8; 16],
+        /// Whose.
+        account: AccountId,
+        /// That account.
+        log: Log,
+        /// The order.
+        order: OrderId,
     },
-    /// What became of this device's voucher. Answered like [`Ask::Voucher`], or with
-    /// [`Answer::Unknown`].
-    VoucherOf {
-        /// The channel.
-        channel: ChannelId,
-        /// Its epoch.
-        epoch: u32,
-        /// The voucher's.
-        nonce: u64,
-    },
-    /// What became of an offer. Answered with [`Answer::OfferIs`], or [`Answer::Unknown`].
+    /// How an offer stands. Answered with [`Answer::OfferIs`], or [`Answer::Unknown`].
     OfferOf {
         /// The offer.
         offer: OfferId,
     },
-    /// "I would like to pay this in." A person at the issuer sees to it. The same device and
-    /// nonce are the same request.
-    TopUp {
-        /// In which money.
-        asset: AssetId,
-        /// Minor units; at least 1.
-        amount: u64,
-        /// Random.
-        nonce: [u8; 16],
-        /// For the issuer to read.
-        note: Text<MAX_MEMO>,
+    /// From a payer to whom it pays: money waits for you at that issuer. Not answered.
+    Waiting {
+        /// The issuer's signed asset.
+        asset: Bytes<{ Asset::MAX_SIGNED }>,
+        /// Shows whose key it is.
+        grant: Grant,
+        /// Where the issuer's device is met.
+        relays: List<crate::account::RelayAddr, 4>,
+        /// The payer's signed order.
+        order: Bytes<{ PaymentOrder::MAX_SIGNED }>,
+        /// The issuer's signed word that it is held.
+        outcome: Bytes<{ Outcome::MAX_SIGNED }>,
     },
-    /// A signed request to freeze a lane. Answered with [`Answer::Frozen`].
-    Freeze(Bytes<{ FreezeRequest::MAX_SIGNED }>),
-    /// A device cheats. Answered with [`Answer::Frozen`].
-    Fraud(Box<FraudProof>),
-    /// What a lane came to. Answered with [`Answer::Settled`].
-    Settle {
-        /// The last voucher.
-        voucher: Option<Bytes<{ Voucher::MAX_SIGNED }>>,
-        /// The last credit.
-        credit: Option<Bytes<{ Credit::MAX_SIGNED }>>,
-        /// The voucher's acknowledgement, where the lane is frozen.
-        ack: Option<Bytes<{ VoucherAck::MAX_SIGNED }>>,
-    },
-    /// A payee gives back what an order paid. Answered with [`Answer::Done`].
-    Refund(Bytes<{ Refund::MAX_SIGNED }>),
-    /// A payee claims nothing more of a channel. Answered with [`Answer::Done`].
-    Release(Bytes<{ Release::MAX_SIGNED }>),
 }
 
-/// A reply.
+/// A reply. With number 0 it answers nothing: an issuer says that the statement grew.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PayReply {
     /// [`super::VERSION`].
@@ -132,51 +143,48 @@ pub struct PayReply {
 /// What is answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
-    /// Who answers.
-    Hello {
+    /// Who answers, and the signed assets issued here.
+    Money {
         /// Of the answering device.
         grant: Grant,
-        /// The signed assets that are issued or taken here.
+        /// The assets.
         assets: List<Bytes<{ Asset::MAX_SIGNED }>, MAX_ASSETS>,
     },
     /// A signed offer.
-    Offer(Bytes<{ Offer::MAX_SIGNED }>),
+    Offer {
+        /// The request's.
+        nonce: [u8; 16],
+        /// The offer.
+        offer: Box<Bytes<{ Offer::MAX_SIGNED }>>,
+    },
     /// The issuer's signed word on an order.
     Outcome(Bytes<{ Outcome::MAX_SIGNED }>),
-    /// A signed channel.
-    Channel(Bytes<{ Channel::MAX_SIGNED }>),
-    /// The voucher was taken: the payee's signed word.
-    Acked(Bytes<{ VoucherAck::MAX_SIGNED }>),
-    /// The voucher was taken and is given back: the payee's signed credit.
-    Credited(Bytes<{ Credit::MAX_SIGNED }>),
-    /// The voucher was not taken: the payee's signed word.
-    VoucherRefused(Bytes<{ VoucherRefusal::MAX_SIGNED }>),
     /// Entries of a statement, ascending, without gaps. With the last of them the head is
-    /// reached.
+    /// reached, unless there are more: then it shows only once these have come.
     Statement {
+        /// In which money.
+        asset: AssetId,
         /// The entries.
         entries: List<Entry, MAX_ENTRIES>,
         /// There are more.
         more: bool,
     },
+    /// What became of an order.
+    Order {
+        /// The issuer's signed word.
+        outcome: Bytes<{ Outcome::MAX_SIGNED }>,
+        /// The payee has handed over what was paid.
+        fulfilled: bool,
+        /// The payee's signed refunds.
+        refunds: List<Bytes<{ Refund::MAX_SIGNED }>, MAX_REFUNDS>,
+    },
     /// How an offer stands.
     OfferIs(OfferState),
-    /// Noted; a person will see to it.
-    Noted,
-    /// The issuer's signed freeze.
-    Frozen(Bytes<{ Freeze::MAX_SIGNED }>),
-    /// The lane is settled up to here.
-    Settled {
-        /// The last voucher's nonce.
-        nonce: u64,
-        /// The last credit's number.
-        credits: u32,
-    },
     /// It is done, or was before.
     Done,
     /// Nothing of that kind has come here. It may be on its way: not final.
     Unknown,
-    /// Not done. Final only where a signed form says so.
+    /// Not done. Never final for an order: only a signed [`Outcome`] is.
     Refused(Refusal),
 }
 
@@ -195,37 +203,58 @@ pub enum OfferState {
     Fulfilled,
 }
 
-impl Ask {
-    const fn counts(&self) -> bool {
+/// What travels: a request or a reply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PayFrame {
+    /// A question.
+    Request(Box<PayRequest>),
+    /// An answer.
+    Reply(Box<PayReply>),
+}
+
+/// The number of this service (`Frame::Service`).
+pub const SERVICE: u8 = 1;
+
+impl Wire for PayFrame {
+    const NAME: &'static str = "payment frame";
+    const MAX_BYTES: usize = 1 + PayRequest::MAX_BYTES;
+
+    fn check(&self) -> Result<(), DecodeError> {
         match self {
-            Self::Offer { quantity, .. } => *quantity > 0,
-            Self::TopUp { amount, .. } => *amount > 0,
-            Self::VoucherOf { nonce, .. } => *nonce > 0,
-            Self::Settle { voucher, credit, .. } => voucher.is_some() || credit.is_some(),
-            _ => true,
+            Self::Request(request) => request.check(),
+            Self::Reply(reply) => reply.check(),
         }
     }
 }
 
 impl Wire for PayRequest {
     const NAME: &'static str = "payment request";
-    // The largest are the records of a greeting.
-    const MAX_BYTES: usize = 1 + 10 + 1 + Grant::MAX_BYTES;
+    // What a frame carries, less its kind: a log may be as long as that leaves.
+    const MAX_BYTES: usize = MAX_SERVICE - 1;
 
     fn check(&self) -> Result<(), DecodeError> {
         check_version(Self::NAME, self.version)?;
-        if let Ask::Fraud(proof) = &self.ask {
-            proof.check()?;
-        }
-        rule(Self::NAME, self.ask.counts(), "a request for nothing")
+        let counts = match &self.ask {
+            Ask::Offer { lines, .. } => {
+                !lines.is_empty() && lines.iter().all(|line| line.quantity > 0)
+            }
+            _ => true,
+        };
+        rule(Self::NAME, counts, "a request for nothing")
     }
 }
 
 impl Wire for PayReply {
     const NAME: &'static str = "payment reply";
     // The largest is a full page of a statement.
-    const MAX_BYTES: usize =
-        1 + 10 + (1 + 2 + StatementHead::MAX_SIGNED) + 1 + 2 + MAX_ENTRIES * Entry::MAX_BYTES + 1;
+    const MAX_BYTES: usize = 1
+        + 10
+        + (1 + 2 + StatementHead::MAX_SIGNED)
+        + 1
+        + 32
+        + 2
+        + MAX_ENTRIES * Entry::MAX_BYTES
+        + 1;
 
     fn check(&self) -> Result<(), DecodeError> {
         check_version(Self::NAME, self.version)?;
@@ -235,3 +264,12 @@ impl Wire for PayReply {
         rule(Self::NAME, follow, "entries are missing")
     }
 }
+
+const _: () = assert!(PayReply::MAX_BYTES <= PayRequest::MAX_BYTES);
+// The others are shorter than a full page.
+const _: () = assert!(
+    Grant::MAX_BYTES + MAX_ASSETS * (2 + Asset::MAX_SIGNED) + 2 < MAX_ENTRIES * Entry::MAX_BYTES
+        && MAX_REFUNDS * (2 + Refund::MAX_SIGNED) + Outcome::MAX_SIGNED + 8
+            < MAX_ENTRIES * Entry::MAX_BYTES
+        && Offer::MAX_SIGNED + 20 < MAX_ENTRIES * Entry::MAX_BYTES
+);

@@ -5,15 +5,26 @@
 //! the state after, or why not; whoever calls it makes the state durable before anything that
 //! follows from it leaves.
 //!
-//! In all three
+//! At payee and payer
 //! - the nonce rises by one, each voucher names the one before, and the sums never fall;
-//! - `credited ≤ cumulative`, and `cumulative − credited ≤ cap` wherever vouchers are taken.
+//! - `credited ≤ cumulative`, and `cumulative − credited ≤ cap`.
+//!
+//! The issuer takes the highest sums that it is shown, whatever else was signed, and pays out no
+//! more than the cap. Words that contradict each other are evidence
+//! ([`super::Contradiction`]); they stop no settlement.
+//!
+//! A payee gives back only of vouchers that the issuer has counted ([`Lane::shown`]): then
+//! nothing that it gave back can become void by a freeze. Where the payee is the issuer, that is
+//! at once.
 
 use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
 
-use super::{Channel, Credit, MAX_ORDER_LIFE, Refusal, Voucher, VoucherAck, VoucherRefusal};
-use crate::ids::{ChannelId, DeviceId, Millis, OfferId, VoucherId};
+use super::{
+    Asset, CREDIT_TIME, Channel, Credit, CreditReason, Freeze, MAX_ORDER_LIFE, Paid, Refusal,
+    Voucher, VoucherAck, VoucherRefusal,
+};
+use crate::ids::{AccountId, AssetId, ChannelId, DeviceId, Millis, OfferId, VoucherId};
 use crate::sign::Signed;
 
 /// The voucher before the first.
@@ -24,8 +35,6 @@ const NONE: VoucherId = VoucherId([0; 32]);
 pub struct Lane {
     /// The channel.
     pub channel: ChannelId,
-    /// Its epoch.
-    pub epoch: u32,
     /// The lane's device.
     pub device: DeviceId,
     /// The most that may be owed, in minor units.
@@ -38,8 +47,8 @@ pub struct Lane {
     pub head: VoucherId,
     /// Paid so far, in minor units.
     pub cumulative: u64,
-    /// Credits given so far.
-    pub credits: u32,
+    /// What the issuer has counted of it, in minor units.
+    pub shown: u64,
     /// Given back so far, in minor units.
     pub credited: u64,
     /// No voucher is taken any more.
@@ -60,11 +69,11 @@ pub struct Accepted {
 /// Why a voucher was not taken, or a step can't be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LaneRefusal {
-    /// Of another channel, epoch, lane or key.
+    /// Of another channel, lane or key.
     #[error("of another lane")]
     Other,
     /// A voucher with this nonce was taken before. If it is the same one, its answer is given
-    /// again; if not, both together are a [`super::FraudProof`].
+    /// again; if not, both together are a [`super::Contradiction`].
     #[error("a voucher with this nonce was taken before")]
     Known,
     /// The lane is frozen.
@@ -94,6 +103,9 @@ pub enum LaneRefusal {
     /// A credit of nothing, or of more than was paid.
     #[error("a credit of more than was paid")]
     TooMuchBack,
+    /// The issuer has not counted the voucher yet.
+    #[error("the issuer has not counted this voucher yet")]
+    NotShown,
     /// What was said contradicts what was said before.
     #[error("contradicts what was said before")]
     Contradiction,
@@ -124,7 +136,7 @@ impl LaneRefusal {
             Self::TooMuchBack => Refusal::TooMuchBack,
             Self::Overflow => Refusal::TooLarge,
             Self::Times => Refusal::Expired,
-            Self::Unanswered => Refusal::Unavailable,
+            Self::Unanswered | Self::NotShown => Refusal::Unavailable,
         }
     }
 }
@@ -137,17 +149,21 @@ const fn owed(cumulative: u64, credited: u64) -> u64 {
 impl Lane {
     /// The lane of a device, before its first voucher; none where the channel has no such lane.
     #[must_use]
-    pub fn open(channel: &Channel, device: DeviceId) -> Option<Self> {
+    pub fn open(
+        channel: &Signed<Channel>,
+        asset: &Signed<Asset>,
+        device: DeviceId,
+    ) -> Option<Self> {
+        let (channel, cap) = opened(channel, asset, &device)?;
         Some(Self {
             channel: channel.id,
-            epoch: channel.epoch,
             device,
-            cap: channel.cap(&device)?,
+            cap,
             until: channel.expires,
             nonce: 0,
             head: NONE,
             cumulative: 0,
-            credits: 0,
+            shown: 0,
             credited: 0,
             frozen: false,
         })
@@ -168,7 +184,7 @@ impl Lane {
     /// Takes the next voucher.
     pub fn accept(&self, voucher: &Signed<Voucher>, now: Millis) -> Result<Accepted, LaneRefusal> {
         let v = voucher.get();
-        if (v.channel, v.epoch, v.lane) != (self.channel, self.epoch, self.device) {
+        if (v.channel, v.lane) != (self.channel, self.device) {
             return Err(LaneRefusal::Other);
         }
         if v.nonce <= self.nonce {
@@ -202,21 +218,81 @@ impl Lane {
         Ok(Accepted { lane, amount, late: now >= v.expires })
     }
 
-    /// Gives an amount back.
-    pub fn credit(&self, amount: u64) -> Result<Self, LaneRefusal> {
-        if amount == 0 || amount > self.owed() {
-            return Err(LaneRefusal::TooMuchBack);
+    /// The issuer has counted so much of the lane, by its signed word or in the same
+    /// transaction.
+    pub fn shown(&self, cumulative: u64) -> Result<Self, LaneRefusal> {
+        if cumulative > self.cumulative {
+            return Err(LaneRefusal::Contradiction);
         }
-        let credits = self.credits.checked_add(1).ok_or(LaneRefusal::Overflow)?;
-        let credited = self.credited.checked_add(amount).ok_or(LaneRefusal::Overflow)?;
-        Ok(Self { credits, credited, ..self.clone() })
+        Ok(Self { shown: self.shown.max(cumulative), ..self.clone() })
     }
 
-    /// Takes no voucher from now on.
-    #[must_use]
-    pub fn freeze(&self) -> Self {
-        Self { frozen: true, ..self.clone() }
+    /// Gives back an amount of one voucher: `by` is the lane's sum with that voucher, `paid`
+    /// what was paid with it and went back of it. Returns both after.
+    pub fn credit(&self, by: u64, paid: &Paid, amount: u64) -> Result<(Self, Paid), LaneRefusal> {
+        if by > self.shown {
+            return Err(LaneRefusal::NotShown);
+        }
+        let back = paid.refunded.checked_add(amount).ok_or(LaneRefusal::Overflow)?;
+        if amount == 0 || amount > self.owed() || back > paid.amount {
+            return Err(LaneRefusal::TooMuchBack);
+        }
+        let credited = self.credited.checked_add(amount).ok_or(LaneRefusal::Overflow)?;
+        Ok((Self { credited, ..self.clone() }, Paid { refunded: back, ..*paid }))
     }
+
+    /// Takes no voucher from now on: its device is frozen. What the issuer doesn't count within
+    /// the grace is void.
+    pub fn freeze(
+        &self,
+        freeze: &Signed<Freeze>,
+        asset: &Signed<Asset>,
+    ) -> Result<Self, LaneRefusal> {
+        freeze_holds(freeze, asset, self.device)?;
+        Ok(Self { frozen: true, ..self.clone() })
+    }
+
+    /// The grace of a freeze is over: only what the issuer has counted was ever paid.
+    pub fn void(&self) -> Result<Self, LaneRefusal> {
+        if !self.frozen {
+            return Err(LaneRefusal::Contradiction);
+        }
+        Ok(Self { cumulative: self.shown, ..self.clone() })
+    }
+}
+
+/// A channel and the cap of a device's lane, where the issuer of that money signed it.
+fn opened<'a>(
+    channel: &'a Signed<Channel>,
+    asset: &Signed<Asset>,
+    device: &DeviceId,
+) -> Option<(&'a Channel, u64)> {
+    let channel = channel.get();
+    let cap = channel.cap(device)?;
+    channel.is_in(asset).then_some((channel, cap))
+}
+
+fn freeze_holds(
+    freeze: &Signed<Freeze>,
+    asset: &Signed<Asset>,
+    device: DeviceId,
+) -> Result<(), LaneRefusal> {
+    let f = freeze.get();
+    if (f.asset, f.key, f.lane) != (Asset::id(asset), asset.get().key, device) {
+        return Err(LaneRefusal::Other);
+    }
+    Ok(())
+}
+
+/// The voucher that is out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outstanding {
+    /// Its signed bytes: what is sent again.
+    pub bytes: Vec<u8>,
+    /// What it added, in minor units.
+    pub amount: u64,
+    /// The offer that it pays.
+    pub offer: OfferId,
 }
 
 /// A lane as the payer's device keeps it. One voucher is out at a time.
@@ -224,8 +300,6 @@ impl Lane {
 pub struct LaneOut {
     /// The channel.
     pub channel: ChannelId,
-    /// Its epoch.
-    pub epoch: u32,
     /// This device.
     pub device: DeviceId,
     /// The payee's key.
@@ -240,31 +314,33 @@ pub struct LaneOut {
     pub head: VoucherId,
     /// Paid so far, the unanswered voucher included, in minor units.
     pub cumulative: u64,
-    /// The highest number of a credit seen.
-    pub credits: u32,
-    /// What it gave back, with those before it, in minor units.
+    /// The most that the payee said to have given back, in minor units.
     pub credited: u64,
-    /// The signed bytes of the last voucher, until it is answered: what is sent again.
-    pub unanswered: Option<Vec<u8>>,
-    /// Nothing more is paid in this lane: it is frozen, or the payee doesn't follow it.
+    /// The last voucher, until it is answered.
+    pub unanswered: Option<Outstanding>,
+    /// Nothing more is paid in this lane: it is frozen, or the payee refused a voucher for
+    /// good. What it came to is settled.
     pub stopped: bool,
 }
 
 impl LaneOut {
     /// This device's lane, before its first voucher; none where the channel has no such lane.
     #[must_use]
-    pub fn open(channel: &Channel, device: DeviceId) -> Option<Self> {
+    pub fn open(
+        channel: &Signed<Channel>,
+        asset: &Signed<Asset>,
+        device: DeviceId,
+    ) -> Option<Self> {
+        let (channel, cap) = opened(channel, asset, &device)?;
         Some(Self {
             channel: channel.id,
-            epoch: channel.epoch,
             device,
             payee_key: channel.payee_key,
-            cap: channel.cap(&device)?,
+            cap,
             until: channel.expires,
             nonce: 0,
             head: NONE,
             cumulative: 0,
-            credits: 0,
             credited: 0,
             unanswered: None,
             stopped: false,
@@ -321,7 +397,6 @@ impl LaneOut {
             Voucher {
                 version: super::VERSION,
                 channel: self.channel,
-                epoch: self.epoch,
                 lane: self.device,
                 nonce,
                 cumulative,
@@ -336,154 +411,155 @@ impl LaneOut {
             nonce,
             cumulative,
             head: Voucher::id(&voucher),
-            unanswered: Some(voucher.bytes().to_vec()),
+            unanswered: Some(Outstanding { bytes: voucher.bytes().to_vec(), amount, offer }),
             ..self.clone()
         };
         Ok((after, voucher))
     }
 
-    fn ours(&self, channel: ChannelId, epoch: u32, lane: DeviceId, key: DeviceId) -> bool {
-        (channel, epoch, lane, key) == (self.channel, self.epoch, self.device, self.payee_key)
+    fn ours(&self, channel: ChannelId, lane: DeviceId, key: DeviceId) -> Result<(), LaneRefusal> {
+        if (channel, lane, key) != (self.channel, self.device, self.payee_key) {
+            return Err(LaneRefusal::Other);
+        }
+        Ok(())
+    }
+
+    /// Whether an answer is about the voucher that is out, and says the same of it: what it
+    /// added and what it pays. No: it is about another, and changes nothing.
+    fn answers(
+        &self,
+        voucher: VoucherId,
+        nonce: u64,
+        said: (u64, OfferId),
+    ) -> Result<bool, LaneRefusal> {
+        let Some(out) = &self.unanswered else { return Ok(false) };
+        if nonce != self.nonce {
+            return if nonce < self.nonce { Ok(false) } else { Err(LaneRefusal::Other) };
+        }
+        if voucher != self.head || said != (out.amount, out.offer) {
+            return Err(LaneRefusal::Contradiction);
+        }
+        Ok(true)
     }
 
     /// The payee took the last voucher.
     pub fn acked(&self, ack: &Signed<VoucherAck>) -> Result<Self, LaneRefusal> {
         let a = ack.get();
-        if !self.ours(a.channel, a.epoch, a.lane, a.key) {
-            return Err(LaneRefusal::Other);
-        }
-        if a.nonce != self.nonce {
-            // An answer to an earlier voucher, come again, changes nothing.
-            return if a.nonce < self.nonce { Ok(self.clone()) } else { Err(LaneRefusal::Other) };
-        }
-        if a.voucher != self.head {
-            return Err(LaneRefusal::Contradiction);
-        }
-        Ok(Self { unanswered: None, ..self.clone() })
+        self.ours(a.channel, a.lane, a.key)?;
+        let answered = self.answers(a.voucher, a.nonce, (a.amount, a.offer))?;
+        let unanswered = self.unanswered.clone().filter(|_| !answered);
+        Ok(Self { unanswered, ..self.clone() })
     }
 
-    /// The payee gave something back; if it is of the last voucher, that is its answer.
-    /// A credit that came before, or one that a later credit includes, changes nothing.
+    /// The payee gave something back; the highest sum counts. Where it refused the last voucher
+    /// so, and gave back all of it, that is its answer.
     pub fn credit(&self, credit: &Signed<Credit>) -> Result<Self, LaneRefusal> {
         let c = credit.get();
-        if !self.ours(c.channel, c.epoch, c.lane, c.key) {
-            return Err(LaneRefusal::Other);
+        self.ours(c.channel, c.lane, c.key)?;
+        if c.credited > self.cumulative {
+            return Err(LaneRefusal::TooMuchBack);
         }
-        let mut after = self.clone();
-        (after.credits, after.credited) =
-            follow((self.credits, self.credited), (c.number, c.credited), self.cumulative)?;
-        if c.voucher == self.head {
-            after.unanswered = None;
-        }
-        Ok(after)
+        let back = c.credited.saturating_sub(self.credited);
+        let all = |out: &Outstanding| {
+            c.voucher == self.head
+                && c.offer == out.offer
+                && matches!(c.reason, CreditReason::Refused(_))
+                && back >= out.amount
+        };
+        let unanswered = self.unanswered.clone().filter(|out| !all(out));
+        Ok(Self { credited: self.credited.max(c.credited), unanswered, ..self.clone() })
     }
 
-    /// The payee did not take a voucher. If that is the last one, nothing more is paid in this
-    /// lane, unless the payee only waits for earlier vouchers.
+    /// The payee refused a voucher, for good: if it is the one that is out, nothing more is paid
+    /// in this lane. (What passes is not signed, and is no answer.)
     pub fn refused(&self, refusal: &Signed<VoucherRefusal>) -> Result<Self, LaneRefusal> {
         let r = refusal.get();
-        if !self.ours(r.channel, r.epoch, r.lane, r.key) {
-            return Err(LaneRefusal::Other);
-        }
-        if r.voucher != self.head || self.unanswered.is_none() || r.why == Refusal::Gap {
-            return Ok(self.clone());
-        }
+        self.ours(r.channel, r.lane, r.key)?;
+        let answered = self.answers(r.voucher, r.nonce, (r.amount, r.offer))?;
+        Ok(Self { stopped: self.stopped || answered, ..self.clone() })
+    }
+
+    /// Pays nothing more in this lane: its device is frozen.
+    pub fn freeze(
+        &self,
+        freeze: &Signed<Freeze>,
+        asset: &Signed<Asset>,
+    ) -> Result<Self, LaneRefusal> {
+        freeze_holds(freeze, asset, self.device)?;
         Ok(Self { stopped: true, ..self.clone() })
     }
-
-    /// Pays nothing more in this lane: it was frozen.
-    #[must_use]
-    pub fn freeze(&self) -> Self {
-        Self { stopped: true, ..self.clone() }
-    }
 }
 
-/// The later of two credits (number, sum): both rise together, and never above what was paid.
-const fn follow(
-    held: (u32, u64),
-    came: (u32, u64),
-    cumulative: u64,
-) -> Result<(u32, u64), LaneRefusal> {
-    if came.1 > cumulative {
-        return Err(LaneRefusal::TooMuchBack);
-    }
-    let fits = match came.0 {
-        number if number > held.0 => came.1 > held.1,
-        number if number == held.0 => came.1 == held.1,
-        _ => came.1 < held.1,
-    };
-    if !fits {
-        return Err(LaneRefusal::Contradiction);
-    }
-    Ok(if came.0 > held.0 { came } else { held })
-}
-
-/// A lane as the issuer settles it: what was paid out is `cumulative − credited`.
+/// A lane as the issuer settles it: what was paid out is `cumulative − credited`, at most the
+/// cap.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settlement {
     /// The channel.
     pub channel: ChannelId,
-    /// Its epoch.
-    pub epoch: u32,
+    /// In which money.
+    pub asset: AssetId,
+    /// Who pays.
+    pub payer: AccountId,
     /// The lane's device.
     pub device: DeviceId,
     /// The payee's key.
     pub payee_key: DeviceId,
     /// The most that may be paid out, in minor units.
     pub cap: u64,
-    /// Settled until then, exclusive.
+    /// Vouchers count until then, exclusive; credits [`CREDIT_TIME`] longer.
     pub settle_by: Millis,
-    /// The highest voucher shown; 0 for none.
-    pub nonce: u64,
-    /// Paid in the lane by then, in minor units.
+    /// The highest sum of a voucher shown, in minor units.
     pub cumulative: u64,
-    /// The highest credit shown; 0 for none.
-    pub credits: u32,
-    /// Given back by then, in minor units.
+    /// The highest sum of a credit shown, in minor units.
     pub credited: u64,
-    /// Frozen: only vouchers that the payee acknowledged before this time count any more.
+    /// Frozen: only vouchers that are shown before this time count any more.
     pub honoured_until: Option<Millis>,
 }
 
-/// What a settlement moves between the channel's reserve and the payee, in minor units.
+/// What a settlement moves between the channel's account and the payee, in minor units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Move {
     /// Nothing.
     None,
-    /// From the reserve to the payee.
+    /// From the channel to the payee.
     Pay(u64),
-    /// From the payee back into the reserve: credits came that it had not shown.
+    /// From the payee back to the channel: credits came that it had not shown.
     Back(u64),
 }
 
 /// Why a settlement was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SettleError {
-    /// What was shown breaks the lane's rules.
-    #[error(transparent)]
-    Lane(#[from] LaneRefusal),
+    /// Of another lane, or an acknowledgement of another voucher.
+    #[error("of another lane or voucher")]
+    Other,
     /// The time to settle is over.
     #[error("the time to settle is over")]
     TooLate,
-    /// The lane is frozen, and the payee doesn't show that it took the voucher in time.
-    #[error("the lane is frozen, and the voucher was not taken in time")]
+    /// The device is frozen, and the voucher wasn't shown in time.
+    #[error("the device is frozen, and the voucher was not shown in time")]
     NotHonoured,
 }
 
 impl Settlement {
-    /// A lane of which nothing is settled; none where the channel has no such lane.
+    /// A lane of which nothing is settled; none where the channel has no such lane, or isn't in
+    /// that money.
     #[must_use]
-    pub fn open(channel: &Channel, device: DeviceId) -> Option<Self> {
+    pub fn open(
+        channel: &Signed<Channel>,
+        asset: &Signed<Asset>,
+        device: DeviceId,
+    ) -> Option<Self> {
+        let (channel, cap) = opened(channel, asset, &device)?;
         Some(Self {
             channel: channel.id,
-            epoch: channel.epoch,
+            asset: channel.asset,
+            payer: channel.payer,
             device,
             payee_key: channel.payee_key,
-            cap: channel.cap(&device)?,
+            cap,
             settle_by: channel.settle_by,
-            nonce: 0,
             cumulative: 0,
-            credits: 0,
             credited: 0,
             honoured_until: None,
         })
@@ -492,90 +568,82 @@ impl Settlement {
     /// What was paid out, in minor units.
     #[must_use]
     pub const fn paid(&self) -> u64 {
-        owed(self.cumulative, self.credited)
+        let owed = owed(self.cumulative, self.credited);
+        if owed < self.cap { owed } else { self.cap }
     }
 
-    /// Settles up to a voucher and a credit, whoever shows them. What was shown before, or is
-    /// included in what was, changes nothing. Of a frozen lane a new voucher needs its
-    /// acknowledgement.
-    pub fn settle(
+    /// Whether nothing can change any more.
+    #[must_use]
+    pub const fn is_final(&self, now: Millis) -> bool {
+        now >= self.settle_by.saturating_add(CREDIT_TIME)
+    }
+
+    /// Counts a voucher with its payee's acknowledgement, whoever shows them: without, it may
+    /// have been refused. What is less than was shown before changes nothing.
+    pub fn taken(
         &self,
-        voucher: Option<&Signed<Voucher>>,
-        credit: Option<&Signed<Credit>>,
-        ack: Option<&Signed<VoucherAck>>,
+        voucher: &Signed<Voucher>,
+        ack: &Signed<VoucherAck>,
         now: Millis,
     ) -> Result<(Self, Move), SettleError> {
-        if now >= self.settle_by {
+        let (v, a) = (voucher.get(), ack.get());
+        let ours = (v.channel, v.lane) == (self.channel, self.device)
+            && (a.channel, a.lane, a.key) == (self.channel, self.device, self.payee_key)
+            && (a.voucher, a.nonce, a.offer) == (Voucher::id(voucher), v.nonce, v.offer);
+        if !ours {
+            return Err(SettleError::Other);
+        }
+        if v.cumulative > self.cumulative {
+            if now >= self.settle_by {
+                return Err(SettleError::TooLate);
+            }
+            if self.honoured_until.is_some_and(|until| now >= until) {
+                return Err(SettleError::NotHonoured);
+            }
+        }
+        Ok(self.after(Self { cumulative: self.cumulative.max(v.cumulative), ..self.clone() }))
+    }
+
+    /// Counts a credit, whoever shows it.
+    pub fn credit(
+        &self,
+        credit: &Signed<Credit>,
+        now: Millis,
+    ) -> Result<(Self, Move), SettleError> {
+        let c = credit.get();
+        if (c.channel, c.lane, c.key) != (self.channel, self.device, self.payee_key) {
+            return Err(SettleError::Other);
+        }
+        if c.credited > self.credited && self.is_final(now) {
             return Err(SettleError::TooLate);
         }
-        let mut after = self.clone();
-        if let Some(voucher) = voucher {
-            after.show(voucher, ack)?;
-        }
-        if let Some(credit) = credit {
-            let c = credit.get();
-            if !self.ours(c.channel, c.epoch, c.lane) || c.key != self.payee_key {
-                return Err(LaneRefusal::Other.into());
-            }
-            (after.credits, after.credited) =
-                follow((self.credits, self.credited), (c.number, c.credited), after.cumulative)?;
-        }
-        if after.paid() > after.cap {
-            return Err(LaneRefusal::OverCap { room: self.cap.saturating_sub(self.paid()) }.into());
-        }
+        Ok(self.after(Self { credited: self.credited.max(c.credited), ..self.clone() }))
+    }
+
+    const fn after(&self, after: Self) -> (Self, Move) {
         let (before, now) = (self.paid(), after.paid());
         let moved = match now.checked_sub(before) {
             Some(0) => Move::None,
             Some(more) => Move::Pay(more),
             None => Move::Back(before.saturating_sub(now)),
         };
-        Ok((after, moved))
+        (after, moved)
     }
 
-    fn show(
-        &mut self,
-        voucher: &Signed<Voucher>,
-        ack: Option<&Signed<VoucherAck>>,
-    ) -> Result<(), SettleError> {
-        let v = voucher.get();
-        if !self.ours(v.channel, v.epoch, v.lane) {
-            return Err(LaneRefusal::Other.into());
+    /// Freezes the lane by the issuer's signed word; of several freezes the earliest holds.
+    pub fn freeze(
+        &self,
+        freeze: &Signed<Freeze>,
+        asset: &Signed<Asset>,
+    ) -> Result<Self, SettleError> {
+        let f = freeze.get();
+        if Asset::id(asset) != self.asset
+            || f.account != self.payer
+            || freeze_holds(freeze, asset, self.device).is_err()
+        {
+            return Err(SettleError::Other);
         }
-        let fits = match v.nonce {
-            nonce if nonce > self.nonce => v.cumulative > self.cumulative,
-            nonce if nonce == self.nonce => v.cumulative == self.cumulative,
-            _ => v.cumulative < self.cumulative,
-        };
-        if !fits {
-            return Err(LaneRefusal::Contradiction.into());
-        }
-        if v.nonce <= self.nonce {
-            return Ok(());
-        }
-        if let Some(until) = self.honoured_until {
-            let in_time = ack.is_some_and(|ack| {
-                let a = ack.get();
-                self.ours(a.channel, a.epoch, a.lane)
-                    && a.key == self.payee_key
-                    && a.voucher == Voucher::id(voucher)
-                    && a.at < until
-            });
-            if !in_time {
-                return Err(SettleError::NotHonoured);
-            }
-        }
-        (self.nonce, self.cumulative) = (v.nonce, v.cumulative);
-        Ok(())
-    }
-
-    fn ours(&self, channel: ChannelId, epoch: u32, lane: DeviceId) -> bool {
-        (channel, epoch, lane) == (self.channel, self.epoch, self.device)
-    }
-
-    /// Freezes the lane; of several freezes the earliest holds.
-    #[must_use]
-    pub fn freeze(&self, honoured_until: Millis) -> Self {
-        let until = self.honoured_until.map_or(honoured_until, |held| held.min(honoured_until));
-        Self { honoured_until: Some(until), ..self.clone() }
+        let until = self.honoured_until.map_or(f.honoured_until, |held| held.min(f.honoured_until));
+        Ok(Self { honoured_until: Some(until), ..self.clone() })
     }
 }

@@ -20,9 +20,11 @@
 //!    refuses other bytes under the same nonce.
 //! 3. Nobody signs a word that isn't durable: states change first, in the transaction that
 //!    also keeps the signed bytes; then these leave. Resending sends the same bytes.
-//! 4. A lane of a channel has one writer. Two vouchers of one lane with one nonce prove by
-//!    themselves that its device cheats.
-//! 5. A statement has one head for each number. Two of them prove that the issuer cheats.
+//! 4. A lane of a channel has one writer. Two vouchers of one lane that can't both be next prove
+//!    by themselves that its device cheats ([`proofs`]); they hold up nobody's honest money.
+//! 5. A statement has one head for each number, an order one outcome. Two of them prove that
+//!    the issuer cheats.
+//! 6. What passes (too many requests, not now) is never signed, and changes nothing.
 //!
 //! # Wire
 //! Postcard of the fields in order, each form signed for a [`Domain`](crate::sign::Domain) of
@@ -46,16 +48,18 @@ use crate::codec::DecodeError;
 use crate::ids::Millis;
 
 pub use self::amount::{AmountError, Currency, MAX_EXPONENT, Money};
-pub use self::asset::Asset;
+pub use self::asset::{Asset, VerifiedAsset};
 pub use self::channel::{
     Channel, ChannelRequest, Credit, CreditReason, Freeze, FreezeRequest, Release, Voucher,
     VoucherAck, VoucherRefusal,
 };
-pub use self::frames::{Answer, Ask, PayReply, PayRequest};
-pub use self::lane::{Accepted, Lane, LaneOut, LaneRefusal, Move, SettleError, Settlement};
+pub use self::frames::{Answer, Ask, Line, PayFrame, PayReply, PayRequest};
+pub use self::lane::{
+    Accepted, Lane, LaneOut, LaneRefusal, Move, Outstanding, SettleError, Settlement,
+};
 pub use self::offer::{Item, Offer, Product, VerifiedProduct};
-pub use self::order::{Outcome, Paid, PaymentOrder, Refund, RefundError, Verdict};
-pub use self::proofs::{Equivocation, FraudProof, ProofError};
+pub use self::order::{Outcome, Paid, PaymentOrder, Refund, RefundError, TransferAnswer, Verdict};
+pub use self::proofs::{Contradiction, Kind, ProofError};
 pub use self::receipt::{Evidence, Grant, Receipt, ReceiptError, Verified};
 pub use self::refusal::Refusal;
 pub use self::statement::{Entry, EntryKind, StatementError, StatementHead, Tally};
@@ -81,11 +85,23 @@ pub const MAX_OFFER_LIFE: Millis = 30 * 24 * HOUR;
 pub const CHANNEL_LIFE: Millis = 90 * 24 * HOUR;
 /// Longest time to settle a channel after that, in milliseconds: 30 days.
 pub const SETTLE_TIME: Millis = 30 * 24 * HOUR;
-/// How long after a freeze vouchers are honoured that the payee took in good faith, in
-/// milliseconds: ten minutes, for the news to reach it.
-pub const FREEZE_GRACE: Millis = 10 * 60 * 1000;
+/// How long credits of a channel count after its time to settle, in milliseconds: a week, so
+/// that a payee can't settle in the last moment and keep a credit back.
+pub const CREDIT_TIME: Millis = 7 * 24 * HOUR;
+/// How long after a freeze vouchers are honoured that the payee shows to the issuer, in
+/// milliseconds: an hour, for the news to reach it. What a thief spends until then, up to the
+/// lane's cap, is the payer's loss.
+pub const FREEZE_GRACE: Millis = HOUR;
+/// How far ahead of one's own clock the time may be that a form claims, in milliseconds: ten
+/// minutes.
+pub const MAX_AHEAD: Millis = 10 * 60 * 1000;
 
 const HOUR: Millis = 60 * 60 * 1000;
+
+/// Whether what claims to be made then is not made in the future.
+const fn begun(made: Millis, now: Millis) -> bool {
+    made <= now.saturating_add(MAX_AHEAD)
+}
 
 /// Refuses versions that this build doesn't know.
 const fn check_version(name: &'static str, version: u8) -> Result<(), DecodeError> {

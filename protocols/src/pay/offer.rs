@@ -4,7 +4,7 @@ use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Asset, Currency, MAX_EXPONENT, MAX_ITEMS, MAX_OFFER_LIFE, MAX_TITLE, Money, check_span,
+    Asset, Currency, MAX_EXPONENT, MAX_ITEMS, MAX_OFFER_LIFE, MAX_TITLE, Money, begun, check_span,
     check_version, rule, signed_by,
 };
 use crate::account::RelayAddr;
@@ -75,6 +75,8 @@ pub struct Product {
     pub price: u64,
     /// Relays by which the device is reached, best first.
     pub relays: List<RelayAddr, 4>,
+    /// Its multiaddresses when the poster was made, best first.
+    pub addrs: List<Text<160>, 4>,
     /// Account records that show the device to be the payee's, as in a contact card.
     pub proof: List<Bytes<1024>, 8>,
 }
@@ -101,10 +103,10 @@ impl Offer {
         OfferId(signed.id())
     }
 
-    /// Whether it can be paid at this time.
+    /// Whether it can be paid at this time. One that claims to be made later is none yet.
     #[must_use]
     pub const fn stands(&self, now: Millis) -> bool {
-        now < self.expires
+        now < self.expires && begun(self.made, now)
     }
 
     /// Whether this device may pay it.
@@ -164,8 +166,7 @@ impl Wire for Product {
     fn check(&self) -> Result<(), DecodeError> {
         check_version(Self::NAME, self.version)?;
         rule(Self::NAME, self.price > 0, "a price of nothing")?;
-        let usual = self.currency.decimals().is_none_or(|n| n == self.exponent);
-        rule(Self::NAME, usual && self.exponent <= MAX_EXPONENT, "decimals don't fit")
+        rule(Self::NAME, self.exponent <= MAX_EXPONENT, "too many decimals")
     }
 }
 

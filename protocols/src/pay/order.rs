@@ -9,7 +9,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Asset, MAX_MEMO, MAX_ORDER_LIFE, Offer, Refusal, check_span, check_version, rule, signed_by,
+    Asset, MAX_MEMO, MAX_ORDER_LIFE, Offer, Refusal, begun, check_span, check_version, rule,
+    signed_by,
 };
 use crate::codec::{DecodeError, Text, Wire};
 use crate::ids::{AccountId, AssetId, DeviceId, Millis, OfferId, OrderId};
@@ -50,8 +51,16 @@ pub enum Verdict {
         /// The entry's number in the payer's statement.
         entry: u64,
     },
-    /// Not carried out, and it never will be.
+    /// Not carried out, and it never will be. Never for a reason that passes.
     Refused(Refusal),
+    /// Held for whoever is paid, who accepts or declines ([`TransferAnswer`]); from `until` on it
+    /// goes back. The payer's statement says which.
+    Held {
+        /// The entry's number in the payer's statement.
+        entry: u64,
+        /// Exclusive.
+        until: Millis,
+    },
 }
 
 /// The issuer's word on an order.
@@ -71,7 +80,27 @@ pub struct Outcome {
     pub at: Millis,
 }
 
-/// "I give back so much of that order, in all."
+/// "I take what was sent me", or "I don't": the word of whoever a held order pays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransferAnswer {
+    /// [`super::VERSION`].
+    pub version: u8,
+    /// In which money.
+    pub asset: AssetId,
+    /// The order.
+    pub order: OrderId,
+    /// Who is paid.
+    pub account: AccountId,
+    /// Its device; it signs.
+    pub device: DeviceId,
+    /// Whether it is taken.
+    pub accept: bool,
+    /// When.
+    pub at: Millis,
+}
+
+/// "I give back so much of that order, besides what I gave back before." Each signed refund
+/// counts once, by its id: two devices of a payee that give back at one time both do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refund {
     /// [`super::VERSION`].
@@ -84,24 +113,22 @@ pub struct Refund {
     pub payee: AccountId,
     /// The payee's device; it signs.
     pub key: DeviceId,
-    /// Counts the refunds of the order from 1.
-    pub number: u32,
-    /// Given back by this refund and those before it, in minor units; at least 1.
-    pub refunded: u64,
+    /// Minor units; at least 1.
+    pub amount: u64,
+    /// Random: tells refunds of one amount apart.
+    pub nonce: [u8; 16],
     /// For the payer to read.
     pub memo: Text<MAX_MEMO>,
     /// When.
     pub at: Millis,
 }
 
-/// What is known of a paid order: how much, and how much of it went back. The issuer and the
-/// payee keep it; `refunded` never exceeds `amount` and never falls.
+/// What is known of something paid: how much, and how much of it went back. `refunded` never
+/// exceeds `amount` and never falls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Paid {
     /// Paid, in minor units.
     pub amount: u64,
-    /// Refunds so far.
-    pub refunds: u32,
     /// Given back so far.
     pub refunded: u64,
 }
@@ -112,12 +139,6 @@ pub enum RefundError {
     /// Not of this order, money or payee.
     #[error("a refund of something else")]
     Other,
-    /// Not the next one.
-    #[error("not the next refund of the order")]
-    Number,
-    /// Less than was given back already, or the same.
-    #[error("refunds only add up")]
-    Fell,
     /// More than was paid.
     #[error("more would be given back than was paid")]
     TooMuch,
@@ -151,9 +172,9 @@ impl PaymentOrder {
         Ok(())
     }
 
-    /// Whether the order's own time is not up.
+    /// Whether the order's own time has begun and is not up.
     pub const fn in_time(&self, now: Millis) -> Result<(), Refusal> {
-        if now < self.expires { Ok(()) } else { Err(Refusal::Expired) }
+        if now < self.expires && begun(self.made, now) { Ok(()) } else { Err(Refusal::Expired) }
     }
 }
 
@@ -180,38 +201,36 @@ impl Paid {
     /// A payment of which nothing was given back.
     #[must_use]
     pub const fn new(amount: u64) -> Self {
-        Self { amount, refunds: 0, refunded: 0 }
+        Self { amount, refunded: 0 }
     }
 
-    /// What becomes of it by a refund, and how much is to be moved back now. The refund that
-    /// was taken last moves nothing again.
+    /// What may still be given back, in minor units.
+    #[must_use]
+    pub const fn left(&self) -> u64 {
+        self.amount.saturating_sub(self.refunded)
+    }
+
+    /// What becomes of it by a refund that did not count before; the caller keeps the ids of
+    /// those that did.
     pub fn refund(
         &self,
         order: &Signed<PaymentOrder>,
-        refund: &Refund,
-    ) -> Result<(Self, u64), RefundError> {
-        let o = order.get();
-        if refund.order != PaymentOrder::id(order)
-            || refund.asset != o.asset
-            || refund.payee != o.to
-        {
+        refund: &Signed<Refund>,
+    ) -> Result<Self, RefundError> {
+        let (o, r) = (order.get(), refund.get());
+        if (r.order, r.asset, r.payee) != (PaymentOrder::id(order), o.asset, o.to) {
             return Err(RefundError::Other);
         }
-        if refund.number == self.refunds && refund.refunded == self.refunded {
-            return Ok((*self, 0));
-        }
-        if self.refunds.checked_add(1) != Some(refund.number) {
-            return Err(RefundError::Number);
-        }
-        if refund.refunded > self.amount {
+        if r.amount > self.left() {
             return Err(RefundError::TooMuch);
         }
-        let back = match refund.refunded.checked_sub(self.refunded) {
-            Some(back) if back > 0 => back,
-            _ => return Err(RefundError::Fell),
-        };
-        Ok((Self { refunds: refund.number, refunded: refund.refunded, ..*self }, back))
+        Ok(Self { refunded: self.refunded.saturating_add(r.amount), ..*self })
     }
+}
+
+impl TransferAnswer {
+    /// Most bytes of a signed answer.
+    pub const MAX_SIGNED: usize = Self::MAX_BYTES + Signed::<Self>::OVERHEAD;
 }
 
 impl Wire for PaymentOrder {
@@ -228,7 +247,18 @@ impl Wire for PaymentOrder {
 
 impl Wire for Outcome {
     const NAME: &'static str = "payment outcome";
-    const MAX_BYTES: usize = 1 + 3 * 32 + (1 + 10) + 10;
+    const MAX_BYTES: usize = 1 + 3 * 32 + (1 + 10 + 10) + 10;
+
+    fn check(&self) -> Result<(), DecodeError> {
+        check_version(Self::NAME, self.version)?;
+        let passes = matches!(self.verdict, Verdict::Refused(why) if why.passes());
+        rule(Self::NAME, !passes, "signed, though it may pass")
+    }
+}
+
+impl Wire for TransferAnswer {
+    const NAME: &'static str = "transfer answer";
+    const MAX_BYTES: usize = 1 + 4 * 32 + 1 + 10;
 
     fn check(&self) -> Result<(), DecodeError> {
         check_version(Self::NAME, self.version)
@@ -237,16 +267,17 @@ impl Wire for Outcome {
 
 impl Wire for Refund {
     const NAME: &'static str = "refund";
-    const MAX_BYTES: usize = 1 + 4 * 32 + 5 + 10 + (2 + MAX_MEMO) + 10;
+    const MAX_BYTES: usize = 1 + 4 * 32 + 10 + 16 + (2 + MAX_MEMO) + 10;
 
     fn check(&self) -> Result<(), DecodeError> {
         check_version(Self::NAME, self.version)?;
-        rule(Self::NAME, self.number > 0 && self.refunded > 0, "a refund of nothing")
+        rule(Self::NAME, self.amount > 0, "a refund of nothing")
     }
 }
 
 signed_by! {
     PaymentOrder: PAYMENT_ORDER, device;
     Outcome: OUTCOME, key;
+    TransferAnswer: TRANSFER_ANSWER, device;
     Refund: REFUND, key;
 }

@@ -3,7 +3,9 @@
 //!
 //! A receipt holds signed bytes only: the asset, the offer if there was one, what the payer
 //! signed and what it was answered, and account records that tie each key to its account. The
-//! records show that a key was granted; that it had not been revoked by then, they can't.
+//! records show that a key was granted; that it had not been revoked by then, they can't. Nor
+//! can a receipt show what was given back since, or that the issuer still exists: it is signed
+//! evidence of a debt that was paid, not a claim that anybody must honour.
 
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +69,8 @@ pub struct Receipt {
 /// What a receipt shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
+    /// The payment: the order's or the voucher's id. Two receipts of one payment say the same.
+    pub payment: [u8; 32],
     /// In whose money.
     pub issuer: AccountId,
     /// Which.
@@ -116,6 +120,9 @@ pub enum ReceiptError {
     /// The order was refused.
     #[error("not paid: {0}")]
     NotPaid(Refusal),
+    /// It was held for whoever is paid: whether it was taken, the receipt can't show.
+    #[error("held for whoever is paid; this doesn't show that it was taken")]
+    Held,
 }
 
 type Key = (AccountId, DeviceId);
@@ -143,7 +150,7 @@ impl Receipt {
                 let voucher = Signed::<Voucher>::from_bytes(voucher)?;
                 let ack = Signed::<VoucherAck>::from_bytes(ack)?;
                 let offer = offer.as_ref().ok_or(ReceiptError::Offer)?;
-                by_voucher(&asset, offer, channel.get(), &voucher, ack.get())?
+                by_voucher(&asset, offer, &channel, &voucher, &ack)?
             }
         };
         self.check_grants(core::iter::once(issuer).chain(keys).collect())?;
@@ -158,16 +165,11 @@ impl Receipt {
         for grant in &self.grants {
             let key = (grant.account, grant.device);
             let at = wanted.iter().position(|k| *k == key).ok_or(ReceiptError::Unneeded)?;
-            verify_grants(&grant.account, &grant.device, grant.records.iter().map(|r| &**r))?;
+            grant.verify()?;
             wanted.remove(at);
         }
         if wanted.is_empty() { Ok(()) } else { Err(ReceiptError::NoGrant) }
     }
-}
-
-const fn money(asset: &Signed<Asset>, minor: u64) -> Money {
-    let a = asset.get();
-    Money { currency: a.currency, exponent: a.exponent, minor }
 }
 
 fn by_order(
@@ -180,8 +182,10 @@ fn by_order(
     if !outcome.get().is_of(order, asset) {
         return Err(ReceiptError::Mismatch);
     }
-    if let Verdict::Refused(why) = outcome.get().verdict {
-        return Err(ReceiptError::NotPaid(why));
+    match outcome.get().verdict {
+        Verdict::Paid { .. } => {}
+        Verdict::Refused(why) => return Err(ReceiptError::NotPaid(why)),
+        Verdict::Held { .. } => return Err(ReceiptError::Held),
     }
     if o.offer != offer.map(Offer::id) {
         return Err(ReceiptError::Offer);
@@ -197,12 +201,13 @@ fn by_order(
         keys.push((offer.payee, offer.key));
     }
     let verified = Verified {
+        payment: order.id(),
         issuer: asset.get().issuer,
         asset: Asset::id(asset),
         payer: o.account,
         device: o.device,
         payee: o.to,
-        amount: money(asset, o.amount),
+        amount: asset.get().money(o.amount),
         offer: offer.map(|offer| offer.get().clone()),
         memo: o.memo.to_string(),
         made: o.made,
@@ -214,17 +219,16 @@ fn by_order(
 fn by_voucher(
     asset: &Signed<Asset>,
     offer: &Signed<Offer>,
-    channel: &Channel,
+    channel: &Signed<Channel>,
     voucher: &Signed<Voucher>,
-    ack: &VoucherAck,
+    ack: &Signed<VoucherAck>,
 ) -> Result<(Vec<Key>, Verified), ReceiptError> {
+    let (channel, ack) = (channel.get(), ack.get());
     let v = voucher.get();
     let o = offer.get();
-    let place = (channel.id, channel.epoch);
-    let one = channel.asset == Asset::id(asset)
-        && channel.key == asset.get().key
-        && (v.channel, v.epoch) == place
-        && (ack.channel, ack.epoch, ack.lane) == (channel.id, channel.epoch, v.lane)
+    let one = channel.is_in(asset)
+        && v.channel == channel.id
+        && (ack.channel, ack.lane) == (channel.id, v.lane)
         && ack.key == channel.payee_key
         && ack.voucher == Voucher::id(voucher)
         && ack.nonce == v.nonce
@@ -246,12 +250,13 @@ fn by_voucher(
     }
     let keys = vec![(channel.payer, v.lane), (channel.payee, channel.payee_key)];
     let verified = Verified {
+        payment: voucher.id(),
         issuer: asset.get().issuer,
         asset: Asset::id(asset),
         payer: channel.payer,
         device: v.lane,
         payee: channel.payee,
-        amount: money(asset, ack.amount),
+        amount: asset.get().money(ack.amount),
         offer: Some(o.clone()),
         memo: String::new(),
         made: v.made,
@@ -315,6 +320,12 @@ where
 }
 
 impl Grant {
+    /// Checks that the records lead from the account's genesis to the key.
+    pub fn verify(&self) -> Result<(), CardError> {
+        let records = self.records.iter().map(|r| &**r);
+        verify_grants(&self.account, &self.device, records).map(|_| ())
+    }
+
     /// Upper bound of its encoding, in bytes.
     pub const MAX_BYTES: usize = 32 + 32 + 1 + 8 * (2 + 1024);
 }

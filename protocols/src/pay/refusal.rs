@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A reason. On the wire a number: grows at the end only.
+/// A reason. On the wire one byte: its place in [`Refusal::ALL`], which grows at the end only.
+/// What a later version says reads as [`Refusal::Other`].
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, thiserror::Error,
 )]
+#[serde(from = "u8", into = "u8")]
 pub enum Refusal {
     /// The bytes don't read, or a signature doesn't hold.
     #[error("this can't be read, or its signature doesn't hold")]
@@ -55,7 +57,7 @@ pub enum Refusal {
     /// The nonce was used for something else.
     #[error("this number was used for another payment")]
     SameKeyOtherBytes,
-    /// No such channel, epoch or lane.
+    /// No such channel or lane.
     #[error("there is no such payment channel")]
     UnknownChannel,
     /// The channel's time is up.
@@ -85,11 +87,44 @@ pub enum Refusal {
     /// It can't be decided now.
     #[error("not possible at the moment; try again later")]
     Unavailable,
+    /// Whoever is paid has not accepted it, or is not the one who may.
+    #[error("this transfer can't be answered any more")]
+    NotHeld,
+    /// A reason that this build doesn't know.
+    #[error("refused for a reason that this version doesn't know ({0})")]
+    Other(u8),
+}
+
+impl From<u8> for Refusal {
+    fn from(code: u8) -> Self {
+        Self::ALL.get(usize::from(code)).copied().unwrap_or(Self::Other(code))
+    }
+}
+
+impl From<Refusal> for u8 {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Other(code) => code,
+            // Invariant: far fewer than 256 reasons.
+            known => Refusal::ALL
+                .iter()
+                .position(|r| *r == known)
+                .and_then(|n| Self::try_from(n).ok())
+                .unwrap_or(Self::MAX),
+        }
+    }
 }
 
 impl Refusal {
+    /// Whether asking again later may end otherwise: such a reason is never signed, and
+    /// changes nothing.
+    #[must_use]
+    pub const fn passes(self) -> bool {
+        matches!(self, Self::SlowDown | Self::Unavailable)
+    }
+
     /// Every reason, in wire order.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Malformed,
         Self::UnknownAsset,
         Self::NotYourDevice,
@@ -116,5 +151,6 @@ impl Refusal {
         Self::Declined,
         Self::SlowDown,
         Self::Unavailable,
+        Self::NotHeld,
     ];
 }

@@ -3,12 +3,13 @@
 //! Every entry has a number, from 1. The *chain* hashes each entry onto those before it, and a
 //! head signs number, chain and balances. So a head and the entries since another head show,
 //! together, how one became the other; and as each number has one head ever, two heads for one
-//! number prove that the issuer tells two stories ([`super::Equivocation`]). Every reply of an
+//! number, or one that doesn't follow the head before, prove that the issuer tells two stories
+//! ([`super::Contradiction`]). Every reply of an
 //! issuer carries the newest head.
 
 use serde::{Deserialize, Serialize};
 
-use super::{check_version, rule, signed_by};
+use super::{Asset, check_version, rule, signed_by};
 use crate::codec::{self, DecodeError, Wire};
 use crate::ids::{AccountId, AssetId, DeviceId, Millis};
 use crate::sign::{self, Domain, Signed};
@@ -76,6 +77,8 @@ pub struct StatementHead {
     pub number: u64,
     /// The hash over it and all before it.
     pub chain: [u8; 32],
+    /// The hash over all before it: what the head with the number before says; zeros for none.
+    pub prev: [u8; 32],
     /// What may be spent, in minor units.
     pub balance: u64,
     /// What is reserved, in minor units.
@@ -89,12 +92,16 @@ pub struct StatementHead {
 pub struct Tally {
     /// In which money.
     pub asset: AssetId,
+    /// The issuer's key.
+    pub key: DeviceId,
     /// Whose.
     pub holder: AccountId,
     /// Entries so far.
     pub number: u64,
     /// The hash over them; zeros for none.
     pub chain: [u8; 32],
+    /// The hash over all but the last; zeros for none.
+    pub prev: [u8; 32],
     /// What may be spent, in minor units.
     pub balance: u64,
     /// What is reserved, in minor units.
@@ -118,7 +125,7 @@ pub enum StatementError {
     /// The entries don't lead to the head.
     #[error("the entries don't lead to the head")]
     Head,
-    /// Of another holder or money.
+    /// Of another holder, money or key.
     #[error("a statement of something else")]
     Other,
 }
@@ -126,8 +133,18 @@ pub enum StatementError {
 impl Tally {
     /// Before the first entry.
     #[must_use]
-    pub const fn new(asset: AssetId, holder: AccountId) -> Self {
-        Self { asset, holder, number: 0, chain: [0; 32], balance: 0, pending: 0, at: 0 }
+    pub fn new(asset: &Signed<Asset>, holder: AccountId) -> Self {
+        Self {
+            asset: Asset::id(asset),
+            key: asset.get().key,
+            holder,
+            number: 0,
+            chain: [0; 32],
+            prev: [0; 32],
+            balance: 0,
+            pending: 0,
+            at: 0,
+        }
     }
 
     /// Where a head left off.
@@ -135,9 +152,11 @@ impl Tally {
     pub const fn of(head: &StatementHead) -> Self {
         Self {
             asset: head.asset,
+            key: head.key,
             holder: head.holder,
             number: head.number,
             chain: head.chain,
+            prev: head.prev,
             balance: head.balance,
             pending: head.pending,
             at: head.at,
@@ -189,19 +208,21 @@ impl Tally {
         };
         let parts: [&[u8]; 4] = [&self.chain, &self.asset.0, &self.holder.0, &codec::encode(entry)];
         let chain = sign::hash(Domain::STATEMENT_CHAIN, &parts);
-        Ok(Self { number: entry.number, chain, balance, pending, at: entry.at, ..self.clone() })
+        let (number, prev, at) = (entry.number, self.chain, entry.at);
+        Ok(Self { number, chain, prev, balance, pending, at, ..self.clone() })
     }
 
     /// The head to sign.
     #[must_use]
-    pub const fn head(&self, key: DeviceId) -> StatementHead {
+    pub const fn head(&self) -> StatementHead {
         StatementHead {
             version: super::VERSION,
             asset: self.asset,
-            key,
+            key: self.key,
             holder: self.holder,
             number: self.number,
             chain: self.chain,
+            prev: self.prev,
             balance: self.balance,
             pending: self.pending,
             at: self.at,
@@ -209,8 +230,13 @@ impl Tally {
     }
 
     /// Checks that the entries lead from here to a head.
-    pub fn follow(&self, entries: &[Entry], head: &StatementHead) -> Result<Self, StatementError> {
-        if (head.asset, head.holder) != (self.asset, self.holder) {
+    pub fn follow(
+        &self,
+        entries: &[Entry],
+        head: &Signed<StatementHead>,
+    ) -> Result<Self, StatementError> {
+        let head = head.get();
+        if (head.asset, head.key, head.holder) != (self.asset, self.key, self.holder) {
             return Err(StatementError::Other);
         }
         let after = entries.iter().try_fold(self.clone(), |tally, entry| tally.apply(entry))?;
@@ -225,10 +251,10 @@ impl StatementHead {
     /// Most bytes of a signed head.
     pub const MAX_SIGNED: usize = Self::MAX_BYTES + Signed::<Self>::OVERHEAD;
 
-    /// The place in the statement that has one head ever.
+    /// The statement that it belongs to.
     #[must_use]
-    pub const fn place(&self) -> (AssetId, DeviceId, AccountId, u64) {
-        (self.asset, self.key, self.holder, self.number)
+    pub const fn of(&self) -> (AssetId, DeviceId, AccountId) {
+        (self.asset, self.key, self.holder)
     }
 }
 
@@ -250,11 +276,12 @@ impl Wire for Entry {
 
 impl Wire for StatementHead {
     const NAME: &'static str = "statement head";
-    const MAX_BYTES: usize = 1 + 32 + 32 + 32 + 10 + 32 + 10 + 10 + 10;
+    const MAX_BYTES: usize = 1 + 32 + 32 + 32 + 10 + 32 + 32 + 10 + 10 + 10;
 
     fn check(&self) -> Result<(), DecodeError> {
         check_version(Self::NAME, self.version)?;
-        rule(Self::NAME, self.number > 0, "entries count from 1")
+        rule(Self::NAME, self.number > 0, "entries count from 1")?;
+        rule(Self::NAME, (self.number == 1) == (self.prev == [0; 32]), "first or not")
     }
 }
 

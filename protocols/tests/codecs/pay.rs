@@ -3,13 +3,13 @@
 use proptest::prelude::*;
 use teahouse_protocols::codec::{Bytes, List};
 use teahouse_protocols::ids::{AccountId, DeviceId, Millis, VoucherId};
-use teahouse_protocols::pay::frames::OfferState;
+use teahouse_protocols::pay::frames::{Log, OfferState};
 use teahouse_protocols::pay::{
-    Answer, Ask, Asset, CHANNEL_LIFE, Channel, ChannelRequest, Credit, CreditReason, Currency,
-    Entry, EntryKind, Equivocation, Evidence, FREEZE_GRACE, FraudProof, Freeze, FreezeRequest,
-    Grant, Item, MAX_ITEMS, MAX_LANES, MAX_OFFER_LIFE, MAX_ORDER_LIFE, Offer, Outcome, PayReply,
+    Answer, Ask, Asset, CHANNEL_LIFE, Channel, ChannelRequest, Contradiction, Credit, CreditReason,
+    Currency, Entry, EntryKind, Evidence, FREEZE_GRACE, Freeze, FreezeRequest, Grant, Item, Kind,
+    Line, MAX_ITEMS, MAX_LANES, MAX_OFFER_LIFE, MAX_ORDER_LIFE, Offer, Outcome, PayReply,
     PayRequest, PaymentOrder, Product, Receipt, Refund, Refusal, Release, SETTLE_TIME,
-    StatementHead, VERSION, Verdict, Voucher, VoucherAck, VoucherRefusal,
+    StatementHead, TransferAnswer, VERSION, Verdict, Voucher, VoucherAck, VoucherRefusal,
 };
 
 use crate::values::{bytes, ids, list, me, number, relay, text};
@@ -40,7 +40,12 @@ fn two() -> impl Strategy<Value = (AccountId, AccountId)> {
 }
 
 fn refusal() -> impl Strategy<Value = Refusal> {
-    prop::sample::select(Refusal::ALL.to_vec())
+    any::<u8>().prop_map(Refusal::from)
+}
+
+/// One that may be signed.
+fn final_refusal() -> impl Strategy<Value = Refusal> {
+    refusal().prop_filter("passes", |r| !r.passes())
 }
 
 pub(crate) fn asset() -> impl Strategy<Value = Asset> {
@@ -88,19 +93,22 @@ pub(crate) fn offer() -> impl Strategy<Value = Offer> {
 
 pub(crate) fn product() -> impl Strategy<Value = Product> {
     let who = (ids(), currency(), ids(), any::<[u8; 16]>());
-    (who, text(), some(), list(relay()), list(bytes())).prop_map(
-        |((asset, (currency, exponent), payee, product), title, price, relays, proof)| Product {
-            version: VERSION,
-            asset,
-            currency,
-            exponent,
-            payee,
-            key: me(),
-            product,
-            title,
-            price,
-            relays,
-            proof,
+    (who, text(), some(), (list(relay()), list(text())), list(bytes())).prop_map(
+        |((asset, (currency, exponent), payee, product), title, price, (relays, addrs), proof)| {
+            Product {
+                version: VERSION,
+                asset,
+                currency,
+                exponent,
+                payee,
+                key: me(),
+                product,
+                title,
+                price,
+                relays,
+                addrs,
+                proof,
+            }
         },
     )
 }
@@ -127,7 +135,8 @@ pub(crate) fn payment_order() -> impl Strategy<Value = PaymentOrder> {
 pub(crate) fn outcome() -> impl Strategy<Value = Outcome> {
     let verdict = prop_oneof![
         number().prop_map(|entry| Verdict::Paid { entry }),
-        refusal().prop_map(Verdict::Refused)
+        final_refusal().prop_map(Verdict::Refused),
+        (number(), number()).prop_map(|(entry, until)| Verdict::Held { entry, until }),
     ];
     (ids(), ids(), verdict, number()).prop_map(|(asset, order, verdict, at)| Outcome {
         version: VERSION,
@@ -140,16 +149,30 @@ pub(crate) fn outcome() -> impl Strategy<Value = Outcome> {
 }
 
 pub(crate) fn refund() -> impl Strategy<Value = Refund> {
-    (ids(), ids(), ids(), 1..=u32::MAX, some(), text(), number()).prop_map(
-        |(asset, order, payee, number, refunded, memo, at)| Refund {
+    (ids(), ids(), ids(), any::<[u8; 16]>(), some(), text(), number()).prop_map(
+        |(asset, order, payee, nonce, amount, memo, at)| Refund {
             version: VERSION,
             asset,
             order,
             payee,
             key: me(),
-            number,
-            refunded,
+            amount,
+            nonce,
             memo,
+            at,
+        },
+    )
+}
+
+pub(crate) fn transfer_answer() -> impl Strategy<Value = TransferAnswer> {
+    (ids(), ids(), ids(), any::<bool>(), number()).prop_map(
+        |(asset, order, account, accept, at)| TransferAnswer {
+            version: VERSION,
+            asset,
+            order,
+            account,
+            device: me(),
+            accept,
             at,
         },
     )
@@ -164,60 +187,52 @@ fn lanes() -> impl Strategy<Value = (u64, List<(DeviceId, u64), MAX_LANES>)> {
 }
 
 pub(crate) fn channel_request() -> impl Strategy<Value = ChannelRequest> {
-    let keys = (ids(), ids(), prop::option::of(ids()), any::<[u8; 16]>());
+    let keys = (ids(), ids(), any::<[u8; 16]>());
     (keys, two(), lanes(), span(MAX_ORDER_LIFE)).prop_map(
-        |((asset, payee_key, renews, nonce), (account, payee), (capacity, lanes), times)| {
-            ChannelRequest {
-                version: VERSION,
-                asset,
-                account,
-                device: me(),
-                payee,
-                payee_key,
-                renews,
-                capacity,
-                lanes,
-                nonce,
-                made: times.0,
-                expires: times.1,
-            }
+        |((asset, payee_key, nonce), (account, payee), (capacity, lanes), times)| ChannelRequest {
+            version: VERSION,
+            asset,
+            account,
+            device: me(),
+            payee,
+            payee_key,
+            capacity,
+            lanes,
+            nonce,
+            made: times.0,
+            expires: times.1,
         },
     )
 }
 
 pub(crate) fn channel() -> impl Strategy<Value = Channel> {
-    let which = (ids(), 1..=u32::MAX, ids(), ids(), ids());
+    let which = (ids(), ids(), ids());
     (which, two(), lanes(), span(CHANNEL_LIFE), 1..=SETTLE_TIME).prop_map(
-        |((id, epoch, request, asset, payee_key), (payer, payee), (capacity, lanes), t, settle)| {
-            Channel {
-                version: VERSION,
-                id,
-                epoch,
-                request: if epoch == 1 { id } else { request },
-                asset,
-                key: me(),
-                payer,
-                payee,
-                payee_key,
-                capacity,
-                lanes,
-                opened: t.0,
-                expires: t.1,
-                settle_by: t.1 + settle,
-            }
+        |((id, asset, payee_key), (payer, payee), (capacity, lanes), t, settle)| Channel {
+            version: VERSION,
+            id,
+            asset,
+            key: me(),
+            payer,
+            payee,
+            payee_key,
+            capacity,
+            lanes,
+            opened: t.0,
+            expires: t.1,
+            settle_by: t.1 + settle,
         },
     )
 }
 
 pub(crate) fn voucher() -> impl Strategy<Value = Voucher> {
-    (ids(), any::<u32>(), some(), some(), ids(), ids(), span(MAX_ORDER_LIFE)).prop_map(
-        |(channel, epoch, a, b, offer, prev, (made, expires))| {
+    (ids(), some(), some(), ids(), ids(), span(MAX_ORDER_LIFE)).prop_map(
+        |(channel, a, b, offer, prev, (made, expires))| {
             let (nonce, cumulative) = (a.min(b), a.max(b));
             let prev = if nonce == 1 { VoucherId([0; 32]) } else { prev };
             Voucher {
                 version: VERSION,
                 channel,
-                epoch,
                 lane: me(),
                 nonce,
                 cumulative,
@@ -231,11 +246,10 @@ pub(crate) fn voucher() -> impl Strategy<Value = Voucher> {
 }
 
 pub(crate) fn voucher_ack() -> impl Strategy<Value = VoucherAck> {
-    (ids(), any::<u32>(), ids(), ids(), (some(), some()), ids(), number()).prop_map(
-        |(channel, epoch, lane, voucher, (nonce, amount), offer, at)| VoucherAck {
+    (ids(), ids(), ids(), (some(), some()), ids(), number()).prop_map(
+        |(channel, lane, voucher, (nonce, amount), offer, at)| VoucherAck {
             version: VERSION,
             channel,
-            epoch,
             lane,
             key: me(),
             voucher,
@@ -248,14 +262,16 @@ pub(crate) fn voucher_ack() -> impl Strategy<Value = VoucherAck> {
 }
 
 pub(crate) fn voucher_refusal() -> impl Strategy<Value = VoucherRefusal> {
-    (ids(), any::<u32>(), ids(), ids(), refusal(), number(), number()).prop_map(
-        |(channel, epoch, lane, voucher, why, taken, at)| VoucherRefusal {
+    (ids(), ids(), ids(), (some(), some(), ids()), final_refusal(), number(), number()).prop_map(
+        |(channel, lane, voucher, (nonce, amount, offer), why, taken, at)| VoucherRefusal {
             version: VERSION,
             channel,
-            epoch,
             lane,
             key: me(),
             voucher,
+            nonce,
+            amount,
+            offer,
             why,
             taken,
             at,
@@ -268,15 +284,12 @@ pub(crate) fn credit() -> impl Strategy<Value = Credit> {
         refusal().prop_map(CreditReason::Refused),
         text().prop_map(CreditReason::Refund)
     ];
-    let sums = (1..=u32::MAX, number()).prop_map(|(n, sum)| (n, sum.max(n.into())));
-    (ids(), any::<u32>(), ids(), sums, (ids(), ids()), reason, number()).prop_map(
-        |(channel, epoch, lane, (number, credited), (voucher, offer), reason, at)| Credit {
+    (ids(), ids(), some(), (ids(), ids()), reason, number()).prop_map(
+        |(channel, lane, credited, (voucher, offer), reason, at)| Credit {
             version: VERSION,
             channel,
-            epoch,
             lane,
             key: me(),
-            number,
             credited,
             voucher,
             offer,
@@ -287,10 +300,10 @@ pub(crate) fn credit() -> impl Strategy<Value = Credit> {
 }
 
 pub(crate) fn freeze_request() -> impl Strategy<Value = FreezeRequest> {
-    (ids(), any::<u32>(), ids(), number()).prop_map(|(channel, epoch, lane, made)| FreezeRequest {
+    (ids(), ids(), ids(), number()).prop_map(|(asset, account, lane, made)| FreezeRequest {
         version: VERSION,
-        channel,
-        epoch,
+        asset,
+        account,
         lane,
         device: me(),
         made,
@@ -298,11 +311,11 @@ pub(crate) fn freeze_request() -> impl Strategy<Value = FreezeRequest> {
 }
 
 pub(crate) fn freeze() -> impl Strategy<Value = Freeze> {
-    (ids(), any::<u32>(), ids(), span(FREEZE_GRACE), any::<bool>()).prop_map(
-        |(channel, epoch, lane, (at, honoured_until), fraud)| Freeze {
+    (ids(), ids(), ids(), span(FREEZE_GRACE), any::<bool>()).prop_map(
+        |(asset, account, lane, (at, honoured_until), fraud)| Freeze {
             version: VERSION,
-            channel,
-            epoch,
+            asset,
+            account,
             lane,
             key: me(),
             at,
@@ -313,24 +326,19 @@ pub(crate) fn freeze() -> impl Strategy<Value = Freeze> {
 }
 
 pub(crate) fn release() -> impl Strategy<Value = Release> {
-    (ids(), any::<u32>(), number()).prop_map(|(channel, epoch, at)| Release {
-        version: VERSION,
-        channel,
-        epoch,
-        key: me(),
-        at,
-    })
+    (ids(), number()).prop_map(|(channel, at)| Release { version: VERSION, channel, key: me(), at })
 }
 
 pub(crate) fn statement_head() -> impl Strategy<Value = StatementHead> {
-    (ids(), ids(), some(), any::<[u8; 32]>(), number(), number(), number()).prop_map(
-        |(asset, holder, number, chain, balance, pending, at)| StatementHead {
+    (ids(), ids(), some(), any::<([u8; 32], [u8; 32])>(), number(), number(), number()).prop_map(
+        |(asset, holder, number, (chain, prev), balance, pending, at)| StatementHead {
             version: VERSION,
             asset,
             key: me(),
             holder,
             number,
             chain,
+            prev: if number == 1 { [0; 32] } else { prev },
             balance,
             pending,
             at,
@@ -392,62 +400,62 @@ pub(crate) fn receipt() -> impl Strategy<Value = Receipt> {
     )
 }
 
-pub(crate) fn fraud_proof() -> impl Strategy<Value = FraudProof> {
-    (bytes(), bytes()).prop_map(|(first, second)| FraudProof { version: VERSION, first, second })
+pub(crate) fn contradiction() -> impl Strategy<Value = Contradiction> {
+    let kinds = vec![Kind::Vouchers, Kind::Heads, Kind::Outcomes, Kind::Acks, Kind::AckAndRefusal];
+    (prop::sample::select(kinds), bytes(), bytes())
+        .prop_map(|(kind, first, second)| Contradiction { version: VERSION, kind, first, second })
 }
 
-pub(crate) fn equivocation() -> impl Strategy<Value = Equivocation> {
-    (bytes(), bytes()).prop_map(|(first, second)| Equivocation { version: VERSION, first, second })
+fn log() -> impl Strategy<Value = Log> {
+    prop::collection::vec(bytes(), 0..3).prop_map(|records| records.try_into().unwrap())
 }
 
 pub(crate) fn pay_request() -> impl Strategy<Value = PayRequest> {
-    let shown = (bytes(), prop::option::of(bytes()), prop::option::of(bytes()));
     let nonce = any::<[u8; 16]>;
+    let line = (nonce(), 1..=u32::MAX).prop_map(|(product, quantity)| Line { product, quantity });
+    let lines = prop::collection::vec(line, 1..4);
+    let offer = || prop::option::of(bytes().prop_map(Box::new));
+    let waiting = (bytes(), grant(), list(relay()), bytes(), bytes());
     let ask = prop_oneof![
-        grant().prop_map(|grant| Ask::Hello { grant }),
-        (nonce(), 1..=u32::MAX, text()).prop_map(|(product, quantity, note)| Ask::Offer {
-            product,
-            quantity,
+        Just(Ask::Money),
+        (nonce(), lines, text()).prop_map(|(nonce, lines, note)| Ask::Offer {
+            nonce,
+            lines: lines.try_into().unwrap(),
             note
         }),
-        bytes().prop_map(Ask::Pay),
-        bytes().prop_map(Ask::Open),
-        bytes().prop_map(Ask::Voucher),
-        (ids(), number()).prop_map(|(asset, after)| Ask::Statement { asset, after }),
-        nonce().prop_map(|nonce| Ask::OrderOf { nonce }),
-        (ids(), any::<u32>(), some()).prop_map(|(channel, epoch, nonce)| Ask::VoucherOf {
-            channel,
-            epoch,
-            nonce
+        (log(), bytes(), offer()).prop_map(|(log, order, offer)| Ask::Pay { log, order, offer }),
+        (ids(), log(), ids(), number()).prop_map(|(account, log, asset, after)| Ask::Statement {
+            account,
+            log,
+            asset,
+            after
+        }),
+        (log(), bytes()).prop_map(|(log, answer)| Ask::Transfer { log, answer }),
+        (ids(), log(), ids()).prop_map(|(account, log, order)| Ask::OrderOf {
+            account,
+            log,
+            order
         }),
         ids().prop_map(|offer| Ask::OfferOf { offer }),
-        (ids(), some(), nonce(), text()).prop_map(|(asset, amount, nonce, note)| Ask::TopUp {
+        waiting.prop_map(|(asset, grant, relays, order, outcome)| Ask::Waiting {
             asset,
-            amount,
-            nonce,
-            note
+            grant,
+            relays,
+            order,
+            outcome
         }),
-        bytes().prop_map(Ask::Freeze),
-        fraud_proof().prop_map(|proof| Ask::Fraud(Box::new(proof))),
-        shown.prop_map(|(voucher, credit, ack)| Ask::Settle {
-            voucher: Some(voucher),
-            credit,
-            ack
-        }),
-        bytes().prop_map(Ask::Refund),
-        bytes().prop_map(Ask::Release),
     ];
     (number(), ask).prop_map(|(id, ask)| PayRequest { version: VERSION, id, ask })
 }
 
 fn entries() -> impl Strategy<Value = Answer> {
-    (prop::collection::vec(entry(), 0..4), 2..u64::MAX - 4, any::<bool>()).prop_map(
-        |(mut entries, from, more)| {
+    (ids(), prop::collection::vec(entry(), 0..4), 2..u64::MAX - 4, any::<bool>()).prop_map(
+        |(asset, mut entries, from, more)| {
             entries.retain(|e| e.number > 1);
             for (entry, number) in entries.iter_mut().zip(from..) {
                 entry.number = number;
             }
-            Answer::Statement { entries: entries.try_into().unwrap(), more }
+            Answer::Statement { asset, entries: entries.try_into().unwrap(), more }
         },
     )
 }
@@ -460,23 +468,23 @@ pub(crate) fn pay_reply() -> impl Strategy<Value = PayReply> {
         OfferState::Withdrawn,
         OfferState::Fulfilled,
     ];
-    let hello = (grant(), prop::collection::vec(bytes(), 0..3));
+    let money = (grant(), prop::collection::vec(bytes(), 0..3));
+    let order = (bytes(), any::<bool>(), prop::collection::vec(bytes(), 0..3));
     let answer = prop_oneof![
-        hello.prop_map(|(grant, assets)| Answer::Hello {
+        money.prop_map(|(grant, assets)| Answer::Money {
             grant,
             assets: assets.try_into().unwrap()
         }),
-        bytes().prop_map(Answer::Offer),
+        (any::<[u8; 16]>(), bytes())
+            .prop_map(|(nonce, offer)| Answer::Offer { nonce, offer: Box::new(offer) }),
         bytes().prop_map(Answer::Outcome),
-        bytes().prop_map(Answer::Channel),
-        bytes().prop_map(Answer::Acked),
-        bytes().prop_map(Answer::Credited),
-        bytes().prop_map(Answer::VoucherRefused),
         entries(),
+        order.prop_map(|(outcome, fulfilled, refunds)| Answer::Order {
+            outcome,
+            fulfilled,
+            refunds: refunds.try_into().unwrap()
+        }),
         prop::sample::select(states).prop_map(Answer::OfferIs),
-        Just(Answer::Noted),
-        bytes().prop_map(Answer::Frozen),
-        (number(), any::<u32>()).prop_map(|(nonce, credits)| Answer::Settled { nonce, credits }),
         Just(Answer::Done),
         Just(Answer::Unknown),
         refusal().prop_map(Answer::Refused),

@@ -5,12 +5,12 @@ use teahouse_protocols::card::ContactCard;
 use teahouse_protocols::codec::{Text, encode};
 use teahouse_protocols::ids::{AccountId, DeviceId, Millis, VoucherId};
 use teahouse_protocols::link;
-use teahouse_protocols::pay::frames::OfferState;
+use teahouse_protocols::pay::frames::{Log, OfferState};
 use teahouse_protocols::pay::{
-    Answer, Ask, Asset, Channel, ChannelRequest, Credit, CreditReason, Currency, Entry, EntryKind,
-    Equivocation, FraudProof, Freeze, FreezeRequest, Grant, Item, Offer, Outcome, PayReply,
+    Answer, Ask, Asset, Channel, ChannelRequest, Contradiction, Credit, CreditReason, Currency,
+    Entry, EntryKind, Freeze, FreezeRequest, Grant, Item, Line, Offer, Outcome, PayReply,
     PayRequest, PaymentOrder, Product, Receipt, Refund, Refusal, Release, StatementHead, Tally,
-    VERSION, Verdict, VerifiedProduct, Voucher, VoucherAck, VoucherRefusal, amount,
+    TransferAnswer, VERSION, Verdict, VerifiedProduct, Voucher, VoucherAck, VoucherRefusal, amount,
 };
 use teahouse_protocols::sign::{Signable, Signed};
 
@@ -90,6 +90,7 @@ fn product() -> Product {
         title: text("油条"),
         price: 350,
         relays: list([relay()]),
+        addrs: list([text("/ip4/203.0.113.7/udp/4001/quic-v1")]),
         proof: ContactCard::proof_for(&stall(), &device(6)).unwrap(),
     }
 }
@@ -125,6 +126,18 @@ fn outcome() -> Outcome {
     }
 }
 
+fn transfer_answer() -> TransferAnswer {
+    TransferAnswer {
+        version: VERSION,
+        asset: Asset::id(&signed_asset()),
+        order: PaymentOrder::id(&signed_order()),
+        account: customer(),
+        device: device(2),
+        accept: true,
+        at: NOW + 8,
+    }
+}
+
 fn refund() -> Refund {
     Refund {
         version: VERSION,
@@ -132,8 +145,8 @@ fn refund() -> Refund {
         order: PaymentOrder::id(&signed_order()),
         payee: stall().account(),
         key: device(6),
-        number: 1,
-        refunded: 350,
+        amount: 350,
+        nonce: [0x0f; 16],
         memo: text("油条没了"),
         at: NOW + 9,
     }
@@ -149,7 +162,6 @@ fn channel_request() -> ChannelRequest {
         device: device(2),
         payee: stall().account(),
         payee_key: device(6),
-        renews: None,
         capacity: 8_000,
         lanes: list(lanes),
         nonce: [0x0c; 16],
@@ -160,14 +172,13 @@ fn channel_request() -> ChannelRequest {
 
 fn channel() -> Channel {
     let request = Signed::new(channel_request(), &key(2));
-    Channel::answering(&request, device(6), None, NOW).unwrap()
+    Channel::answering(&request, device(6), NOW).unwrap()
 }
 
 fn voucher() -> Voucher {
     Voucher {
         version: VERSION,
         channel: channel().id,
-        epoch: 1,
         lane: device(2),
         nonce: 1,
         cumulative: 1_350,
@@ -186,7 +197,6 @@ fn ack() -> VoucherAck {
     VoucherAck {
         version: VERSION,
         channel: channel().id,
-        epoch: 1,
         lane: device(2),
         key: device(6),
         voucher: Voucher::id(&signed_voucher()),
@@ -201,10 +211,12 @@ fn voucher_refusal() -> VoucherRefusal {
     VoucherRefusal {
         version: VERSION,
         channel: channel().id,
-        epoch: 1,
         lane: device(2),
         key: device(6),
         voucher: Voucher::id(&signed_voucher()),
+        nonce: 1,
+        amount: 1_350,
+        offer: voucher().offer,
         why: Refusal::LaneFrozen,
         taken: 0,
         at: NOW + 3,
@@ -215,10 +227,8 @@ fn credit(reason: CreditReason) -> Credit {
     Credit {
         version: VERSION,
         channel: channel().id,
-        epoch: 1,
         lane: device(2),
         key: device(6),
-        number: 1,
         credited: 1_350,
         voucher: Voucher::id(&signed_voucher()),
         offer: voucher().offer,
@@ -228,7 +238,7 @@ fn credit(reason: CreditReason) -> Credit {
 }
 
 fn entries() -> (Tally, Vec<Entry>) {
-    let mut tally = Tally::new(Asset::id(&signed_asset()), customer());
+    let mut tally = Tally::new(&signed_asset(), customer());
     let mut entries = Vec::new();
     for (kind, amount, of) in [
         (EntryKind::Opened, 0, None),
@@ -285,13 +295,14 @@ pub(crate) fn pay_forms() -> Suite {
     form(s, "payment outcome", &outcome(), 6, 1, |v, k| v.key = k);
     let refused = Outcome { verdict: Verdict::Refused(Refusal::OutOfStock), ..outcome() };
     s.signed("a refused payment", &refused, &key(6));
+    let held = Verdict::Held { entry: 3, until: NOW + 24 * HOUR };
+    s.signed("a payment that is held", &Outcome { verdict: held, ..outcome() }, &key(6));
+    let later = Outcome { verdict: Verdict::Refused(Refusal::Other(200)), ..outcome() };
+    s.signed("refused for a reason of a later version", &later, &key(6));
+    form(s, "transfer answer", &transfer_answer(), 2, 1, |v, k| v.device = k);
     form(s, "refund", &refund(), 6, 1, |v, k| v.key = k);
     form(s, "channel request", &channel_request(), 2, 1, |v, k| v.device = k);
-    let renewal = ChannelRequest { renews: Some(channel().id), ..channel_request() };
-    let renewal = s.signed("a channel's renewal", &renewal, &key(2));
     form(s, "payment channel", &channel(), 6, 1, |v, k| v.key = k);
-    let next = Channel::answering(&renewal, device(6), Some(1), NOW).unwrap();
-    s.signed("a channel's second epoch", &next, &key(6));
     form(s, "voucher", &voucher(), 2, 1, |v, k| v.lane = k);
     let second =
         Voucher { nonce: 2, cumulative: 1_400, prev: Voucher::id(&signed_voucher()), ..voucher() };
@@ -303,8 +314,8 @@ pub(crate) fn pay_forms() -> Suite {
     s.signed("taken and given back", &credit(CreditReason::Refused(Refusal::OutOfStock)), &key(6));
     let request = FreezeRequest {
         version: VERSION,
-        channel: channel().id,
-        epoch: 1,
+        asset: Asset::id(&signed_asset()),
+        account: customer(),
         lane: device(2),
         device: device(3),
         made: NOW,
@@ -312,8 +323,8 @@ pub(crate) fn pay_forms() -> Suite {
     form(s, "freeze request", &request, 3, 1, |v, k| v.device = k);
     let freeze = Freeze {
         version: VERSION,
-        channel: channel().id,
-        epoch: 1,
+        asset: Asset::id(&signed_asset()),
+        account: customer(),
         lane: device(2),
         key: device(6),
         at: NOW,
@@ -321,10 +332,9 @@ pub(crate) fn pay_forms() -> Suite {
         fraud: false,
     };
     form(s, "freeze", &freeze, 6, 2, |v, k| v.key = k);
-    let release =
-        Release { version: VERSION, channel: channel().id, epoch: 1, key: device(6), at: NOW };
+    let release = Release { version: VERSION, channel: channel().id, key: device(6), at: NOW };
     form(s, "channel release", &release, 6, 1, |v, k| v.key = k);
-    let head = entries().0.head(device(6));
+    let head = entries().0.head();
     form(s, "statement head", &head, 6, 1, |v, k| v.key = k);
     broken_rules(s);
     suite
@@ -346,14 +356,8 @@ fn broken_rules(s: &mut Suite) {
     ] {
         s.refuse_payload::<Offer>(name, &encode(&bad), &key(6));
     }
-    for (name, bad) in [
-        ("yen with two decimals", Asset { currency: Currency::parse("JPY").unwrap(), ..asset() }),
-        ("nine decimals", {
-            Asset { currency: Currency::parse("XTS").unwrap(), exponent: 9, ..asset() }
-        }),
-    ] {
-        s.refuse_payload::<Asset>(name, &encode(&bad), &key(6));
-    }
+    let fine = Asset { currency: Currency::parse("XTS").unwrap(), exponent: 9, ..asset() };
+    s.refuse_payload::<Asset>("nine decimals", &encode(&fine), &key(6));
     let mut small = encode(&asset());
     small[65] = b'c';
     s.refuse_payload::<Asset>("a currency in small letters", &small, &key(6));
@@ -375,7 +379,6 @@ fn broken_rules(s: &mut Suite) {
             let lanes = [(c.lanes[0].0, u64::MAX), (c.lanes[1].0, 2)];
             Channel { lanes: list(lanes), ..c.clone() }
         }),
-        ("epoch 0", Channel { epoch: 0, ..c.clone() }),
         ("a channel of 91 days", Channel { expires: c.expires + 24 * HOUR, ..c.clone() }),
         ("31 days to settle", Channel { settle_by: c.settle_by + 24 * HOUR, ..c }),
     ] {
@@ -389,7 +392,7 @@ fn broken_rules(s: &mut Suite) {
     ] {
         s.refuse_payload::<Voucher>(name, &encode(&bad), &key(2));
     }
-    let head = StatementHead { number: 0, ..entries().0.head(device(6)) };
+    let head = StatementHead { number: 0, ..entries().0.head() };
     s.refuse_payload::<StatementHead>("a head before the first entry", &encode(&head), &key(6));
 }
 
@@ -459,18 +462,26 @@ pub(crate) fn pay_receipt() -> Suite {
     suite.refuse_usual::<Receipt>(&wire, 2);
 
     let other = Signed::new(Voucher { cumulative: 1_351, ..voucher() }, &key(2));
-    let fraud = FraudProof::of(&signed_voucher(), &other).unwrap();
+    let fraud = Contradiction::of_vouchers(&signed_voucher(), &other).unwrap();
     fraud.verify().unwrap();
     suite.plain("two vouchers with one nonce", &fraud);
+    let both = Contradiction::of_answers(
+        &Signed::new(ack(), &key(6)),
+        &Signed::new(voucher_refusal(), &key(6)),
+    );
+    suite.plain("taken and refused", &both.unwrap());
+    let late = Outcome { verdict: Verdict::Refused(Refusal::Expired), ..outcome() };
+    let two = Contradiction::of_outcomes(&signed_outcome, &Signed::new(late, &key(6))).unwrap();
+    suite.plain("two outcomes of one order", &two);
     let (tally, all) = entries();
-    let head = tally.head(device(6));
+    let head = tally.head();
     let other = StatementHead { balance: head.balance - 1, ..head.clone() };
     let two = [Signed::new(head.clone(), &key(6)), Signed::new(other, &key(6))];
-    let equivocation = Equivocation::of(&two[0], &two[1]).unwrap();
+    let equivocation = Contradiction::of_heads(&two[0], &two[1]).unwrap();
     equivocation.verify().unwrap();
     suite.plain("two heads with one number", &equivocation);
 
-    let mut running = Tally::new(tally.asset, tally.holder);
+    let mut running = Tally::new(&asset, tally.holder);
     let mut steps = Vec::new();
     for entry in &all {
         running = running.apply(entry).unwrap();
@@ -514,127 +525,99 @@ pub(crate) fn pay_frames() -> Suite {
         "Questions and answers about money. Signed forms within them are real ones.",
     );
     suite.seeding("pay_request");
-    let bytes = |b: &[u8]| b.to_vec();
-    let fraud = {
-        let other = Signed::new(Voucher { cumulative: 1_351, ..voucher() }, &key(2));
-        FraudProof::of(&signed_voucher(), &other).unwrap()
-    };
-    let signed_ack = Signed::new(ack(), &key(6));
-    let back = Signed::new(credit(CreditReason::Refused(Refusal::OfferExpired)), &key(6));
-    let freeze = FreezeRequest {
-        version: VERSION,
-        channel: channel().id,
-        epoch: 1,
-        lane: device(2),
-        device: device(2),
-        made: NOW,
-    };
-    let release =
-        Release { version: VERSION, channel: channel().id, epoch: 1, key: device(6), at: NOW };
+    let carried = |b: &[u8]| b.to_vec();
     let asset = Asset::id(&signed_asset());
+    let account = customer();
+    let log = || {
+        let records = grant(&samples::account(), 2).records;
+        let records: Vec<_> =
+            records.into_iter().map(|r| r.into_inner().try_into().unwrap()).collect();
+        Log::try_from(records).unwrap()
+    };
+    let order = || carried(signed_order().bytes()).try_into().unwrap();
+    let word = || carried(Signed::new(outcome(), &key(6)).bytes()).try_into().unwrap();
+    let offered = || Box::new(carried(signed_offer().bytes()).try_into().unwrap());
+    let line = |quantity| Line { product: [0x9d; 16], quantity };
     let mut first = Vec::new();
     for (name, ask) in [
-        ("hello", Ask::Hello { grant: grant(&samples::account(), 2) }),
-        ("offer", Ask::Offer { product: [0x9d; 16], quantity: 2, note: text("少糖") }),
-        ("pay", Ask::Pay(bytes(signed_order().bytes()).try_into().unwrap())),
-        ("open", {
-            let request = Signed::new(channel_request(), &key(2));
-            Ask::Open(bytes(request.bytes()).try_into().unwrap())
+        ("money", Ask::Money),
+        ("offer", { Ask::Offer { nonce: [3; 16], lines: list([line(2)]), note: text("少糖") } }),
+        ("pay", Ask::Pay { log: log(), order: order(), offer: Some(offered()) }),
+        ("statement", Ask::Statement { account, log: log(), asset, after: 2 }),
+        ("transfer", {
+            let answer = Signed::new(transfer_answer(), &key(2));
+            Ask::Transfer { log: log(), answer: carried(answer.bytes()).try_into().unwrap() }
         }),
-        ("voucher", Ask::Voucher(bytes(signed_voucher().bytes()).try_into().unwrap())),
-        ("statement", Ask::Statement { asset, after: 2 }),
-        ("order of", Ask::OrderOf { nonce: [0x0e; 16] }),
-        ("voucher of", Ask::VoucherOf { channel: channel().id, epoch: 1, nonce: 1 }),
+        ("order of", {
+            Ask::OrderOf { account, log: log(), order: PaymentOrder::id(&signed_order()) }
+        }),
         ("offer of", Ask::OfferOf { offer: Offer::id(&signed_offer()) }),
-        ("top up", Ask::TopUp { asset, amount: 10_000, nonce: [1; 16], note: text("现金") }),
-        ("freeze", {
-            Ask::Freeze(bytes(Signed::new(freeze, &key(2)).bytes()).try_into().unwrap())
-        }),
-        ("fraud", Ask::Fraud(Box::new(fraud))),
         (
-            "settle",
-            Ask::Settle {
-                voucher: Some(bytes(signed_voucher().bytes()).try_into().unwrap()),
-                credit: Some(bytes(back.bytes()).try_into().unwrap()),
-                ack: None,
+            "waiting",
+            Ask::Waiting {
+                asset: carried(signed_asset().bytes()).try_into().unwrap(),
+                grant: grant(&stall(), 6),
+                relays: list([relay()]),
+                order: order(),
+                outcome: word(),
             },
         ),
-        ("refund", Ask::Refund(bytes(Signed::new(refund(), &key(6)).bytes()).try_into().unwrap())),
-        ("release", {
-            Ask::Release(bytes(Signed::new(release, &key(6)).bytes()).try_into().unwrap())
-        }),
     ] {
         let wire = suite.plain(name, &PayRequest { version: VERSION, id: 7, ask });
-        if name == "statement" {
+        if name == "offer of" {
             first = wire;
         }
     }
     suite.refuse_usual::<PayRequest>(&first, 1);
     for (name, wire) in [
-        ("request, version 2", {
-            encode(&PayRequest { version: 2, id: 7, ask: Ask::Statement { asset, after: 2 } })
-        }),
-        ("an unknown kind of request", vec![1, 7, 15]),
+        ("request, version 2", encode(&PayRequest { version: 2, id: 7, ask: Ask::Money })),
+        ("an unknown kind of request", vec![1, 7, 8]),
         ("an offer of none", {
-            let ask = Ask::Offer { product: [1; 16], quantity: 0, note: text("") };
+            let ask = Ask::Offer { nonce: [3; 16], lines: list([line(0)]), note: text("") };
             encode(&PayRequest { version: VERSION, id: 7, ask })
         }),
-        ("settling nothing", {
-            let ask = Ask::Settle { voucher: None, credit: None, ack: None };
+        ("an offer of nothing", {
+            let ask = Ask::Offer { nonce: [3; 16], lines: list([]), note: text("") };
             encode(&PayRequest { version: VERSION, id: 7, ask })
         }),
-        ("four billion bytes claimed", vec![1, 7, 2, 0xff, 0xff, 0xff, 0xff, 0x0f]),
+        ("four billion records claimed", vec![1, 7, 2, 0xff, 0xff, 0xff, 0xff, 0x0f]),
     ] {
         suite.refuse::<PayRequest>(name, &wire);
     }
 
     suite.seeding("pay_reply");
     let (tally, all) = entries();
-    let head = Signed::new(tally.head(device(6)), &key(6));
-    let refused = Signed::new(voucher_refusal(), &key(6));
-    let granted = Signed::new(channel(), &key(6));
-    let frozen = Freeze {
-        version: VERSION,
-        channel: channel().id,
-        epoch: 1,
-        lane: device(2),
-        key: device(6),
-        at: NOW,
-        honoured_until: NOW + 600_000,
-        fraud: true,
-    };
-    let frozen = Signed::new(frozen, &key(6));
+    let head = Signed::new(tally.head(), &key(6));
     let reply = |answer| PayReply {
         version: VERSION,
         id: 7,
-        head: Some(bytes(head.bytes()).try_into().unwrap()),
+        head: Some(carried(head.bytes()).try_into().unwrap()),
         answer,
     };
     let mut last = Vec::new();
     for (name, answer) in [
         (
-            "reply: hello",
-            Answer::Hello {
+            "reply: money",
+            Answer::Money {
                 grant: grant(&stall(), 6),
-                assets: list([bytes(signed_asset().bytes()).try_into().unwrap()]),
+                assets: list([carried(signed_asset().bytes()).try_into().unwrap()]),
             },
         ),
-        ("reply: offer", Answer::Offer(bytes(signed_offer().bytes()).try_into().unwrap())),
-        ("reply: outcome", {
-            Answer::Outcome(bytes(Signed::new(outcome(), &key(6)).bytes()).try_into().unwrap())
+        ("reply: offer", Answer::Offer { nonce: [3; 16], offer: offered() }),
+        ("reply: outcome", Answer::Outcome(word())),
+        ("reply: statement", {
+            Answer::Statement { asset, entries: list(all.clone()), more: false }
         }),
-        ("reply: channel", Answer::Channel(bytes(granted.bytes()).try_into().unwrap())),
-        ("reply: taken", Answer::Acked(bytes(signed_ack.bytes()).try_into().unwrap())),
-        ("reply: credited", Answer::Credited(bytes(back.bytes()).try_into().unwrap())),
-        ("reply: not taken", Answer::VoucherRefused(bytes(refused.bytes()).try_into().unwrap())),
-        ("reply: statement", Answer::Statement { entries: list(all.clone()), more: false }),
+        ("reply: order", {
+            let refund = Signed::new(refund(), &key(6));
+            let refunds = list([carried(refund.bytes()).try_into().unwrap()]);
+            Answer::Order { outcome: word(), fulfilled: true, refunds }
+        }),
         ("reply: the offer is open", Answer::OfferIs(OfferState::Open)),
         ("reply: the offer was fulfilled", Answer::OfferIs(OfferState::Fulfilled)),
-        ("reply: noted", Answer::Noted),
-        ("reply: frozen", Answer::Frozen(bytes(frozen.bytes()).try_into().unwrap())),
-        ("reply: settled", Answer::Settled { nonce: 1, credits: 1 }),
         ("reply: done", Answer::Done),
         ("reply: unknown", Answer::Unknown),
+        ("reply: refused for a reason of a later version", Answer::Refused(Refusal::Other(200))),
         ("reply: refused", Answer::Refused(Refusal::SlowDown)),
     ] {
         last = suite.plain(name, &reply(answer));
@@ -645,12 +628,7 @@ pub(crate) fn pay_frames() -> Suite {
     gap.remove(1);
     for (name, wire) in [
         ("reply: entries with a gap", {
-            encode(&reply(Answer::Statement { entries: list(gap), more: false }))
-        }),
-        ("reply: an unknown refusal", {
-            let mut wire = last.clone();
-            *wire.last_mut().unwrap() = 26;
-            wire
+            encode(&reply(Answer::Statement { asset, entries: list(gap), more: false }))
         }),
         ("reply: a trailing byte", [&last[..], &[0]].concat()),
         ("reply, version 2", encode(&PayReply { version: 2, ..bare })),

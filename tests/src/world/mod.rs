@@ -11,6 +11,7 @@ mod audience;
 mod device;
 mod friends;
 pub mod moments;
+mod money;
 mod network;
 mod people;
 mod relay;

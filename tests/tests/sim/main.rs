@@ -11,6 +11,7 @@ mod mended_mail;
 mod mended_people;
 mod mended_sync;
 mod moments;
+mod pay;
 mod photos;
 mod story;
 mod town;

@@ -17,6 +17,7 @@ pub(crate) mod devices;
 pub mod feeds;
 pub(crate) mod groups;
 pub mod moments;
+pub mod pay;
 pub mod photos;
 pub mod replies;
 pub(crate) mod services;
@@ -116,6 +117,7 @@ pub(crate) static FEATURES: &[Feature] = &[
     moments::FEATURE,
     feeds::FEATURE,
     replies::FEATURE,
+    pay::FEATURE,
 ];
 
 /// Declares what a person can ask of which feature, and who decides it.
@@ -154,6 +156,8 @@ commands! {
     Feeds(feeds::Command) => feeds::command;
     /// Automatic replies.
     Replies(replies::Command) => replies::command;
+    /// Payments.
+    Pay(pay::Command) => pay::command;
 }
 
 /// Tables that features declare themselves.

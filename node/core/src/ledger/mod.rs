@@ -29,20 +29,20 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 use teahouse_protocols::ids::{AssetId, Millis};
+use teahouse_protocols::sign::{self, Domain};
 
-use crate::store::{StorageError, Table};
+use crate::store::StorageError;
 
 pub use staged::{Rows, StagedLedger};
 
-/// asset, kind (u16), whose (32) → [`Account`].
-pub static LEDGER_ACCOUNTS: Table = Table::truth("ledger_accounts");
-/// transfer → [`Record`].
-pub static LEDGER_TRANSFERS: Table = Table::truth("ledger_transfers");
-/// until (u64), transfer → nothing: reserves that can expire.
-pub static LEDGER_PENDING_BY_TIME: Table = Table::truth("ledger_pending_by_time");
-
-/// Its tables, for whoever lists all.
-pub static TABLES: [&Table; 3] = [&LEDGER_ACCOUNTS, &LEDGER_TRANSFERS, &LEDGER_PENDING_BY_TIME];
+crate::tables::tables! {
+    /// asset, kind (u16), whose (32) → [`Account`].
+    truth LEDGER_ACCOUNTS = "ledger_accounts";
+    /// transfer → [`Record`].
+    truth LEDGER_TRANSFERS = "ledger_transfers";
+    /// until (u64), transfer → nothing: reserves that can expire.
+    truth LEDGER_PENDING_BY_TIME = "ledger_pending_by_time";
+}
 
 /// Most transfers in a chain. One payment takes a handful; a settlement two for each lane.
 pub const MAX_CHAIN: usize = 64;
@@ -83,7 +83,7 @@ pub struct Account {
     pub key: AccountKey,
     /// What its sums may not do.
     pub limit: Limit,
-    /// Takes part in nothing new; what was reserved is still resolved.
+    /// Takes part in nothing any more. It was empty when it was closed.
     pub closed: bool,
     /// Debits that are reserved.
     pub debits_pending: u128,
@@ -241,6 +241,9 @@ pub enum Why {
     /// The account is closed.
     #[error("the account is closed")]
     Closed,
+    /// There is money on the account, or reserved, so that it can't be closed.
+    #[error("there is money on the account")]
+    NotEmpty,
     /// From an account to itself.
     #[error("from an account to itself")]
     SameAccount,
@@ -306,7 +309,8 @@ pub trait Ledger {
     /// Opens an account. Opening it again with the same limit does nothing.
     fn open(&mut self, key: AccountKey, limit: Limit) -> Result<Account, LedgerError>;
 
-    /// Closes an account for everything new. Closing it again does nothing.
+    /// Closes an account on which nothing is left or reserved ([`Why::NotEmpty`]): money is never
+    /// locked away. Closing it again does nothing.
     fn close(&mut self, key: AccountKey) -> Result<Account, LedgerError>;
 
     /// An account, if it was opened.
@@ -329,7 +333,26 @@ pub trait Ledger {
     fn totals(&self, asset: AssetId) -> Result<Totals, LedgerError>;
 }
 
+impl TransferId {
+    /// The id of a transfer for some purpose: what for, and of what (an order's id, a request's
+    /// number). Two purposes never share an id.
+    #[must_use]
+    pub fn of(purpose: &str, parts: &[&[u8]]) -> Self {
+        let all: Vec<&[u8]> =
+            core::iter::once(purpose.as_bytes()).chain(parts.iter().copied()).collect();
+        Self(sign::hash(Domain::LEDGER, &all))
+    }
+}
+
 impl Account {
+    /// Whether it holds and reserves nothing.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.debits_pending == 0
+            && self.credits_pending == 0
+            && self.debits_posted == self.credits_posted
+    }
+
     /// An account without transfers.
     #[must_use]
     pub const fn new(key: AccountKey, limit: Limit) -> Self {

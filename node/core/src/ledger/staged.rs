@@ -355,6 +355,9 @@ impl<R: Rows> Ledger for StagedLedger<'_, R> {
     fn close(&mut self, key: AccountKey) -> Result<Account, LedgerError> {
         let mut account = self.account(key)?.ok_or(LedgerError::Account(Why::UnknownAccount))?;
         if !account.closed {
+            if !account.is_empty() {
+                return Err(LedgerError::Account(Why::NotEmpty));
+            }
             account.closed = true;
             self.put(&LEDGER_ACCOUNTS, &account_key(&key), &account)?;
         }

@@ -9,7 +9,7 @@ use crate::pay::Voucher;
 use crate::sign::{Domain, Signable, Signature, Signed, sign, verify};
 
 /// What is signed about money.
-const DOMAINS: [Domain; 16] = [
+const DOMAINS: [Domain; 17] = [
     Domain::ASSET,
     Domain::OFFER,
     Domain::PRODUCT,
@@ -26,12 +26,13 @@ const DOMAINS: [Domain; 16] = [
     Domain::FREEZE,
     Domain::RELEASE,
     Domain::STATEMENT,
+    Domain::TRANSFER_ANSWER,
 ];
 
 /// By `key(1)` over `teahouse`, for each of [`DOMAINS`]: R has a point of small order added to
 /// it, and S fits that. The equation holds once it is multiplied by the cofactor, so verifiers
 /// that do so accept these; others don't.
-const TWISTED: [&str; 16] = [
+const TWISTED: [&str; 17] = [
     "43bf4dbddceb8295752867a11f2db334f1aa7e7d52ceef0e5c0710f10f2957e7\
      6f09001b8f30487fcaca95373b7cc14c360ccdf084b3c6ab471a2e5b69f62a05",
     "e997096a7f84c228f33d1ef5848d8723b2ea4b12b43b3fda0f98636a69d464cd\
@@ -64,6 +65,8 @@ const TWISTED: [&str; 16] = [
      e7df851da2afc1411f2ecb701f5069d39202287fcefd24682bd69375be1a0a05",
     "56435b87b93bd5e5342baf4911abf0b10c5575e1841f32125fce71f2df56b257\
      390f76623bce029570bc3952389c693ab4d025f5b5c89021b2f3eebf2232b303",
+    "a0528e863e94e9c0fb745b01b7903028456e8a140fd266856dafdf4bffbe7479\
+     c63ff59413aa3cead360eac24fdd097625e9e5bc472fac356bf3141ef69b360f",
 ];
 
 /// The eight points of small order.

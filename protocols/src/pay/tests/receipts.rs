@@ -7,7 +7,7 @@ use super::samples::{
 use crate::account::testing::{device, key, wire_holds};
 use crate::card::CardError;
 use crate::codec::{List, encode};
-use crate::ids::VoucherId;
+use crate::ids::{ChannelId, VoucherId};
 use crate::pay::{
     Asset, Channel, Evidence, Grant, Offer, PaymentOrder, Receipt, ReceiptError, Refusal, Verdict,
     Voucher,
@@ -50,8 +50,12 @@ fn receipts_say_who_paid_whom_how_much_for_what() {
         assert!(bytes.len() < 3_000, "{} bytes", bytes.len());
         let read: Receipt = crate::codec::decode(&bytes).unwrap();
         assert_eq!(read, receipt);
+        let text = crate::link::receipt_uri(&receipt);
+        assert_eq!(crate::link::parse_receipt(&text), Ok(receipt.clone()));
+        assert!(crate::link::parse_receipt(&text[..text.len() - 9]).is_err());
     }
     wire_holds(&by_voucher());
+    assert_eq!(by_order().verify().unwrap().payment, order().id());
 }
 
 #[test]
@@ -78,6 +82,8 @@ fn parts_of_other_payments_show_nothing() {
     // Refused.
     let refused = Verdict::Refused(Refusal::OutOfStock);
     assert_eq!(with(evidence(&order(), refused)), ReceiptError::NotPaid(Refusal::OutOfStock));
+    let held = Verdict::Held { entry: 2, until: NOW + 9 };
+    assert_eq!(with(evidence(&order(), held)), ReceiptError::Held);
     // The outcome of another order.
     let mut other = plain_order(Some(Offer::id(&offer())));
     other.nonce = [1; 16];
@@ -135,8 +141,9 @@ fn vouchers_that_don_t_fit_show_nothing() {
     assert_eq!(with(&channel, &good, 1_349), Err(ReceiptError::Amount));
     let small = Voucher { cumulative: 1_349, ..good.get().clone() };
     assert_eq!(with(&channel, &Signed::new(small, &key(21)), 1_350), Err(ReceiptError::Amount));
-    let epoch = Voucher { epoch: 2, ..good.get().clone() };
-    assert_eq!(with(&channel, &Signed::new(epoch, &key(21)), 1_350), Err(ReceiptError::Mismatch));
+    let elsewhere = Voucher { channel: ChannelId([2; 32]), ..good.get().clone() };
+    let elsewhere = Signed::new(elsewhere, &key(21));
+    assert_eq!(with(&channel, &elsewhere, 1_350), Err(ReceiptError::Mismatch));
     let stranger = Voucher { lane: device(24), ..good.get().clone() };
     assert_eq!(
         with(&channel, &Signed::new(stranger, &key(24)), 1_350),

@@ -134,7 +134,6 @@ pub(super) fn request(capacity: u64, caps: Vec<(DeviceId, u64)>) -> ChannelReque
         device: device(21),
         payee: stall().account(),
         payee_key: device(11),
-        renews: None,
         capacity,
         lanes: lanes(caps),
         nonce: [3; 16],
@@ -147,7 +146,7 @@ pub(super) fn request(capacity: u64, caps: Vec<(DeviceId, u64)>) -> ChannelReque
 pub(super) fn channel(cap: u64) -> Signed<Channel> {
     let caps = vec![(device(21), cap), (device(22), 1)];
     let request = Signed::new(request(cap.checked_add(1).unwrap(), caps), &key(21));
-    let channel = Channel::answering(&request, device(11), None, NOW).unwrap();
+    let channel = Channel::answering(&request, device(11), NOW).unwrap();
     assert!(channel.grants(&request));
     Signed::new(channel, &key(11))
 }
@@ -161,7 +160,6 @@ pub(super) fn plain_voucher(
     Voucher {
         version: VERSION,
         channel: channel.id,
-        epoch: channel.epoch,
         lane: device(21),
         nonce,
         cumulative,
@@ -177,7 +175,6 @@ pub(super) fn ack(voucher: &Signed<Voucher>, amount: u64, at: Millis) -> Signed<
     let ack = VoucherAck {
         version: VERSION,
         channel: v.channel,
-        epoch: v.epoch,
         lane: v.lane,
         key: device(11),
         voucher: Voucher::id(voucher),
@@ -189,15 +186,13 @@ pub(super) fn ack(voucher: &Signed<Voucher>, amount: u64, at: Millis) -> Signed<
     Signed::new(ack, &key(11))
 }
 
-pub(super) fn credit(voucher: &Signed<Voucher>, number: u32, credited: u64) -> Signed<Credit> {
+pub(super) fn credit(voucher: &Signed<Voucher>, credited: u64) -> Signed<Credit> {
     let v = voucher.get();
     let credit = Credit {
         version: VERSION,
         channel: v.channel,
-        epoch: v.epoch,
         lane: v.lane,
         key: device(11),
-        number,
         credited,
         voucher: Voucher::id(voucher),
         offer: v.offer,

@@ -31,6 +31,7 @@ impl Town {
         for device in 0..self.world.devices.len() {
             self.check_device(device)?;
         }
+        self.check_trade()?;
         self.check_doubles()?;
         self.check_claims()?;
         self.check_former()?;

@@ -1,9 +1,9 @@
 //! The plan: a town drawn from a seed, and its days.
 //!
 //! Reading order: this file (the town, its dice, one event after the other), `settle` (the
-//! beginning, in good weather), `act` and `moments` (what people do; `choice` draws in what,
-//! `linking` goes on over many events), `fault` (what goes wrong, and when it is over), `replies` (what came of
-//! it), `heal` (the end).
+//! beginning, in good weather), `act`, `moments` and `trade` (what people do; `choice` draws in
+//! what, `linking` goes on over many events), `fault` (what goes wrong, and when it is over),
+//! `replies` (what came of it), `heal` (the end).
 //!
 //! The plan draws from the town's one generator, in turn: a draw that is added or moved changes
 //! what every seed means.
@@ -16,6 +16,7 @@ mod linking;
 mod moments;
 mod replies;
 mod settle;
+mod trade;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -106,6 +107,7 @@ pub struct Town {
     invites: Vec<String>,
     next_number: u64,
     linking: Option<Linking>,
+    market: Option<trade::Market>,
     /// Devices that are down or away, and the event at which they come back.
     away: BTreeMap<usize, (u64, bool)>,
     relay_back: BTreeMap<usize, u64>,
@@ -159,6 +161,7 @@ impl Town {
             invites: Vec::new(),
             next_number: 0,
             linking: None,
+            market: None,
             away: BTreeMap::new(),
             relay_back: BTreeMap::new(),
             room_back: BTreeMap::new(),
@@ -205,6 +208,7 @@ impl Town {
 
     fn days(&mut self) -> Check {
         self.settle_in();
+        self.open_market();
         self.world.watch = true;
         for device in 0..self.world.devices.len() {
             self.world.note_friends(device);
@@ -215,11 +219,13 @@ impl Town {
         while self.progress() < self.events {
             self.event += 1;
             self.happen();
+            self.trade();
             self.come_back();
             self.note()?;
             if self.event.is_multiple_of(8) {
                 let device = self.below(self.world.devices.len());
                 self.check_device(device)?;
+                self.check_trade()?;
             }
             if self.event.is_multiple_of(100) {
                 self.check_all()?;

@@ -323,9 +323,13 @@ impl World {
                 }
             }
             Op::Close(key) => {
+                let empty = StagedLedger::new(stage).account(*key).unwrap().map(|a| a.is_empty());
                 let closed = StagedLedger::new(stage).close(*key);
                 match self.model.accounts.get_mut(key) {
                     None => assert_eq!(closed, Err(LedgerError::Account(Why::UnknownAccount))),
+                    Some(_) if empty == Some(false) => {
+                        assert_eq!(closed, Err(LedgerError::Account(Why::NotEmpty)));
+                    }
                     Some(account) => {
                         account.1 = true;
                         assert!(closed.unwrap().closed);

@@ -5,8 +5,8 @@ use super::{
     movement, moves, transfer, with_store,
 };
 use crate::ledger::{
-    LEDGER_ACCOUNTS, LEDGER_PENDING_BY_TIME, LEDGER_TRANSFERS, MAX_CHAIN, MAX_EXPIRE, Side, State,
-    TABLES, Why,
+    ALL, LEDGER_ACCOUNTS, LEDGER_PENDING_BY_TIME, LEDGER_TRANSFERS, MAX_CHAIN, MAX_EXPIRE, Side,
+    State, Why,
 };
 use crate::store::{KeyRange, ReadExt, Stage, Store};
 
@@ -180,11 +180,16 @@ fn what_is_refused_of_accounts() {
         let other = transfer(1, What::Move(elsewhere));
         assert_eq!(post(s, &[other], 1), refused(0, Why::OtherAsset));
         assert_eq!(post(s, &[reserve(2, 10, None)], 1), Ok(true));
-        StagedLedger::new(s).close(account(1, BEN)).unwrap();
+        let close = |s: &mut Stage<'_>, n| StagedLedger::new(s).close(account(1, n));
+        let not_empty = Err(LedgerError::Account(Why::NotEmpty));
+        assert_eq!(close(s, BEN), not_empty, "something is reserved for it");
+        let last = transfer(3, What::Post { pending: id(2), amount: 10 });
+        assert_eq!(post(s, &[last], 1), Ok(true));
+        assert_eq!(close(s, BEN), not_empty, "money is never locked away");
+        assert_eq!(post(s, &[moves(5, BEN, ANNA, 10)], 1), Ok(true));
+        assert!(close(s, BEN).unwrap().closed && close(s, BEN).unwrap().closed);
         assert_eq!(post(s, &[moves(1, ANNA, BEN, 1)], 1), refused(0, Why::Closed));
         assert_eq!(post(s, &[moves(1, BEN, ANNA, 1)], 1), refused(0, Why::Closed));
-        let last = transfer(3, What::Post { pending: id(2), amount: 10 });
-        assert_eq!(post(s, &[last], 1), Ok(true), "what was reserved is still resolved");
         let wrong = StagedLedger::new(s).open(account(1, ANNA), Limit::None);
         assert_eq!(wrong, Err(LedgerError::Account(Why::OtherLimit)));
         // Credits within debits: the issuer takes back no more than it gave out.
@@ -249,7 +254,7 @@ fn it_is_there_after_a_commit_and_damage_is_noticed() {
     let mut stage = Stage::new(&snapshot);
     assert_eq!(left(&mut stage, ANNA), 90);
     assert_eq!(post(&mut stage, &[reserve(1, 10, Some(5))], 3), Ok(false));
-    for table in TABLES {
+    for table in ALL {
         assert!(stage.count(table, &KeyRange::all(), 10).unwrap() > 0, "{table:?}");
     }
     // An account or transfer in another's place, and a time without a reserve.

@@ -1,0 +1,286 @@
+//! Money, as people move it in the world; and what must hold of it at any moment.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use teahouse_core::command::{Command, Refusal, Reply};
+use teahouse_core::ledger::{AccountKey, LEDGER_ACCOUNTS, Ledger, StagedLedger};
+use teahouse_core::pay::Command as Ask;
+use teahouse_core::pay::query::{Balances, OnePayment, PaymentView, Waiting, WaitingView};
+use teahouse_core::pay::tables::{
+    BALANCES, Balance, ENTRIES, HOLDER, HOLDINGS, Holding, ISSUED, Number, ORDERS, OrderRow,
+    OrderState, PAYMENTS, PRODUCTS, PayState, Payment, ProductRow, REFUNDS, RESERVE,
+};
+use teahouse_core::query::Query;
+use teahouse_core::store::{Key, KeyRange, Read, ReadExt, Snapshot, Stage};
+use teahouse_protocols::ids::{AccountId, AssetId, DeviceId, OrderId};
+use teahouse_protocols::pay::{
+    Asset, Entry, EntryKind, PaymentOrder, Refund, StatementHead, Tally,
+};
+use teahouse_protocols::sign::Signed;
+
+use super::World;
+
+impl World {
+    /// A command to payments.
+    pub fn money(&mut self, device: usize, ask: Ask) -> Result<Reply, Refusal> {
+        self.ask(device, Command::Pay(ask))
+    }
+
+    /// Begins to issue a money.
+    pub fn issue(&mut self, device: usize) -> AssetId {
+        let ask = Ask::Open { currency: "EUR".into(), name: "Tea stall".into() };
+        match self.money(device, ask) {
+            Ok(Reply::Asset { asset }) => asset,
+            other => panic!("open: {other:?}"),
+        }
+    }
+
+    /// Credits an account.
+    pub fn credit(&mut self, device: usize, asset: AssetId, account: AccountId, amount: u64) {
+        let ask = Ask::Create { asset, account, amount, number: None };
+        self.money(device, ask).expect("value is created");
+    }
+
+    /// Puts something up for sale; returns its number and poster.
+    pub fn sell(
+        &mut self,
+        device: usize,
+        asset: AssetId,
+        price: u64,
+        stock: Option<u32>,
+    ) -> (Number, String) {
+        let ask = Ask::Offer { asset, title: "oolong".into(), price, stock };
+        match self.money(device, ask) {
+            Ok(Reply::Product { product, link }) => (product, link),
+            other => panic!("sell: {other:?}"),
+        }
+    }
+
+    /// Asks for one of what stands on a poster, and pays it if it costs no more.
+    pub fn buy(&mut self, device: usize, link: &str, up_to: Option<u64>) -> Number {
+        let lines = vec![(link.to_owned(), 1)];
+        let ask = Ask::Order { lines, note: "less sugar".into(), up_to, number: None };
+        match self.money(device, ask) {
+            Ok(Reply::Payment { payment }) => payment,
+            other => panic!("order: {other:?}"),
+        }
+    }
+
+    /// Sends an amount to a friend.
+    pub fn send_money(
+        &mut self,
+        device: usize,
+        asset: AssetId,
+        to: AccountId,
+        amount: u64,
+    ) -> Result<Number, Refusal> {
+        let memo = "for the tea".into();
+        match self.money(device, Ask::Transfer { asset, to, amount, memo, number: None })? {
+            Reply::Payment { payment } => Ok(payment),
+            other => panic!("transfer: {other:?}"),
+        }
+    }
+
+    /// A payment of a device's.
+    #[must_use]
+    pub fn payment(&self, device: usize, payment: Number) -> PaymentView {
+        OnePayment { payment }.run(&self.snapshot(device)).expect("reads").expect("a payment")
+    }
+
+    /// A device's balance as the issuer signed it, in minor units.
+    #[must_use]
+    pub fn balance(&self, device: usize, asset: AssetId) -> Option<u64> {
+        let all = Balances {}.run(&self.snapshot(device)).expect("reads");
+        all.into_iter().find(|b| b.asset == asset).and_then(|b| b.minor)
+    }
+
+    /// What waits for a device's account.
+    #[must_use]
+    pub fn waits(&self, device: usize) -> Vec<WaitingView> {
+        Waiting {}.run(&self.snapshot(device)).expect("reads")
+    }
+
+    /// How many of a product are left.
+    #[must_use]
+    pub fn stock(&self, device: usize, product: Number) -> Option<u32> {
+        let row: Option<ProductRow> =
+            self.snapshot(device).get_typed(&PRODUCTS, &product.0).expect("reads");
+        row.and_then(|row| row.stock)
+    }
+
+    /// Runs for some virtual time, and looks at the money after every event.
+    pub fn run_watching(&mut self, millis: u64) -> Result<(), String> {
+        let until = self.now + millis;
+        while self.queue.first_key_value().is_some_and(|((t, _), _)| *t <= until) {
+            self.next();
+            self.check_money()?;
+        }
+        self.now = self.now.max(until);
+        Ok(())
+    }
+
+    /// What must hold of money at any moment, on all devices that are up: no money comes from
+    /// nowhere or is lost, statements say what the ledger says, each order moved money once, and
+    /// what a payer was told is what its issuer has.
+    pub fn check_money(&self) -> Result<(), String> {
+        for device in 0..self.devices.len() {
+            if self.devices[device].core.is_some() {
+                let s = self.snapshot(device);
+                self.check_issuer(device, &s)?;
+                self.check_wallet(device, &s)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_issuer(&self, device: usize, s: &Snapshot) -> Result<(), String> {
+        for (key, bytes) in s.scan(&ISSUED, &KeyRange::all(), false, 64).expect("reads") {
+            let id = AssetId(key.try_into().expect("an id"));
+            let asset = Signed::<Asset>::from_bytes(&bytes).expect("an asset");
+            let mut stage = Stage::new(s);
+            let ledger = StagedLedger::new(&mut stage);
+            let totals = ledger.totals(id).expect("sums");
+            if !totals.balanced() {
+                return Err(format!("debits are not credits at device {device}: {totals:?}"));
+            }
+            let reserve = AccountKey { asset: id, kind: RESERVE, of: [0; 32] };
+            let created = ledger.account(reserve).expect("reads").expect("a reserve");
+            if created.credits_posted != 0 {
+                return Err(format!("device {device} took value back that it created"));
+            }
+            let mut topped = 0_u128;
+            let prefix = KeyRange::prefix(&id.0);
+            for (key, held) in rows::<Holding>(s, &HOLDINGS, &prefix) {
+                let holder = AccountId(key[32..64].try_into().expect("an id"));
+                topped += self.check_statement(device, s, &asset, holder, &held)?;
+                let of = AccountKey { asset: id, kind: HOLDER, of: holder.0 };
+                let account = ledger.account(of).expect("reads").expect("a holder");
+                let (left, pending) = (account.left_to_debit(), account.debits_pending);
+                if left != u128::from(held.tally.balance)
+                    || pending != u128::from(held.tally.pending)
+                {
+                    return Err(format!(
+                        "the statement says {} and {}, the ledger of device {device} {left} and \
+                         {pending}",
+                        held.tally.balance, held.tally.pending
+                    ));
+                }
+            }
+            if topped != created.debits_posted {
+                return Err(format!("{topped} was paid in, {} created", created.debits_posted));
+            }
+        }
+        self.check_orders(device, s)
+    }
+
+    /// Returns what was paid in.
+    fn check_statement(
+        &self,
+        device: usize,
+        s: &Snapshot,
+        asset: &Signed<Asset>,
+        holder: AccountId,
+        held: &Holding,
+    ) -> Result<u128, String> {
+        let prefix = Key::new().fixed(&Asset::id(asset).0).fixed(&holder.0);
+        let entries: Vec<Entry> = rows::<Entry>(s, &ENTRIES, &KeyRange::prefix(&prefix))
+            .into_iter()
+            .map(|(_, entry)| entry)
+            .collect();
+        let head = Signed::<StatementHead>::from_bytes(&held.head).expect("a signed head");
+        Tally::new(asset, holder)
+            .follow(&entries, &head)
+            .map_err(|e| format!("a statement at device {device}: {e}"))?;
+        let mut once = BTreeSet::new();
+        for entry in &entries {
+            let takes = matches!(entry.kind, EntryKind::Paid | EntryKind::Reserved);
+            if takes && !once.insert(entry.of) {
+                return Err(format!("an order was carried out twice at device {device}"));
+            }
+            let ends = matches!(entry.kind, EntryKind::Spent | EntryKind::Released);
+            if ends && !once.insert(entry.of.map(|of| of.map(|b| !b))) {
+                return Err(format!("a transfer was resolved twice at device {device}"));
+            }
+        }
+        let topped = entries.iter().filter(|e| e.kind == EntryKind::ToppedUp);
+        Ok(topped.map(|e| u128::from(e.amount)).sum())
+    }
+
+    fn check_orders(&self, device: usize, s: &Snapshot) -> Result<(), String> {
+        for (key, row) in rows::<OrderRow>(s, &ORDERS, &KeyRange::all()) {
+            let id = OrderId(key.try_into().expect("an id"));
+            let order = Signed::<PaymentOrder>::from_bytes(&row.order).expect("an order");
+            let OrderState::Paid { refunded, .. } = row.state else { continue };
+            let back: u64 = s
+                .scan(&REFUNDS, &KeyRange::prefix(&id.0), false, 1_024)
+                .expect("reads")
+                .iter()
+                .map(|(_, b)| Signed::<Refund>::from_bytes(b).expect("a refund").get().amount)
+                .sum();
+            if back != refunded || refunded > order.get().amount {
+                return Err(format!(
+                    "of {} paid at device {device}, {refunded} went back, and {back} was signed",
+                    order.get().amount
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_wallet(&self, device: usize, s: &Snapshot) -> Result<(), String> {
+        for (_, row) in rows::<Payment>(s, &PAYMENTS, &KeyRange::all()) {
+            let Some(theirs) = self.issuer_of(row.issuer) else { continue };
+            if let (Some(order), Some(outcome)) = (&row.order, &row.outcome) {
+                let id = Signed::<PaymentOrder>::from_bytes(order).expect("an order").id();
+                let known: Option<OrderRow> = theirs.get_typed(&ORDERS, &id).expect("reads");
+                let paid = matches!(
+                    row.state,
+                    PayState::Paid | PayState::Held { .. } | PayState::Returned
+                );
+                if paid && known.as_ref().is_none_or(|k| k.outcome != *outcome) {
+                    return Err(format!(
+                        "device {device} was told that it paid, and its issuer doesn't know"
+                    ));
+                }
+            }
+        }
+        for (key, row) in rows::<Balance>(s, &BALANCES, &KeyRange::all()) {
+            let Some(theirs) = self.issuer_of(row.tally.key) else { continue };
+            let at = Key::new().fixed::<32>(key[..].try_into().expect("an id"));
+            let at = at.fixed(&row.tally.holder.0);
+            let held: Option<Holding> = theirs.get_typed(&HOLDINGS, &at).expect("reads");
+            if held.is_none_or(|h| h.tally.number < row.tally.number) {
+                return Err(format!(
+                    "device {device} has {} entries of a statement, its issuer fewer",
+                    row.tally.number
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows of an issuer's device that is up.
+    fn issuer_of(&self, id: DeviceId) -> Option<Snapshot> {
+        let at = self.devices.iter().position(|d| d.id == id && d.core.is_some())?;
+        Some(self.snapshot(at))
+    }
+
+    /// Every holder's balance in the ledger of a device, by account.
+    #[must_use]
+    pub fn holders(&self, device: usize, asset: AssetId) -> BTreeMap<AccountId, u128> {
+        let s = self.snapshot(device);
+        let prefix = Key::new().fixed(&asset.0).u16(HOLDER);
+        rows::<teahouse_core::ledger::Account>(&s, &LEDGER_ACCOUNTS, &KeyRange::prefix(&prefix))
+            .into_iter()
+            .map(|(_, account)| (AccountId(account.key.of), account.left_to_debit()))
+            .collect()
+    }
+}
+
+fn rows<T: serde::de::DeserializeOwned>(
+    s: &dyn Read,
+    table: &'static teahouse_core::store::Table,
+    range: &KeyRange,
+) -> Vec<(Vec<u8>, T)> {
+    s.scan_typed(table, range, false, 1 << 16).expect("reads")
+}
