@@ -98,6 +98,12 @@ domains! {
     STATEMENT = "statement head";
     /// The chain of a statement's entries.
     STATEMENT_CHAIN = "statement chain";
+    /// Names of Mini Programs.
+    PROGRAM = "program";
+    /// Manifests of Mini Programs.
+    PACKAGE = "program package";
+    /// Keys by which Mini Programs know a person.
+    PROGRAM_LOGIN = "program login";
 }
 
 /// An ed25519 signature.

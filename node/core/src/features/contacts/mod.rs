@@ -72,7 +72,7 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Contacts) -> Result<Reply, Fail> {
                     None => Ok(Reply::Added { account: None, topic: None, relay: Some(relay) }),
                 }
             }
-            Link::Pair(_) | Link::Feed(_) => Err(not_a_card().into()),
+            Link::Pair(_) | Link::Feed(_) | Link::Program(_) => Err(not_a_card().into()),
         },
         Contacts::Accept { account } => {
             let older = contact(tx, account)?.topic;
