@@ -9,7 +9,8 @@ use teahouse_protocols::ids::{AccountId, DeviceId, RelayId, TopicId};
 use teahouse_protocols::membership::Role;
 
 use crate::features::photos::NewPhoto;
-use crate::features::{feeds, moments};
+
+pub use crate::features::Command;
 
 /// A message's name: its author's device and the envelope's sequence number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -36,26 +37,6 @@ impl core::str::FromStr for MessageId {
             seq: seq.parse().map_err(|_| wrong)?,
         })
     }
-}
-
-/// A command.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Command {
-    /// Features: devices and the account itself.
-    Devices(Devices),
-    /// Feature: contacts.
-    Contacts(Contacts),
-    /// Feature: chat.
-    Chat(Chat),
-    /// Feature: groups.
-    Groups(Groups),
-    /// Engine: the relays of this account.
-    Relays(Relays),
-    /// Feature: Moments.
-    Moments(moments::Command),
-    /// Feature: Official Accounts.
-    Feeds(feeds::Command),
 }
 
 /// The account and its devices.

@@ -1,5 +1,6 @@
 //! Queries: from rows to what is shown. They read a snapshot and never wait for the core.
 
+pub mod asked;
 mod events;
 mod names;
 mod waiting;
@@ -32,6 +33,7 @@ use crate::view;
 
 pub(crate) use names::Names;
 
+pub(crate) use asked::Asked;
 pub use events::events;
 pub use waiting::{NOT_REACHED, NOT_TAKEN, relay_trouble, waiting, waiting_here};
 
@@ -44,6 +46,8 @@ pub trait Query: Serialize + DeserializeOwned + Send + Sync + 'static {
     type Out: Serialize + DeserializeOwned + Clone + PartialEq + Send + 'static;
     /// `feature.question`, as the API calls it.
     const NAME: &'static str;
+    /// What it answers and which fields it has, in a sentence for the API's description.
+    const ABOUT: &'static str;
     /// Tables that the answer depends on.
     const READS: &'static [&'static Table];
 

@@ -27,7 +27,7 @@ pub(crate) use tables;
 
 /// Every table: the engine's and those of features that keep their own.
 pub fn all() -> impl Iterator<Item = &'static Table> {
-    ALL.iter().chain(crate::features::tables()).copied()
+    ALL.iter().copied().chain(crate::features::tables())
 }
 
 tables! {

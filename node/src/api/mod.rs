@@ -9,7 +9,6 @@
 mod auth;
 mod openapi;
 mod problem;
-mod queries;
 mod relay;
 mod routes;
 mod sse;

@@ -12,14 +12,14 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 use teahouse_core::command::{Chat, Command, MessageId, Reply};
-use teahouse_core::query;
+use teahouse_core::query::{self, asked};
 use teahouse_core::store::{Snapshot, StorageError};
 use teahouse_core::view;
 use teahouse_protocols::ids::{AccountId, Millis, TopicId};
 use tokio_util::sync::CancellationToken;
 
 use super::sse::{self, Events};
-use super::{Problem, Route, queries};
+use super::{Problem, Route};
 use crate::handle::{Handle, NodeError, NodeStatus};
 use crate::metrics;
 
@@ -233,12 +233,12 @@ async fn ask(
     Path(name): Path<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer<serde_json::Value> {
-    let query = queries::find(&name).ok_or_else(|| Problem::not_found("query"))?;
+    let query = asked::find(&name).ok_or_else(|| Problem::not_found("query"))?;
     let question: serde_json::Value = super::parse(&body?)?;
     let ran = tokio::task::spawn_blocking(move || {
         (query.run)(&device.handle.snapshot()?, question).map_err(|e| match e {
-            queries::Failed::Question(_) => Problem::bad_request(e.to_string()),
-            queries::Failed::Storage(e) => NodeError::from(e).into(),
+            asked::Failed::Question(_) => Problem::bad_request(e.to_string()),
+            asked::Failed::Storage(e) => NodeError::from(e).into(),
         })
     })
     .await;

@@ -13,12 +13,12 @@ use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::stream::{self, Stream};
 use serde::{Deserialize, Serialize};
+use teahouse_core::query::asked;
 use teahouse_core::store::ChangeSet;
 use teahouse_protocols::ids::TopicId;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::queries;
 use crate::handle::Handle;
 use crate::runtime::now;
 use crate::watch::{View, topics};
@@ -42,8 +42,7 @@ impl Touched {
     fn of(changes: &ChangeSet) -> Self {
         Self {
             views: View::ALL.into_iter().filter(|v| v.depends(changes)).collect(),
-            queries: queries::QUERIES
-                .iter()
+            queries: asked::all()
                 .filter(|q| (q.depends)(changes))
                 .map(|q| q.name.to_owned())
                 .collect(),

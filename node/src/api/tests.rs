@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use teahouse_core::store::Store;
 
 use super::{Api, Serves, openapi};
@@ -160,10 +160,10 @@ async fn the_document_and_the_routes_are_the_same() {
     }
     assert_eq!(described, served);
 
-    let named = document["components"]["schemas"]["QueryName"]["enum"].as_array().unwrap();
-    let named: Vec<&str> = named.iter().filter_map(Value::as_str).collect();
-    let known: Vec<&str> = super::queries::QUERIES.iter().map(|q| q.name).collect();
-    assert_eq!(named, known, "queries are described");
+    let filled_in = openapi::filled_in();
+    let names = &filled_in["components"]["schemas"]["QueryName"];
+    assert!(names["enum"].as_array().unwrap().contains(&json!("moments.timeline")));
+    assert!(names["description"].as_str().unwrap().contains("`moments.timeline`: posts"));
 
     // Every reference leads somewhere.
     let schemas = document["components"]["schemas"].as_object().unwrap();

@@ -8,14 +8,14 @@ use super::Core;
 use super::boundary::Outputs;
 use super::prepare::{Work, is_quarantined};
 use super::stage::PANICKED;
-use crate::command::{Command, Refusal, Reply};
+use crate::command::Refusal;
 use crate::engine::letters::{self, Outcome, Prepared};
 use crate::engine::{mail, sync, topics};
 use crate::env::Env;
-use crate::features::{chat, contacts, contents, devices, feeds, groups, moments, services};
+use crate::features::{self, contents, services};
 use crate::store::{ReadExt, Stage, StorageError};
 use crate::tables::QUARANTINE;
-use crate::tx::{Effect, Fail, Tx};
+use crate::tx::{Effect, Fail};
 
 impl Core {
     /// Runs one work item in stages of its own; what fails leaves nothing.
@@ -29,7 +29,7 @@ impl Core {
     ) -> Result<(), StorageError> {
         match work {
             Work::Command(id, command) => {
-                let result = self.stage(env, stage, effects, |tx| dispatch(tx, command));
+                let result = self.stage(env, stage, effects, |tx| features::decide(tx, command));
                 let reply = match result {
                     Ok(reply) => Ok(reply),
                     Err(Fail::Refusal(refusal)) => Err(refusal),
@@ -184,18 +184,6 @@ impl Core {
     ) -> Result<(), StorageError> {
         self.quarantined = true;
         stage.put_typed(&QUARANTINE, blake3::hash(bytes).as_bytes(), &env.now)
-    }
-}
-
-fn dispatch(tx: &mut Tx<'_>, command: Command) -> Result<Reply, Fail> {
-    match command {
-        Command::Devices(c) => devices::command(tx, c),
-        Command::Contacts(c) => contacts::command(tx, c),
-        Command::Chat(c) => chat::command(tx, c),
-        Command::Groups(c) => groups::command(tx, c),
-        Command::Relays(c) => contacts::relays(tx, c),
-        Command::Moments(c) => moments::command(tx, c),
-        Command::Feeds(c) => feeds::command(tx, c),
     }
 }
 

@@ -25,7 +25,8 @@ use crate::tx::{Fail, Tx};
 pub(crate) const FEATURE: Feature = Feature {
     name: "chat",
     kinds: &[TopicKind::Direct, TopicKind::Group],
-    tables: &[
+    apply,
+    projects: &[
         &MESSAGES,
         &MESSAGE_INDEX,
         &REACTIONS,
@@ -36,8 +37,7 @@ pub(crate) const FEATURE: Feature = Feature {
         &photos::PHOTOS,
         &photos::PREVIEWS,
     ],
-    forget: None,
-    apply,
+    ..Feature::NONE
 };
 
 /// How long one's own message can be taken back. A courtesy of the command, not a rule of

@@ -14,9 +14,10 @@ use teahouse_protocols::photo::Photo;
 
 use crate::command::MessageId;
 use crate::engine::{accounts, topics};
+use crate::features::Feature;
 use crate::features::photos::PHOTOS;
 use crate::features::services::{self, Prepared, Service};
-use crate::query::Query;
+use crate::query::{Asked, Query};
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError, Table};
 use crate::tables::{CHAINS, OPS};
 use crate::tx::{Fail, Tx};
@@ -36,7 +37,15 @@ const MAX_PEERS: usize = 8_192;
 /// Most devices that are named for one content.
 const MAX_PROVIDERS: usize = 64;
 
-pub(crate) const SERVICE: Service = Service {
+pub(crate) const FEATURE: Feature = Feature {
+    name: "contents",
+    tables: ALL,
+    queries: &[Asked::of::<Sources>()],
+    service: Some(SERVICE),
+    ..Feature::NONE
+};
+
+const SERVICE: Service = Service {
     number: NUMBER,
     prepare: |bytes| (bytes.len() <= MAX_ADDR).then(|| Box::new(bytes.to_vec()) as Prepared),
     take,
@@ -118,6 +127,7 @@ pub struct Sources {
 impl Query for Sources {
     type Out = Option<Source>;
     const NAME: &'static str = "photos.sources";
+    const ABOUT: &'static str = "who may have a photo (`topic`, `id`, `index`)";
     const READS: &'static [&'static Table] = &[&PHOTOS, &CONTENT_PEERS, &OPS, &CHAINS];
 
     fn run(&self, s: &dyn Read) -> Result<Self::Out, StorageError> {

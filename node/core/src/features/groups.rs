@@ -20,9 +20,9 @@ use crate::tx::{Fail, Tx, capped};
 pub(crate) const FEATURE: Feature = Feature {
     name: "groups",
     kinds: &[TopicKind::Direct, TopicKind::Group],
-    tables: &[&FIELDS, &CHANGES, &NICKNAMES, &LAMPORT],
-    forget: None,
     apply,
+    projects: &[&FIELDS, &CHANGES, &NICKNAMES, &LAMPORT],
+    ..Feature::NONE
 };
 
 /// Decides a command.

@@ -5,8 +5,10 @@
 //!   alike, in any order, and must come to the same rows in every order.
 //! - queries read rows (`crate::query`).
 //!
-//! To add a feature: write its module, add it to [`FEATURES`], give its command a variant in
-//! `crate::command::Command` and its tables lines in `crate::tables`.
+//! - `service`, where it answers other devices (`services`).
+//!
+//! To add a feature: write its module and a `FEATURE`; name it here, in `commands!` and in
+//! [`FEATURES`]. Nothing else of this crate goes by a list of features.
 
 pub(crate) mod chat;
 pub(crate) mod contacts;
@@ -20,17 +22,19 @@ pub(crate) mod services;
 #[cfg(test)]
 mod tests;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use teahouse_crdt::segment::Entry;
 use teahouse_protocols::envelope::Header;
 use teahouse_protocols::ids::{AccountId, DeviceId, Millis, TopicId};
 use teahouse_protocols::membership::{Role, TopicKind};
 
-use crate::command::MessageId;
+use crate::command::{self, MessageId, Reply};
+use crate::features::services::Service;
+use crate::query::Asked;
 use crate::store::{StorageError, Table};
 use crate::tables::{BODIES, Chosen, LAMPORT, MISSING_BODIES, body_key};
-use crate::tx::Tx;
+use crate::tx::{Fail, Tx};
 
 /// A change that counts, opened: what `apply` sees.
 pub(crate) struct Applied<'a> {
@@ -57,28 +61,94 @@ impl Applied<'_> {
 /// Clears rows of a topic that do not begin with it.
 pub(crate) type Forget = fn(&mut Tx<'_>, TopicId) -> Result<(), StorageError>;
 
-/// A feature's half that writes rows.
+/// Writes rows for one entry; ignores entries that are not the feature's own.
+pub(crate) type Apply = fn(&mut Tx<'_>, &Applied<'_>, &Entry) -> Result<(), StorageError>;
+
+/// What a feature gives the node.
 pub(crate) struct Feature {
-    /// For the reader.
+    /// As in `crate::tables::RECORDS`, and for the reader.
     #[allow(dead_code)]
     pub(crate) name: &'static str,
     /// Kinds of topics that it looks at.
     pub(crate) kinds: &'static [TopicKind],
-    /// Its projections that begin with the topic in their key, and are cleared with it.
-    pub(crate) tables: &'static [&'static Table],
+    /// What it makes of their entries.
+    pub(crate) apply: Apply,
+    /// Projections that begin with the topic in their key, and are cleared with it.
+    pub(crate) projects: &'static [&'static Table],
     /// Clears what else follows from a topic's rows, before these are cleared.
     pub(crate) forget: Option<Forget>,
-    /// Writes rows for one entry; ignores entries that are not its own.
-    pub(crate) apply: fn(&mut Tx<'_>, &Applied<'_>, &Entry) -> Result<(), StorageError>,
+    /// Tables that it declares.
+    pub(crate) tables: &'static [&'static Table],
+    /// Questions that it answers.
+    pub(crate) queries: &'static [Asked],
+    /// Its half that answers other devices.
+    pub(crate) service: Option<Service>,
 }
 
-/// All features that project topics, in the order they see an entry.
-pub(crate) static FEATURES: &[Feature] =
-    &[chat::FEATURE, groups::FEATURE, contacts::FEATURE, moments::FEATURE, feeds::FEATURE];
+impl Feature {
+    /// One that gives nothing, to fill in.
+    pub(crate) const NONE: Self = Self {
+        name: "",
+        kinds: &[],
+        apply: |_, _, _| Ok(()),
+        projects: &[],
+        forget: None,
+        tables: &[],
+        queries: &[],
+        service: None,
+    };
+}
+
+/// All features, in the order they see an entry.
+pub(crate) static FEATURES: &[Feature] = &[
+    chat::FEATURE,
+    groups::FEATURE,
+    contacts::FEATURE,
+    photos::FEATURE,
+    contents::FEATURE,
+    moments::FEATURE,
+    feeds::FEATURE,
+];
+
+/// Declares what a person can ask of which feature, and who decides it.
+macro_rules! commands {
+    ($($(#[$doc:meta])* $name:ident($of:ty) => $decide:path;)*) => {
+        /// A command.
+        #[derive(Debug, Clone, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Command {
+            $($(#[$doc])* $name($of),)*
+        }
+
+        /// Decides a command.
+        pub(crate) fn decide(tx: &mut Tx<'_>, command: Command) -> Result<Reply, Fail> {
+            match command {
+                $(Command::$name(c) => $decide(tx, c),)*
+            }
+        }
+    };
+}
+
+commands! {
+    /// The account and its devices.
+    Devices(command::Devices) => devices::command;
+    /// People.
+    Contacts(command::Contacts) => contacts::command;
+    /// Messages.
+    Chat(command::Chat) => chat::command;
+    /// Groups.
+    Groups(command::Groups) => groups::command;
+    /// The relays of this account.
+    Relays(command::Relays) => contacts::relays;
+    /// Moments.
+    Moments(moments::Command) => moments::command;
+    /// Official Accounts.
+    Feeds(feeds::Command) => feeds::command;
+}
 
 /// Tables that features declare themselves.
-pub(crate) fn tables() -> impl Iterator<Item = &'static &'static Table> {
-    moments::tables::ALL.iter().chain(photos::ALL).chain(feeds::tables::ALL).chain(contents::ALL)
+pub(crate) fn tables() -> impl Iterator<Item = &'static Table> {
+    FEATURES.iter().flat_map(|f| f.tables).copied()
 }
 
 /// Hands one change's entries to the features of its topic's kind.

@@ -1,7 +1,7 @@
 //! Photos in messages and posts: what their bodies say, kept so that previews show at once and
 //! the sealed pictures can be asked for.
 //!
-//! No feature of its own: those that carry photos call it from their `apply`.
+//! It looks at no topics itself: features that carry photos call it from their `apply`.
 
 use serde::{Deserialize, Serialize};
 use teahouse_protocols::codec;
@@ -11,7 +11,7 @@ use teahouse_protocols::photo::{
 };
 
 use crate::command::{MessageId, Refusal};
-use crate::features::Applied;
+use crate::features::{Applied, Feature};
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
 use crate::tables::log_key;
 use crate::tx::{Fail, Tx, capped};
@@ -24,6 +24,8 @@ crate::tables::tables! {
     /// topic, device, seq, index (u8) → preview (raw).
     projection PREVIEWS = "previews";
 }
+
+pub(crate) const FEATURE: Feature = Feature { name: "photos", tables: ALL, ..Feature::NONE };
 
 /// A photo that is to be sent: sealed and stored already.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use teahouse_protocols::codec;
 use teahouse_protocols::ids::{DeviceId, Millis};
 use teahouse_protocols::sync::Frame;
 
-use crate::features::{contents, feeds};
+use crate::features::FEATURES;
 use crate::store::StorageError;
 use crate::tx::{Fail, Tx, best_effort};
 
@@ -45,10 +45,12 @@ pub(crate) struct Service {
 }
 
 /// All services.
-pub(crate) static SERVICES: &[Service] = &[feeds::SERVICE, contents::SERVICE];
+fn services() -> impl Iterator<Item = &'static Service> {
+    FEATURES.iter().filter_map(|f| f.service.as_ref())
+}
 
 fn of(number: u8) -> Option<&'static Service> {
-    SERVICES.iter().find(|s| s.number == number)
+    services().find(|s| s.number == number)
 }
 
 /// The first pass over a frame.
@@ -80,13 +82,13 @@ pub(crate) fn say(tx: &mut Tx<'_>, to: DeviceId, number: u8, bytes: Vec<u8>) -> 
 
 /// A device was met.
 pub(crate) fn met(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), StorageError> {
-    SERVICES.iter().try_for_each(|s| best_effort((s.met)(tx, device)))
+    services().try_for_each(|s| best_effort((s.met)(tx, device)))
 }
 
 /// What is due; when to look again.
 pub(crate) fn tend(tx: &mut Tx<'_>) -> Result<Option<Millis>, Fail> {
     let mut next: Option<Millis> = None;
-    for service in SERVICES {
+    for service in services() {
         let at = (service.tend)(tx)?;
         next = match (next, at) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -99,7 +101,7 @@ pub(crate) fn tend(tx: &mut Tx<'_>) -> Result<Option<Millis>, Fail> {
 /// Whom services want to be connected to.
 pub(crate) fn wanted(tx: &mut Tx<'_>) -> Result<Vec<Wanted>, StorageError> {
     let mut all = Vec::new();
-    for service in SERVICES {
+    for service in services() {
         all.extend((service.wanted)(tx)?);
     }
     Ok(all)

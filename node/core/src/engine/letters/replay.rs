@@ -25,7 +25,7 @@ pub(crate) fn replay(tx: &mut Tx<'_>, topic: TopicId) -> Result<u64, Fail> {
         if let Some(forget) = feature.forget {
             forget(tx, topic)?;
         }
-        for table in feature.tables {
+        for table in feature.projects {
             // The private topic has rows of its own that are keyed by what they are about.
             let private = kind == teahouse_protocols::membership::TopicKind::Private;
             let range = if private && **table != crate::tables::LAMPORT {

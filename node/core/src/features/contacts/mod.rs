@@ -47,9 +47,9 @@ pub(crate) use self::requests::{accepted, request};
 pub(crate) const FEATURE: Feature = Feature {
     name: "contacts",
     kinds: &[TopicKind::Private],
-    tables: &[&CONTACTS, &READ_MARKS, &SECRETS, &SETTINGS, &DRAFTS, &RECORDS, &LAMPORT],
-    forget: None,
     apply,
+    projects: &[&CONTACTS, &READ_MARKS, &SECRETS, &SETTINGS, &DRAFTS, &RECORDS, &LAMPORT],
+    ..Feature::NONE
 };
 
 /// Decides a command.

@@ -24,6 +24,7 @@ use teahouse_protocols::membership::TopicKind;
 
 use crate::command::MessageId;
 use crate::features::{Applied, Feature, choose, letters_erased, photos};
+use crate::query::Asked;
 use crate::store::{Read, ReadExt, StorageError};
 use crate::tables::{Chosen, LAMPORT, RECORDS, log_key, message_key, record_key};
 use crate::tx::Tx;
@@ -32,7 +33,7 @@ use self::tables::{ARTICLE_TIMES, ARTICLES, About, ArticleRow, FEEDS, Following,
 
 pub use self::command::Command;
 pub(crate) use self::command::command;
-pub(crate) use self::service::{SERVICE, tell};
+pub(crate) use self::service::tell;
 
 /// The feature's name, as in [`RECORDS`].
 const NAME: &str = "feeds";
@@ -40,7 +41,8 @@ const NAME: &str = "feeds";
 pub(crate) const FEATURE: Feature = Feature {
     name: NAME,
     kinds: &[TopicKind::Feed],
-    tables: &[
+    apply,
+    projects: &[
         &FEEDS,
         &ARTICLES,
         &ARTICLE_TIMES,
@@ -49,8 +51,14 @@ pub(crate) const FEATURE: Feature = Feature {
         &photos::PREVIEWS,
         &LAMPORT,
     ],
-    forget: None,
-    apply,
+    tables: tables::ALL,
+    queries: &[
+        Asked::of::<query::Feeds>(),
+        Asked::of::<query::Articles>(),
+        Asked::of::<query::OneArticle>(),
+    ],
+    service: Some(service::SERVICE),
+    ..Feature::NONE
 };
 
 /// What is kept about a feed that this account follows; `None` for one that it does not.

@@ -73,6 +73,7 @@ pub struct Feeds {}
 impl Query for Feeds {
     type Out = Vec<Feed>;
     const NAME: &'static str = "feeds.list";
+    const ABOUT: &'static str = "one's own feeds and those followed";
     const READS: &'static [&'static Table] =
         &[&FEEDS, &ARTICLES, &RECORDS, &TOPICS, &OPS, &CONTACTS, &ACCOUNT_RECORDS];
 
@@ -164,6 +165,7 @@ pub struct Articles {
 impl Query for Articles {
     type Out = Vec<Article>;
     const NAME: &'static str = "feeds.articles";
+    const ABOUT: &'static str = "articles of a `feed`, the newest first (`before`, `limit`)";
     const READS: &'static [&'static Table] =
         &[&ARTICLES, &photos::PREVIEWS, &RECORDS, &CONTACTS, &ACCOUNT_RECORDS];
 
@@ -196,6 +198,7 @@ pub struct OneArticle {
 impl Query for OneArticle {
     type Out = Option<Article>;
     const NAME: &'static str = "feeds.article";
+    const ABOUT: &'static str = "one article (`feed`, `id`)";
     const READS: &'static [&'static Table] = Articles::READS;
 
     fn run(&self, s: &dyn Read) -> Result<Self::Out, StorageError> {

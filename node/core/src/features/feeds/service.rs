@@ -19,7 +19,7 @@ use crate::store::{Key, KeyRange, ReadExt, StorageError};
 use crate::tables::{Chain, Chosen, RECORDS};
 use crate::tx::{Fail, Tx, capped};
 
-pub(crate) const SERVICE: Service =
+pub(super) const SERVICE: Service =
     Service { number: feed::SERVICE, prepare, take, met, tend: |_| Ok(None), wanted };
 
 /// Most connected devices that are told news of one feed.

@@ -26,6 +26,7 @@ use teahouse_protocols::membership::TopicKind;
 
 use crate::command::MessageId;
 use crate::features::{Applied, Feature, letters_erased, photos};
+use crate::query::Asked;
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
 use crate::tables::{CONTACTS, Chosen, ContactValue, RECORDS, log_key, record_key};
 use crate::tx::Tx;
@@ -44,9 +45,12 @@ pub const MAX_NAMED: usize = 512;
 pub(crate) const FEATURE: Feature = Feature {
     name: NAME,
     kinds: &[TopicKind::Moments],
-    tables: &[&POSTS, &WORDS, &DELETED, &photos::PHOTOS, &photos::PREVIEWS],
-    forget: Some(forget),
     apply,
+    projects: &[&POSTS, &WORDS, &DELETED, &photos::PHOTOS, &photos::PREVIEWS],
+    forget: Some(forget),
+    tables: tables::ALL,
+    queries: &[Asked::of::<query::Timeline>(), Asked::of::<query::OnePost>()],
+    ..Feature::NONE
 };
 
 /// Who may see a topic's posts, beside their author.

@@ -94,6 +94,7 @@ pub struct Timeline {
 impl Query for Timeline {
     type Out = Vec<Post>;
     const NAME: &'static str = "moments.timeline";
+    const ABOUT: &'static str = "posts, the newest first (`before`, `of`, `limit`)";
     const READS: &'static [&'static Table] = &[
         &TIMELINE,
         &POSTS,
@@ -147,6 +148,7 @@ pub struct OnePost {
 impl Query for OnePost {
     type Out = Option<Post>;
     const NAME: &'static str = "moments.post";
+    const ABOUT: &'static str = "one post (`topic`, `id`)";
     const READS: &'static [&'static Table] = Timeline::READS;
 
     fn run(&self, s: &dyn Read) -> Result<Self::Out, StorageError> {
