@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`runtime`] (how a node lives), [`handle`] (how it is used), [`watch`]
 //! (queries that follow the data), [`net`] (the network), [`roles`] (what `teahouse run`
-//! runs), [`api`] and [`client`] (the local HTTP API and who speaks it), [`cli`].
+//! runs), [`programs`] (Mini Programs, opened), [`api`] and [`client`] (the local HTTP API and who speaks it), [`cli`].
 
 pub mod api;
 pub mod blobs;
@@ -14,6 +14,7 @@ pub mod handle;
 pub mod logging;
 pub mod metrics;
 pub mod net;
+pub mod programs;
 pub mod roles;
 pub mod runtime;
 pub mod town;

@@ -507,8 +507,7 @@ mod tests {
         let permission = |power| Permission { power, reason: text("so") };
         let two = |a, b| List::try_from(vec![permission(a), permission(b)]).unwrap();
         assert!(of(&|m| m.req_permissions = two(Power::Login, Power::Pay)).is_ok());
-        let wrong: [&dyn Fn(&mut Manifest); 9] = [
-            &|m| m.form = 2,
+        let wrong: [&dyn Fn(&mut Manifest); 8] = [
             &|m| m.name = Text::default(),
             &|m| m.name = " Tea".try_into().unwrap(),
             &|m| m.name = "Te\na".try_into().unwrap(),

@@ -104,6 +104,8 @@ domains! {
     PACKAGE = "program package";
     /// Keys by which Mini Programs know a person.
     PROGRAM_LOGIN = "program login";
+    /// Names of what Mini Programs were allowed.
+    PROGRAM_GRANT = "program grant";
 }
 
 /// An ed25519 signature.

@@ -5,7 +5,7 @@
 //! after the batch is durable.
 
 use serde::{Deserialize, Serialize};
-use teahouse_protocols::ids::{AccountId, DeviceId, RelayId, TopicId};
+use teahouse_protocols::ids::{AccountId, AppId, DeviceId, RelayId, TopicId};
 use teahouse_protocols::membership::Role;
 
 use crate::features::photos::NewPhoto;
@@ -347,6 +347,11 @@ pub enum Reply {
     Link {
         /// `teahouse:…`.
         link: String,
+    },
+    /// A Mini Program.
+    Program {
+        /// Which.
+        app: AppId,
     },
     /// What a link led to.
     Added {

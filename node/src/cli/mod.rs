@@ -8,6 +8,8 @@ mod feed;
 mod group;
 mod moments;
 mod people;
+mod play;
+mod program;
 mod read;
 mod relay;
 mod resolve;
@@ -107,6 +109,7 @@ enum Cmd {
     Group(group::Group),
     Moments(moments::Moments),
     Feed(feed::Feed),
+    Program(program::Program),
     /// Devices of this account
     #[command(subcommand)]
     Device(device::Device),
@@ -173,6 +176,7 @@ impl Cli {
             Cmd::Group(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Feed(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Moments(c) => c.execute(&global.session(Need::Account)?)?,
+            Cmd::Program(c) => c.execute(global)?,
             Cmd::Device(c) => c.execute(global)?,
             Cmd::Relay(c) => c.execute(global)?,
             Cmd::Rebuild => account::rebuild(&global.session(Need::Account)?)?,

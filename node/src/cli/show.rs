@@ -127,7 +127,13 @@ pub(super) fn message(m: &view::Message, quote: Option<&str>) -> String {
     let who = if m.mine { "me".to_owned() } else { tidy(&m.author_name) };
     let reply = quote.map(|quote| format!("[to {quote}] "));
     let forwarded = if m.forwarded { "(forwarded) " } else { "" };
-    let text = block(&content(&m.content), 7);
+    let mut text = block(&content(&m.content), 7);
+    if let view::Content::Text(said) = &m.content
+        && let Some(card) = crate::programs::card(said)
+    {
+        let name = tidy(&card.name);
+        text += &format!("\n       (Mini Program “{name}”: teahouse program install LINK)");
+    }
     let reactions: Vec<String> = m
         .reactions
         .iter()

@@ -12,5 +12,6 @@ mod mended_people;
 mod mended_sync;
 mod moments;
 mod photos;
+mod programs;
 mod story;
 mod town;

@@ -18,6 +18,7 @@ pub mod feeds;
 pub(crate) mod groups;
 pub mod moments;
 pub mod photos;
+pub mod programs;
 pub(crate) mod services;
 #[cfg(test)]
 mod tests;
@@ -108,6 +109,7 @@ pub(crate) static FEATURES: &[Feature] = &[
     contents::FEATURE,
     moments::FEATURE,
     feeds::FEATURE,
+    programs::FEATURE,
 ];
 
 /// Declares what a person can ask of which feature, and who decides it.
@@ -144,6 +146,8 @@ commands! {
     Moments(moments::Command) => moments::command;
     /// Official Accounts.
     Feeds(feeds::Command) => feeds::command;
+    /// Mini Programs.
+    Programs(programs::Command) => programs::command;
 }
 
 /// Tables that features declare themselves.

@@ -23,7 +23,6 @@ use teahouse_protocols::membership::TopicKind;
 
 use self::cards::{card, card_name};
 use self::direct::{answered, hide};
-use self::private::put_secret;
 use self::relays::use_relay;
 use self::requests::{accept, ask, require_request};
 use crate::command::{Contacts, Refusal, Reply};
@@ -38,7 +37,7 @@ use crate::tx::{Effect, Fail, Tx};
 
 pub(crate) use self::cards::{card_secret_hashes, card_tag_key, make_card_keys};
 pub(crate) use self::direct::{agreed, is_proposal, is_quiet};
-pub(crate) use self::private::{private_topic, put_record, write};
+pub(crate) use self::private::{private_topic, put_record, put_secret, secret, write};
 pub(crate) use self::relays::relays;
 #[cfg(test)]
 pub(super) use self::requests::make_room;
@@ -123,6 +122,7 @@ fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), Sto
         PrivateEntry::Record { feature, id, value, lamport } => {
             // What is followed says whom to be connected to.
             tx.out.push(Effect::Peers);
+            tx.mem.records_due = true;
             choose(tx, &RECORDS, &record_key(&feature, &id), change, lamport, value)
         }
     }
