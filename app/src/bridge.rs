@@ -3,6 +3,7 @@
 
 mod live;
 mod pages;
+mod programs;
 mod refresh;
 mod town;
 
@@ -15,8 +16,11 @@ use teahouse_node::protocols::ids::{AccountId, TopicId};
 use teahouse_node::tokio::runtime::Builder;
 use teahouse_node::tokio::sync::{mpsc, watch};
 
+use crate::pages::programs::vm::Running;
 use crate::pages::{PageId, Shared};
 use crate::vm::{Model, Qr};
+
+pub use programs::Act as ProgramAct;
 
 /// What the window asks for.
 #[derive(Debug, Clone)]
@@ -44,6 +48,8 @@ pub enum Action {
         /// What it wants to see.
         ask: Shared,
     },
+    /// Do something with a Mini Program.
+    Program(ProgramAct),
     /// Leave one's own data for the town.
     Town,
     /// Leave the town for one's own data.
@@ -114,11 +120,18 @@ impl Outlet {
         (self.wake)();
     }
 
-    /// The next model; the pages' stay as they are.
+    /// The next model; the pages' and the open program stay as they are.
     fn publish(&self, model: Model) {
         self.models.send_modify(|m| {
-            *m = Arc::new(Model { pages: m.pages.clone(), ..model });
+            let (pages, program) = (m.pages.clone(), m.program.clone());
+            *m = Arc::new(Model { pages, program, ..model });
         });
+        (self.wake)();
+    }
+
+    /// The Mini Program that is open.
+    fn program(&self, program: Option<Arc<Running>>) {
+        self.models.send_modify(|m| Arc::make_mut(m).program = program);
         (self.wake)();
     }
 

@@ -15,6 +15,7 @@ use teahouse_node::tokio::time::{Instant, sleep_until, timeout};
 use teahouse_node::{Handle, Node, NodeConfig};
 
 use super::pages::Pages;
+use super::programs::Programs;
 use super::refresh::{Focus, refresh};
 use super::{Action, Answer, Ports, QUEUE, Source, town};
 use crate::strings;
@@ -105,7 +106,9 @@ async fn without_node(why: String, demo: bool, ports: &mut Ports) -> Step {
                 let _ = ports.answers.send(answer).await;
                 (ports.outlet.wake)();
             }
-            Some(Action::Show { .. } | Action::Person(_) | Action::Page { .. }) => {}
+            Some(
+                Action::Show { .. } | Action::Person(_) | Action::Page { .. } | Action::Program(_),
+            ) => {}
         }
     }
 }
@@ -120,6 +123,7 @@ async fn with_node(handle: &Handle, demo: bool, ports: &mut Ports) -> Step {
     let (commands, waiting) = mpsc::channel(QUEUE);
     let submitter = tokio::spawn(submit(handle.clone(), waiting, ports));
     let pages = Pages::start(handle, &zone, ports);
+    let programs = Programs::start(handle, &ports.outlet);
     let mut not_before = Instant::now();
     let mut midnight = next_midnight(&zone);
     let mut look = Instant::now() + LOOK;
@@ -144,6 +148,7 @@ async fn with_node(handle: &Handle, demo: bool, ports: &mut Ports) -> Step {
                     not_before = Instant::now();
                 }
                 Some(Action::Page { page, ask }) => pages.ask(page, ask),
+                Some(Action::Program(act)) => programs.act(act),
                 Some(Action::Person(account)) => {
                     focus.person = account;
                     focus.moved = true;
@@ -202,6 +207,7 @@ async fn with_node(handle: &Handle, demo: bool, ports: &mut Ports) -> Step {
         }
     };
     pages.end().await;
+    programs.end().await;
     drop(commands);
     let _ = timeout(LAST_COMMANDS, submitter).await;
     step

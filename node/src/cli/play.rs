@@ -232,8 +232,11 @@ impl Terminal {
             "" => draw(open)?,
             "q" => return Ok(Heard::End),
             _ => match shown::event(open.nodes(), text) {
-                Ok(event) if open.tell(event) => {}
-                Ok(_) => line("The program has too much to do just now.")?,
+                Ok(event) => {
+                    if !open.tell(event) {
+                        line("The program has too much to do just now.")?;
+                    }
+                }
                 Err(why) => line(format!("{why} (q leaves)"))?,
             },
         }

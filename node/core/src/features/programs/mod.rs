@@ -34,7 +34,7 @@ use crate::tables::{Chosen, RECORDS, SECRETS, record_key};
 pub use self::command::Command;
 pub(crate) use self::command::command;
 pub(crate) use self::service::Fetches;
-pub use self::storage::{MAX_KEYS, MAX_ROOM, MAX_VALUE};
+pub use self::storage::{MAX_KEY, MAX_KEYS, MAX_ROOM, MAX_VALUE};
 
 /// The feature's name, as in [`RECORDS`].
 const NAME: &str = "programs";

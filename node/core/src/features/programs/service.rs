@@ -319,7 +319,7 @@ fn wanted(tx: &mut Tx<'_>) -> Result<Vec<Wanted>, StorageError> {
             wanted.push(Wanted {
                 device: p.device,
                 relays: p.relays.into_inner(),
-                addrs: p.addrs.iter().map(|a| a.as_str().to_owned()).collect(),
+                addrs: p.addrs.iter().map(|a| a.to_string()).collect(),
             });
         }
     }
