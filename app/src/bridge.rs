@@ -7,6 +7,7 @@ mod programs;
 mod refresh;
 mod town;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -103,6 +104,8 @@ struct Ports {
     actions: mpsc::Receiver<Action>,
     answers: mpsc::Sender<Answer>,
     outlet: Outlet,
+    /// What runs Mini Programs, if not this executable.
+    child: Option<PathBuf>,
 }
 
 /// Where models come out.
@@ -152,6 +155,17 @@ impl Bridge {
         home: NodeConfig,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
+        Self::start_with(first, home, None, wake)
+    }
+
+    /// As [`Bridge::start`], with another executable as the Mini Programs' child process than
+    /// this one: it calls [`teahouse_node::programs::as_child`] first thing.
+    pub fn start_with(
+        first: Source,
+        home: NodeConfig,
+        child: Option<PathBuf>,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> std::io::Result<Self> {
         let (actions, action_port) = mpsc::channel(QUEUE);
         let (answer_port, answers) = mpsc::channel(QUEUE);
         let (model_port, models) = watch::channel(Arc::default());
@@ -159,6 +173,7 @@ impl Bridge {
             actions: action_port,
             answers: answer_port,
             outlet: Outlet { models: model_port, wake: Arc::new(wake) },
+            child,
         };
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)

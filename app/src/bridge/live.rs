@@ -123,7 +123,7 @@ async fn with_node(handle: &Handle, demo: bool, ports: &mut Ports) -> Step {
     let (commands, waiting) = mpsc::channel(QUEUE);
     let submitter = tokio::spawn(submit(handle.clone(), waiting, ports));
     let pages = Pages::start(handle, &zone, ports);
-    let programs = Programs::start(handle, &ports.outlet);
+    let programs = Programs::start(handle, &ports.outlet, ports.child.clone());
     let mut not_before = Instant::now();
     let mut midnight = next_midnight(&zone);
     let mut look = Instant::now() + LOOK;

@@ -4,6 +4,7 @@
 //! says what the person does ([`Act`]).
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use teahouse_node::Handle;
@@ -63,9 +64,9 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    pub(super) fn start(handle: &Handle, out: &Outlet) -> Self {
+    pub(super) fn start(handle: &Handle, out: &Outlet, child: Option<PathBuf>) -> Self {
         let (acts, waiting) = mpsc::channel(QUEUE);
-        let task = tokio::spawn(run(handle.clone(), out.clone(), waiting));
+        let task = tokio::spawn(run(handle.clone(), out.clone(), child, waiting));
         Self { acts, task }
     }
 
@@ -81,8 +82,9 @@ impl Programs {
     }
 }
 
-async fn run(handle: Handle, out: Outlet, mut acts: mpsc::Receiver<Act>) {
-    let mut host: Option<Host> = None;
+async fn run(handle: Handle, out: Outlet, child: Option<PathBuf>, mut acts: mpsc::Receiver<Act>) {
+    // It starts no process before a program is opened.
+    let mut host: Option<Host> = child.map(programs::host_at);
     let mut now: Option<Showing> = None;
     let mut told: Option<Running> = None;
     loop {

@@ -83,6 +83,13 @@ pub(crate) fn installed(read: &dyn Read, app: AppId) -> Result<Option<Installed>
     Ok(row.and_then(|r| postcard::from_bytes(&r.value).ok()))
 }
 
+/// Whether a program was removed, on whichever device. What this build can't read, as a newer
+/// one wrote it, is no removal: what the program keeps stays.
+pub(crate) fn removed(read: &dyn Read, app: AppId) -> Result<bool, StorageError> {
+    let row: Option<Chosen<Vec<u8>>> = read.get_typed(&RECORDS, &record_key(NAME, &app.0))?;
+    Ok(row.is_some_and(|r| r.value.is_empty()))
+}
+
 /// All programs that are installed.
 pub(crate) fn all(read: &dyn Read) -> Result<Vec<(AppId, Installed)>, StorageError> {
     let prefix = Key::new().text(NAME).into_bytes();

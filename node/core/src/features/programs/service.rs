@@ -13,7 +13,7 @@ use teahouse_protocols::package::{self, Manifest, ProgramFrame};
 use teahouse_protocols::sign::Signed;
 
 use super::tables::{PROGRAM_COMING, PROGRAM_PACKAGES, PROGRAM_ROOM};
-use super::{Installed, all, installed, packages, storage};
+use super::{Installed, all, installed, packages, removed, storage};
 use crate::engine::accounts;
 use crate::features::services::{self, Prepared, Service, Wanted};
 use crate::store::{KeyRange, ReadExt, StorageError};
@@ -237,7 +237,9 @@ fn tend(tx: &mut Tx<'_>) -> Result<Option<Millis>, Fail> {
         .filter(|(_, f)| now >= f.since + PATIENCE || !tx.mem.peers.contains_key(&f.from))
         .map(|(app, _)| *app)
         .collect();
-    late.into_iter().for_each(|app| pass_over(tx, app));
+    for app in late {
+        pass_over(tx, app);
+    }
     if tx.mem.programs.again.is_some_and(|at| at <= now) {
         tx.mem.programs.again = None;
         tx.mem.programs.tried.clear();
@@ -296,7 +298,7 @@ fn sweep(tx: &mut Tx<'_>) -> Result<(), StorageError> {
         here.extend(keys.into_iter().filter_map(|(key, _)| key.try_into().ok().map(AppId)));
     }
     for app in here {
-        if installed(tx, app)?.is_none() {
+        if removed(tx, app)? {
             forget(tx, app)?;
         }
     }
