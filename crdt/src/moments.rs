@@ -40,6 +40,13 @@ pub enum MomentsEntry {
         /// What.
         target: MessageRef,
     },
+    /// The epoch under which this envelope is sealed is the one to seal words on the topic's
+    /// posts under: all who may read have it, and nobody who may no more. The highest number
+    /// counts.
+    Circle {
+        /// Lamport number.
+        lamport: u64,
+    },
 }
 
 // Content never reaches a log by accident: kinds only.
@@ -49,12 +56,13 @@ impl fmt::Debug for MomentsEntry {
             Self::Post { .. } => "Post",
             Self::Word { .. } => "Word",
             Self::Delete { .. } => "Delete",
+            Self::Circle { .. } => "Circle",
         })
     }
 }
 
 impl TypedEntry for MomentsEntry {
-    const VARIANTS: u8 = 3;
+    const VARIANTS: u8 = 4;
 
     fn check(&self) -> Result<(), EntryError> {
         match self {
@@ -65,7 +73,7 @@ impl TypedEntry for MomentsEntry {
                 check_len(hints.len(), MAX_HINTS, "too many hints")?;
                 check_len(sealed.len(), MAX_WORD_BYTES, "word too long")
             }
-            Self::Post { .. } | Self::Delete { .. } => Ok(()),
+            Self::Post { .. } | Self::Delete { .. } | Self::Circle { .. } => Ok(()),
         }
     }
 
@@ -86,6 +94,7 @@ impl TypedEntry for MomentsEntry {
                 key.push('/');
                 text::encode_number(target.seq, &mut key);
             }
+            Self::Circle { .. } => key.push('c'),
         }
         key
     }
@@ -110,6 +119,7 @@ mod tests {
             any::<([u8; 32], u64)>().prop_map(|(device, seq)| MomentsEntry::Delete {
                 target: MessageRef { device, seq }
             }),
+            any::<u64>().prop_map(|lamport| MomentsEntry::Circle { lamport }),
         ]
     }
 

@@ -177,7 +177,8 @@ pub fn open_word(
         return Err(OpenError);
     }
     let word: Word = codec::decode(encoded).map_err(|_| OpenError)?;
-    if word.by == by && word.post == *post { Ok(word) } else { Err(OpenError) }
+    let bound = word.by == by && word.post == *post;
+    if bound || cfg!(sim_bug = "word_unbound") { Ok(word) } else { Err(OpenError) }
 }
 
 #[cfg(test)]

@@ -55,8 +55,13 @@ tables! {
     truth SEALED_TO = "sealed_to";
     /// topic, device of a reader → nothing: this device welcomed it.
     truth READERS_TOLD = "readers_told";
-    /// topic, device → the epoch made here since, if any (raw): removed from its account.
+    /// topic, device → the epoch made here since, if any (raw): removed from its account. Of a
+    /// topic with readers also: topic, account → nothing, while an account that this device shut
+    /// out may have the newest key.
     truth REKEY_DUE = "rekey_due";
+    /// topic → epoch: made here in place of one that somebody has who may read no more;
+    /// its readers were not told so yet.
+    truth RENEWED = "renewed";
     /// topic, device, seq → [`LogRow`] (raw).
     truth LOG = "log";
     /// topic, device, seq, index (u8) → sealed body (raw); empty once its time was up.

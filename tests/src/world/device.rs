@@ -171,6 +171,9 @@ impl World {
         };
         assert_eq!(core.device(), d.id, "the device key survives");
         d.core = Some(core);
+        if self.watch {
+            self.note_friends(device);
+        }
         self.outputs(device, outputs);
         self.reconnect();
     }
@@ -226,11 +229,13 @@ impl World {
                             topic: *topic,
                             message: *message,
                             audience,
+                            at: self.now,
                         };
                         self.said.push(said);
                     }
                 }
                 if let Some(before) = before {
+                    self.note_friends(device);
                     self.check_suspects(device, &before, &outputs);
                 }
                 self.outputs(device, outputs);

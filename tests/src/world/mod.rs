@@ -3,12 +3,13 @@
 //!
 //! Reading order: this file (the world, its dice, its queue of events), `device` (a core
 //! between commands, steps and crashes), `network` (who is connected, and what becomes of what
-//! a core sends), `relay` (the mailbox at the other end, and how it cheats), `watch` and
-//! `audience` (what the network itself sees, for whoever checks invariants), `traffic` (how much
-//! went over a network), `people` (what people do, in short).
+//! a core sends), `relay` (the mailbox at the other end, and how it cheats), `watch`,
+//! `audience` and `friends` (what the network itself sees, for whoever checks invariants),
+//! `traffic` (how much went over a network), `people` and `moments` (what people do, in short).
 
 mod audience;
 mod device;
+mod friends;
 pub mod moments;
 mod network;
 mod people;
@@ -26,6 +27,7 @@ use teahouse_protocols::ids::{Millis, Tag};
 
 pub use self::audience::Audience;
 pub use self::device::Device;
+pub use self::friends::Friendships;
 pub use self::network::Faults;
 use self::relay::Asked;
 pub use self::relay::{Manners, RelayNode};
@@ -68,6 +70,8 @@ pub struct World {
     pub suspects: BTreeSet<usize>,
     /// Text that must never be seen by a relay.
     pub marker: Vec<u8>,
+    /// Who has been whose friend, noted while [`World::watch`] is on.
+    pub friendships: Friendships,
     served: BTreeMap<(usize, Tag, u64), [u8; 16]>,
     queue: BTreeMap<(Millis, u64), Event>,
     number: u64,
@@ -93,6 +97,7 @@ impl World {
             watch: false,
             suspects: BTreeSet::new(),
             marker: Vec::new(),
+            friendships: Friendships::default(),
             served: BTreeMap::new(),
             queue: BTreeMap::new(),
             number: 0,

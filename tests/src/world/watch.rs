@@ -25,6 +25,8 @@ pub struct Said {
     pub message: MessageId,
     /// Who was in, as its author's device knew it before or after the step.
     pub audience: Audience,
+    /// When.
+    pub at: Millis,
 }
 
 /// A deposit that a relay acknowledged, as the network saw it.

@@ -213,6 +213,90 @@ fn what_was_posted_meanwhile_comes() {
     assert_eq!(w.posts(1), ["meanwhile", "before"]);
 }
 
+/// Who is let in after having been out reads what was said meanwhile, too, and taken out again
+/// nothing later: neither what is posted, nor what is said about old posts.
+#[test]
+fn in_and_out_again() {
+    use teahouse_core::command::{Command, Contacts};
+    let mut w = town(39, 3, &[(0, 1), (0, 2), (1, 2)]);
+    let old = w.post(0, "old", Audience::Friends).unwrap();
+    w.run(20_000);
+    let account = w.account(2);
+    let block = |w: &mut World, on: bool| {
+        let command = if on { Contacts::Block { account } } else { Contacts::Unblock { account } };
+        w.ask(0, Command::Contacts(command)).unwrap();
+        w.run(20_000);
+    };
+    block(&mut w, true);
+    w.post(0, "while out", Audience::Friends).unwrap();
+    w.run(20_000);
+    w.comment(1, old, "said while out", None).unwrap();
+    w.run(20_000);
+    assert_eq!(w.posts(2), ["old"]);
+    assert!(w.comments(2, old).is_empty());
+    block(&mut w, false);
+    w.flap(2);
+    w.run(60_000);
+    assert_eq!(w.posts(2), ["while out", "old"]);
+    assert_eq!(w.comments(2, old), ["said while out"]);
+    block(&mut w, true);
+    w.post(0, "out again", Audience::Friends).unwrap();
+    w.comment(1, old, "said when out again", None).unwrap();
+    w.run(60_000);
+    w.flap(2);
+    w.run(60_000);
+    assert_eq!(w.posts(1), ["out again", "while out", "old"]);
+    assert_eq!(w.comments(1, old), ["said while out", "said when out again"]);
+    assert_eq!(w.posts(2), ["while out", "old"]);
+    assert_eq!(w.comments(2, old), ["said while out"]);
+}
+
+/// Who was made a friend and let go while the author's other device was away has none of that
+/// device's keys; and where only that device wrote, words on its posts are sealed anew all the
+/// same.
+#[test]
+fn keys_of_an_absent_sibling() {
+    use teahouse_core::command::{Command, Contacts};
+    let mut w = town(40, 3, &[(0, 1), (1, 2)]);
+    let second = link(&mut w, 0);
+    w.run(60_000);
+    let old = w.post(second, "by the second", Audience::Friends).unwrap();
+    w.run(60_000);
+    w.befriend(0, 2);
+    w.run(60_000);
+    assert_eq!(w.posts(2), ["by the second"]);
+    w.set_online(second, false);
+    let account = w.account(2);
+    w.ask(0, Command::Contacts(Contacts::Delete { account })).unwrap();
+    w.run(60_000);
+    // One and two are friends: only the circle of nought keeps two out.
+    w.comment(1, old, "said when out", None).unwrap();
+    w.run(60_000);
+    assert_eq!(w.comments(0, old), ["said when out"]);
+    assert!(w.comments(2, old).is_empty(), "{:?}", w.comments(2, old));
+    w.set_online(second, true);
+    w.run(60_000);
+    w.post(second, "later by the second", Audience::Friends).unwrap();
+    w.run(60_000);
+    assert_eq!(w.posts(1), ["later by the second", "by the second"]);
+    assert_eq!(w.posts(2), ["by the second"]);
+}
+
+/// Who did not want to hear of somebody for a while hears of what was posted meanwhile.
+#[test]
+fn an_invitation_refused_while_blocked_comes_again() {
+    use teahouse_core::command::{Command, Contacts};
+    let mut w = town(41, 2, &[(0, 1)]);
+    let account = w.account(0);
+    w.ask(1, Command::Contacts(Contacts::Block { account })).unwrap();
+    w.post(0, "meanwhile", Audience::Friends).unwrap();
+    w.run(60_000);
+    assert!(w.posts(1).is_empty());
+    w.ask(1, Command::Contacts(Contacts::Unblock { account })).unwrap();
+    w.run(60_000);
+    assert_eq!(w.posts(1), ["meanwhile"]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]
 

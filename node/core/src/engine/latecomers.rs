@@ -152,8 +152,7 @@ pub(crate) fn send(
     let (mut items, mut last) = (Vec::new(), Vec::new());
     for epoch in epochs_of(&run).into_iter().take(MOST_KEYS) {
         if let Some(head) = topics::head(tx, epoch)?
-            && topics::may_have(tx, topic, to, head.get())?
-            && let Some(parcel) = topics::parcel_for(tx, epoch, to)?
+            && let Some(parcel) = topics::key_for(tx, topic, epoch, to)?
         {
             let maker_is_in = topics::is_member(tx, topic, head.get().author)?;
             let list = if maker_is_in { &mut items } else { &mut last };

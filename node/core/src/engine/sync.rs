@@ -240,13 +240,7 @@ fn known_peer(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(), Fail>
         Frame::KeysWant(topic, epochs) => {
             let mut parcels = Vec::new();
             for epoch in &epochs {
-                let Some(head) = topics::head(tx, *epoch)? else { continue };
-                if head.get().topic == topic
-                    && topics::may_have(tx, topic, from, head.get())?
-                    && let Some(p) = topics::parcel_for(tx, *epoch, from)?
-                {
-                    parcels.push(p);
-                }
+                parcels.extend(topics::key_for(tx, topic, *epoch, from)?);
             }
             if !parcels.is_empty() {
                 tx.send(from, Frame::Keys(capped(parcels)));

@@ -85,7 +85,7 @@ impl Town {
                 topics.get_or_insert((*device, mine));
             }
         }
-        Ok(())
+        self.moments_there(&live)
     }
 
     /// Devices of honest people that are in their accounts.

@@ -116,7 +116,7 @@ fn documents(s: &Snapshot, topic: TopicId) -> Check {
 }
 
 /// The actor of a device in a segment, derived as the core does.
-fn actor(topic: TopicId, device: DeviceId, segment: u32) -> Actor {
+pub(crate) fn actor(topic: TopicId, device: DeviceId, segment: u32) -> Actor {
     let mut h = blake3::Hasher::new_derive_key("teahouse/v1/actor");
     h.update(&topic.0);
     h.update(&device.0);

@@ -1,9 +1,9 @@
 //! The invariants. Each error is a sentence that says what can't be.
 //!
 //! What must hold at any moment: `holds` (what one device holds and shows), `claims` (statuses),
-//! `former` (who is out), `relays` (what their disks show). What must hold once all has healed:
-//! `converged` (honest devices agree) by way of `replica` (rows), `removal` (strong removal) and
-//! `arrived` (what was said has come). What a device can be asked for by itself: `rebuild` and
+//! `former` (who is out), `moments` (posts and words), `relays` (what their disks show). What must hold once all has healed:
+//! `converged` (honest devices agree) by way of `replica` (rows), `removal` (strong removal),
+//! `arrived` (what was said has come) and `timeline` (posts and words). What a device can be asked for by itself: `rebuild` and
 //! `documents`. They read tables through `rows`.
 
 mod arrived;
@@ -12,14 +12,17 @@ mod converged;
 mod documents;
 mod former;
 mod holds;
+mod moments;
 mod rebuild;
 mod relays;
 mod removal;
 mod replica;
 mod rows;
+mod timeline;
 
 use crate::chaos::plan::{Check, Town};
 
+pub(crate) use self::documents::actor;
 pub(crate) use self::rows::id_in;
 
 impl Town {
@@ -31,6 +34,7 @@ impl Town {
         self.check_doubles()?;
         self.check_claims()?;
         self.check_former()?;
+        self.check_moments()?;
         self.check_relays()
     }
 

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use teahouse_core::query;
-use teahouse_core::store::Snapshot;
+use teahouse_core::moments::query::{Post, Timeline};
+use teahouse_core::moments::tables::ALL as MOMENTS;
+use teahouse_core::query::{self, Query};
+use teahouse_core::store::{KeyRange, ReadExt, Row, Snapshot};
 use teahouse_core::view::{self, Content};
 use teahouse_protocols::ids::TopicId;
 use teahouse_protocols::membership::TopicKind;
@@ -42,6 +44,9 @@ struct Views {
     members: BTreeMap<TopicId, Vec<view::Member>>,
     messages: BTreeMap<TopicId, Vec<view::Message>>,
     digests: BTreeMap<TopicId, [u8; 32]>,
+    timeline: Vec<Post>,
+    /// Rows of features' own tables.
+    rows: BTreeMap<&'static str, Vec<Row>>,
 }
 
 impl Views {
@@ -52,7 +57,13 @@ impl Views {
             members: BTreeMap::new(),
             messages: BTreeMap::new(),
             digests: BTreeMap::new(),
+            timeline: Timeline::default().run(s).expect("reads"),
+            rows: BTreeMap::new(),
         };
+        for table in MOMENTS {
+            let rows = s.scan(table, &KeyRange::all(), false, 1 << 20).expect("reads");
+            out.rows.insert(table.name, rows);
+        }
         for (topic, row) in topics_of(s) {
             if row.kind == TopicKind::Private {
                 continue;
@@ -107,6 +118,21 @@ impl Views {
                     messages.len(),
                     theirs.len()
                 ));
+            }
+        }
+        for (a, b) in self.timeline.iter().zip(&other.timeline) {
+            if a != b {
+                return Some(format!("a post: {a:?} became {b:?}"));
+            }
+        }
+        if self.timeline.len() != other.timeline.len() {
+            let lens = (self.timeline.len(), other.timeline.len());
+            return Some(format!("the posts: {lens:?} before and after"));
+        }
+        for (table, rows) in &self.rows {
+            if *rows != other.rows[table] {
+                let lens = (rows.len(), other.rows[table].len());
+                return Some(format!("rows of {table}: {lens:?} before and after"));
             }
         }
         if self != other {

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use teahouse_core::command::MessageId;
+use teahouse_core::moments::tables::{DELETED, POSTS, PostRow, WORDS, WordRow};
 use teahouse_core::query;
-use teahouse_core::store::{KeyRange, ReadExt, Snapshot, Table};
+use teahouse_core::store::{KeyRange, ReadExt, Snapshot, Table, decode};
 use teahouse_core::tables::{
     CHAINS, CONTACTS, Chain, DRAFTS, FIELDS, FORKS, Fork, NICKNAMES, OPS, REACTIONS, READ_MARKS,
     RECALLS, SECRETS, Topic, WAITING, Waiting, WaitingOn,
@@ -121,10 +122,10 @@ impl Replica {
             })
             .collect();
         let mut rows = BTreeMap::new();
-        let tables: &[&'static Table] = if kind == TopicKind::Private {
-            &[&CONTACTS, &READ_MARKS, &SECRETS, &DRAFTS]
-        } else {
-            &[&FIELDS, &NICKNAMES, &REACTIONS, &RECALLS]
+        let tables: &[&'static Table] = match kind {
+            TopicKind::Private => &[&CONTACTS, &READ_MARKS, &SECRETS, &DRAFTS],
+            TopicKind::Moments => &[&POSTS, &WORDS, &DELETED],
+            _ => &[&FIELDS, &NICKNAMES, &REACTIONS, &RECALLS],
         };
         let chat = query::chat(s, topic).expect("reads");
         // A blocked stranger's proposal is no chat at all.
@@ -135,7 +136,8 @@ impl Replica {
                 let range =
                     if kind == TopicKind::Private { KeyRange::all() } else { prefix.clone() };
                 let all = s.scan(table, &range, false, 1 << 20).expect("reads");
-                rows.insert(table.name, all.into_iter().collect());
+                let all = all.into_iter().map(|(k, v)| (k, timeless(table, v)));
+                rows.insert(table.name, all.collect());
             }
         }
         if kind != TopicKind::Private
@@ -206,4 +208,19 @@ impl Replica {
         }
         None
     }
+}
+
+/// A row without its time for display, which is that by which it was here, where its author's
+/// clock goes ahead.
+fn timeless(table: &'static Table, value: Vec<u8>) -> Vec<u8> {
+    if table.name == POSTS.name {
+        let row: PostRow = decode(&POSTS, &value).expect("a row");
+        let text = row.text.unwrap_or_default();
+        return [&row.account.0[..], &row.key, &[row.body, row.bodies], text.as_bytes()].concat();
+    }
+    if table.name == WORDS.name {
+        let row: WordRow = decode(&WORDS, &value).expect("a row");
+        return [&row.account.0[..], &row.on, &row.sealed].concat();
+    }
+    value
 }

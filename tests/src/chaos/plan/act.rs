@@ -10,6 +10,9 @@ use super::{Town, name_of, short};
 use crate::chaos::truth::numbers_in;
 use crate::world::Audience;
 
+/// How many of a thousand actions are in Moments.
+const MOMENTS: u64 = 120;
+
 impl Town {
     #[allow(clippy::too_many_lines)]
     pub(super) fn act(&mut self) {
@@ -26,6 +29,10 @@ impl Town {
         let Some((person, device)) = self.actor() else { return };
         let name = self.people[person].name.clone();
         let who = format!("{name} on {device}");
+        if self.coin(MOMENTS) {
+            self.moment(person, device);
+            return;
+        }
         match self.below(1000) {
             0..560 => {
                 let Some(chat) = self.chat_of(device, false) else { return };

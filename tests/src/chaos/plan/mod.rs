@@ -1,8 +1,8 @@
 //! The plan: a town drawn from a seed, and its days.
 //!
 //! Reading order: this file (the town, its dice, one event after the other), `settle` (the
-//! beginning, in good weather), `act` (what people do; `choice` draws in what, `linking` goes on
-//! over many events), `fault` (what goes wrong, and when it is over), `replies` (what came of
+//! beginning, in good weather), `act` and `moments` (what people do; `choice` draws in what,
+//! `linking` goes on over many events), `fault` (what goes wrong, and when it is over), `replies` (what came of
 //! it), `heal` (the end).
 //!
 //! The plan draws from the town's one generator, in turn: a draw that is added or moved changes
@@ -13,6 +13,7 @@ mod choice;
 mod fault;
 mod heal;
 mod linking;
+mod moments;
 mod replies;
 mod settle;
 
@@ -26,7 +27,7 @@ use teahouse_protocols::ids::{AccountId, Millis, TopicId};
 
 use self::linking::Linking;
 use self::replies::Asked;
-use crate::chaos::truth::{Branch, MARK, Mailroom, Message};
+use crate::chaos::truth::{Branch, MARK, Mailroom, Message, Moments};
 use crate::chaos::{Broken, Outcome};
 use crate::world::World;
 
@@ -82,6 +83,7 @@ pub struct Town {
     pub(crate) people: Vec<Person>,
     pub(crate) messages: Vec<Message>,
     pub(crate) mailroom: Mailroom,
+    pub(crate) moments: Moments,
     /// At which event each message was acknowledged, by number.
     pub(crate) said_at: BTreeMap<u64, u64>,
     /// Groups whose joiners don't get what was before.
@@ -141,6 +143,7 @@ impl Town {
             people: Vec::new(),
             messages: Vec::new(),
             mailroom: Mailroom::default(),
+            moments: Moments::default(),
             said_at: BTreeMap::new(),
             from_joining: BTreeSet::new(),
             forwarded: BTreeSet::new(),
@@ -203,6 +206,9 @@ impl Town {
     fn days(&mut self) -> Check {
         self.settle_in();
         self.world.watch = true;
+        for device in 0..self.world.devices.len() {
+            self.world.note_friends(device);
+        }
         self.world.marker = MARK.as_bytes().to_vec();
         self.check_all()?;
         self.steps_before = self.steps();

@@ -2,6 +2,7 @@
 
 use teahouse_core::command::{Command, Contacts, Devices, Refusal, Reply};
 
+use super::moments::Moment;
 use super::{Check, Town};
 use crate::chaos::truth::Message;
 
@@ -11,6 +12,7 @@ pub(super) enum Asked {
     Say { number: u64, forward: bool },
     Card { other: usize },
     LinkStart { new: usize },
+    Moment(Moment),
     Plain,
 }
 
@@ -24,7 +26,14 @@ impl Town {
     pub(super) fn note(&mut self) -> Check {
         for said in std::mem::take(&mut self.world.said) {
             let asked = self.pending.get(&(said.device, said.command)).cloned();
-            let Some(Asked::Say { number, forward }) = asked else { continue };
+            let (number, forward) = match asked {
+                Some(Asked::Say { number, forward }) => (number, forward),
+                Some(Asked::Moment(moment)) => {
+                    self.said_in_moments(&said, moment);
+                    continue;
+                }
+                _ => continue,
+            };
             let former = (0..self.world.devices.len())
                 .filter(|d| said.audience.out.contains(&self.world.devices[*d].id))
                 .collect();
@@ -77,7 +86,13 @@ impl Town {
                 let command = Devices::LinkJoin { code: link, device_name: "second".into() };
                 self.ask(new, Command::Devices(command), Asked::Plain);
             }
-            (_, Err(refusal)) => {
+            (Asked::Moment(Moment::Like { post, on }), Ok(_)) => {
+                self.liked(device, post, Some(on));
+            }
+            (asked, Err(refusal)) => {
+                if let Asked::Moment(Moment::Like { post, .. }) = asked {
+                    self.liked(device, post, None);
+                }
                 let kind = match refusal {
                     Refusal::NotFound { .. } => "not found",
                     Refusal::NotAllowed { .. } => "not allowed",

@@ -10,7 +10,7 @@ use teahouse_protocols::membership::{History, MemberOp};
 use teahouse_protocols::seal::OpeningKey;
 use teahouse_protocols::sign::Signed;
 
-use super::readers::{author, may_read};
+use super::readers::{author, may_read, note_sealed};
 use super::sealing::cut_devices;
 use super::{is_member, row, state};
 use crate::engine::{accounts, letters};
@@ -118,11 +118,16 @@ pub(crate) fn may_have(
     if !may_read(tx, topic, device)? {
         return Ok(false);
     }
-    // Who is let read may read what came before.
-    if author(tx, topic)?.is_some() {
-        return Ok(true);
-    }
     let Some(account) = accounts::account_of(tx, device)? else { return Ok(false) };
+    // Who is let read may read what came before. But a reader is given a key by its maker
+    // alone, who notes it: else the maker would go on sealing under a key of which it does not
+    // know who has it. A maker that is out seals nothing any more.
+    if author(tx, topic)?.is_some() {
+        let me = tx.me()?;
+        return Ok(me.account == Some(account)
+            || head.author == me.device
+            || !accounts::is_active(tx, head.author)?);
+    }
     let Some(state) = state(tx, topic)? else { return Ok(false) };
     let Some(member) = state.now().members.get(&account) else { return Ok(false) };
     if head.recipients.binary_search(&device).is_ok() {
@@ -139,8 +144,26 @@ pub(crate) fn may_have(
     Ok(member.history == History::All || then.members.contains_key(&account))
 }
 
-/// Seals an epoch to one device.
-pub(crate) fn parcel_for(
+/// Seals an epoch of a topic to a device that [may have](may_have) it.
+pub(crate) fn key_for(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    epoch: EpochId,
+    device: DeviceId,
+) -> Result<Option<Parcel>, StorageError> {
+    let Some(head) = head(tx, epoch)? else { return Ok(None) };
+    if head.get().topic != topic || !may_have(tx, topic, device, head.get())? {
+        return Ok(None);
+    }
+    let parcel = parcel_for(tx, epoch, device)?;
+    if parcel.is_some() {
+        note_sealed(tx, epoch, device)?;
+    }
+    Ok(parcel)
+}
+
+/// Seals an epoch to one device, whoever it is.
+pub(super) fn parcel_for(
     tx: &mut Tx<'_>,
     epoch: EpochId,
     device: DeviceId,

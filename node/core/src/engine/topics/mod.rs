@@ -34,11 +34,14 @@ use crate::tables::{CHAINS, Chain, DEVICE_ACCOUNT, OPS, TOPICS, Topic};
 use crate::tx::{Fail, TopicState, Tx};
 
 pub(crate) use self::epochs::{
-    MAX_EPOCHS, epochs, head, may_have, parcel_for, parcel_topic, secret, take_parcel,
+    MAX_EPOCHS, epochs, head, key_for, parcel_topic, secret, take_parcel,
 };
 pub(crate) use self::operations::{account_changed, create, cuts_of, learn, operate};
 use self::readers::readers;
-pub(crate) use self::readers::{author, is_followed, is_public, may_read, takes_part, tell_all};
+pub(crate) use self::readers::{
+    author, is_followed, is_public, may_read, shut_out, take_renewed, takes_part, tell_again,
+    tell_all,
+};
 pub(crate) use self::rekey::{devices_removed, rekey};
 pub(crate) use self::sealing::{epoch_for_cursors, epoch_for_sending};
 pub(crate) use self::welcome::{

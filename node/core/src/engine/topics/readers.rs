@@ -9,8 +9,12 @@
 //! - a feed is public: it has one epoch that whoever knows the topic has, and its followers
 //!   ask for it by a service (`features::feeds`). Among the devices of a follower it is synced
 //!   like anything else; nobody else is told that it is followed.
-//! - an epoch's head names the author's devices only. Whom else it was sealed to is noted by
-//!   the device that made it ([`SEALED_TO`]), which seals new posts under its own epochs.
+//! - an epoch's head names the author's devices only. Whom else it was sealed to is known to
+//!   the device that made it alone ([`SEALED_TO`]), and complete there: nobody else gives it to
+//!   readers, and the maker notes whoever it gives it to. So each of the author's devices seals
+//!   under the newest epoch that it made itself, or makes another.
+//! - where that was in place of one that somebody has who may read no more, readers are told
+//!   ([`RENEWED`], `moments::renew`): what they say about older posts is sealed under it.
 
 use std::collections::BTreeSet;
 
@@ -19,14 +23,14 @@ use teahouse_protocols::ids::{AccountId, DeviceId, EpochId, TopicId};
 use teahouse_protocols::inbox::InboxItem;
 use teahouse_protocols::membership::{History, TopicKind};
 
-use super::epochs::{MAX_EPOCHS, epochs};
-use super::sealing::epoch_for_sending;
+use super::rekey::is_renewal_due;
 use super::{is_member, members, row, welcome};
 use crate::engine::{accounts, inbox};
 use crate::features::{feeds, moments};
 use crate::store::{Key, Read, ReadExt, StorageError};
 use crate::tables::{
-    CHAINS, Chain, EPOCHS, Epoch, READERS_TOLD, SEALED_TO, TOPIC_EPOCHS, chain_key, pair_key,
+    CHAINS, Chain, EPOCHS, Epoch, READERS_TOLD, REKEY_DUE, RENEWED, SEALED_TO, TOPIC_EPOCHS,
+    chain_key, pair_key,
 };
 use crate::tx::{Fail, Tx, best_effort};
 
@@ -149,12 +153,6 @@ pub(super) fn tell(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), Fail> {
             let items = vec![pack, InboxItem::Welcome(Box::new(welcome))];
             inbox::send(tx, device, items)?;
             tx.put_raw(&READERS_TOLD, &pair_key(&topic.0, &device.0), Vec::new())?;
-            for epoch in epochs(&tx.stage, topic, MAX_EPOCHS)? {
-                if let Some(mut to) = tx.typed::<Vec<DeviceId>>(&SEALED_TO, &epoch.0)? {
-                    to.push(device);
-                    tx.put(&SEALED_TO, &epoch.0, &to)?;
-                }
-            }
         }
     }
     Ok(())
@@ -166,12 +164,88 @@ pub(crate) fn tell_all(tx: &mut Tx<'_>) -> Result<(), Fail> {
     let me = tx.me()?;
     let Some(own) = me.account else { return Ok(()) };
     for topic in accounts::topic_ids(tx)? {
+        if author(tx, topic)? != Some(own) {
+            continue;
+        }
         let wrote = || tx.typed::<Chain>(&CHAINS, &chain_key(topic, me.device));
-        if wrote()?.is_some_and(|c| c.high > 0) && author(tx, topic)? == Some(own) {
+        if wrote()?.is_some_and(|c| c.high > 0) || is_renewal_due(tx, topic)? {
             // Who may read no more can't read what is sealed from now on, words on old posts
             // among it. Where this fails, the next post sees to it.
-            best_effort(epoch_for_sending(tx, topic).map(|_| ()))?;
+            best_effort(moments::renew(tx, topic))?;
         }
+    }
+    Ok(())
+}
+
+/// An account may read this account's topics no more: this device decided so. It sees to it
+/// that none of them is sealed under a key that the account may have, whoever wrote there.
+pub(crate) fn shut_out(tx: &mut Tx<'_>, account: AccountId) -> Result<(), StorageError> {
+    let Some(own) = tx.me()?.account else { return Ok(()) };
+    for topic in accounts::topic_ids(tx)? {
+        if author(tx, topic)? == Some(own) && moments::allows(tx, topic, account)? {
+            tx.put_raw(&REKEY_DUE, &pair_key(&topic.0, &account.0), Vec::new())?;
+        }
+    }
+    tx.mem.readers_due = true;
+    Ok(())
+}
+
+/// An account takes part again, which may have refused to be told of this account's topics
+/// meanwhile.
+pub(crate) fn tell_again(tx: &mut Tx<'_>, account: AccountId) -> Result<(), StorageError> {
+    let Some(own) = tx.me()?.account else { return Ok(()) };
+    let devices = accounts::devices_of(tx, account)?;
+    for topic in accounts::topic_ids(tx)? {
+        if author(tx, topic)? == Some(own) {
+            for device in &devices {
+                tx.del(&READERS_TOLD, &pair_key(&topic.0, &device.0))?;
+            }
+        }
+    }
+    tx.mem.readers_due = true;
+    Ok(())
+}
+
+/// Notes an epoch made just now: whether readers are to be told that older ones are `outdated`.
+pub(super) fn note_renewal(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    epoch: EpochId,
+    outdated: bool,
+) -> Result<(), StorageError> {
+    // One made only because somebody came replaces it: whoever was not told yet is told of that.
+    let untold = tx.contains(&RENEWED, &topic.0)?;
+    if author(tx, topic)?.is_some() && (outdated || untold) {
+        tx.put(&RENEWED, &topic.0, &epoch)?;
+    }
+    Ok(())
+}
+
+/// Whether readers were not told yet of the epoch that is sealed under now; they are from here
+/// on.
+pub(crate) fn take_renewed(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    epoch: EpochId,
+) -> Result<bool, StorageError> {
+    let due = tx.typed::<EpochId>(&RENEWED, &topic.0)? == Some(epoch);
+    if due {
+        tx.del(&RENEWED, &topic.0)?;
+    }
+    Ok(due)
+}
+
+/// Notes that a device has an epoch by now, where it matters.
+pub(super) fn note_sealed(
+    tx: &mut Tx<'_>,
+    epoch: EpochId,
+    device: DeviceId,
+) -> Result<(), StorageError> {
+    if let Some(mut to) = tx.typed::<Vec<DeviceId>>(&SEALED_TO, &epoch.0)?
+        && !to.contains(&device)
+    {
+        to.push(device);
+        tx.put(&SEALED_TO, &epoch.0, &to)?;
     }
     Ok(())
 }

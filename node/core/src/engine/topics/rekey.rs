@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 
 use teahouse_protocols::epoch::{GroupKeys, PairwiseHpke, Parcel};
 use teahouse_protocols::ids::{AccountId, DeviceId, EpochId, TopicId};
+use teahouse_protocols::membership::TopicKind;
 
 use super::epochs::add_epoch;
 use super::readers::{author, is_public, told};
-use super::{audience, devices, is_member, members, require};
+use super::{audience, devices, is_member, members, require, row};
 use crate::engine::{accounts, latecomers};
 use crate::store::{KeyRange, ReadExt, StorageError};
 use crate::tables::{REKEY_DUE, SEALED_TO, pair_key};
@@ -106,7 +107,8 @@ pub(super) fn note_removed(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), Storag
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Demand {
     Nothing,
-    /// That this device made it since.
+    /// That this device made it since. In a topic with readers always: of others' epochs it
+    /// does not know who has them.
     Own,
     /// That it be made now.
     Fresh,
@@ -117,12 +119,14 @@ pub(super) fn demand(
     topic: TopicId,
     cut: &BTreeSet<DeviceId>,
 ) -> Result<Demand, StorageError> {
-    let mut demand = Demand::Nothing;
+    let has_readers = row(tx, topic)?.is_some_and(|r| r.kind == TopicKind::Moments);
+    let mut demand = if has_readers { Demand::Own } else { Demand::Nothing };
     for (key, since) in tx.scan(&REKEY_DUE, &KeyRange::prefix(&topic.0), false, MAX_REKEY_DUE)? {
         if key.last_chunk::<32>().is_some_and(|d| cut.contains(&DeviceId(*d))) {
             continue;
         }
-        if since.is_empty() {
+        let kept = cfg!(sim_bug = "former_friend_keeps_reading") && has_readers;
+        if since.is_empty() && !kept {
             return Ok(Demand::Fresh);
         }
         demand = Demand::Own;
@@ -136,13 +140,22 @@ pub(super) fn note_rekey(
     topic: TopicId,
     epoch: EpochId,
 ) -> Result<(), StorageError> {
+    let has_readers = author(tx, topic)?.is_some();
     let rows = tx.scan(&REKEY_DUE, &KeyRange::prefix(&topic.0), false, MAX_REKEY_DUE)?;
     for (key, since) in rows {
-        if since.is_empty() {
+        if has_readers {
+            // There an own epoch is demanded always.
+            tx.del(&REKEY_DUE, &key)?;
+        } else if since.is_empty() {
             tx.put_raw(&REKEY_DUE, &key, epoch.0.to_vec())?;
         }
     }
     Ok(())
+}
+
+/// Whether somebody may have the keys of a topic with readers who may read it no more.
+pub(super) fn is_renewal_due(tx: &Tx<'_>, topic: TopicId) -> Result<bool, StorageError> {
+    Ok(tx.first(&REKEY_DUE, &topic.0)?.is_some())
 }
 
 /// Devices of members to which a key can be sealed: active, with a known prekey. This one

@@ -1,18 +1,19 @@
 //! Which epoch to seal under: one that is known only to who is in, and that was made by
 //! somebody who had seen every removal.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use teahouse_protocols::epoch::{EpochHead, EpochSecret, public_epoch};
 use teahouse_protocols::ids::{DeviceId, EpochId, OpId, TopicId};
-use teahouse_protocols::membership::MemberOp;
+use teahouse_protocols::membership::{MemberOp, TopicKind};
 use teahouse_protocols::sign::Signed;
 
-use super::epochs::{epochs, head, secret};
-use super::readers::{give, is_public, sealed_to, tell};
-use super::rekey::{Demand, demand, note_rekey, reachable, rekey};
-use super::{devices, require};
+use super::epochs::{MAX_EPOCHS, epochs, head, secret};
+use super::readers::{give, is_public, note_renewal, sealed_to, tell};
+use super::rekey::{Demand, demand, is_renewal_due, note_rekey, reachable, rekey};
+use super::{devices, is_member, require};
 use crate::tx::{Fail, TopicState, Tx};
 
 /// Epochs looked at for a choice, the newest.
@@ -30,7 +31,9 @@ pub(crate) fn epoch_for_sending(
     // Readers who came since are given the keys that there are.
     tell(tx, topic)?;
     let needed = reachable(tx, topic)?;
+    let outdated = Cell::new(is_renewal_due(tx, topic)?);
     let found = newest_fit(tx, topic, |to, clean, later| {
+        outdated.set(outdated.get() || !clean || !later);
         if !clean && !cfg!(sim_bug = "stale_epoch") && !cfg!(sim_bug = "granted_epoch") {
             return Fit::NoOlder;
         }
@@ -48,6 +51,7 @@ pub(crate) fn epoch_for_sending(
     let newest = epochs(&tx.stage, topic, 1)?;
     let epoch = *newest.first().ok_or_else(|| Fail::peer("no epoch after a rekey"))?;
     note_rekey(tx, topic, epoch)?;
+    note_renewal(tx, topic, epoch, outdated.get())?;
     let (_, secret) = secret(tx, epoch)?.ok_or_else(|| Fail::peer("no epoch after a rekey"))?;
     Ok((epoch, secret))
 }
@@ -98,8 +102,17 @@ fn newest_fit(
     let state = require(tx, topic)?;
     let cut = cut_devices(&state);
     let me = tx.me()?.device;
+    if state.now().kind == TopicKind::Moments && !is_member(tx, topic, me)? {
+        // A reader does not know who else reads.
+        return Ok(None);
+    }
     let demand = demand(tx, topic, &cut)?;
-    let most = if demand == Demand::Fresh { 0 } else { MAX_LOOKED_AT };
+    let most = match demand {
+        Demand::Fresh => 0,
+        // Others' may be in between.
+        Demand::Own => MAX_EPOCHS,
+        Demand::Nothing => MAX_LOOKED_AT,
+    };
     for epoch in epochs(&tx.stage, topic, most)? {
         let Some(head) = head(tx, epoch)? else { continue };
         if demand == Demand::Own && head.get().author != me {
@@ -110,7 +123,9 @@ fn newest_fit(
             continue;
         };
         let to: BTreeSet<DeviceId> = to.into_iter().collect();
-        let clean = clean(&to, head.get(), &current, &cut);
+        let clean = clean(&to, head.get(), &current, &cut)
+            || cfg!(sim_bug = "former_friend_keeps_reading")
+                && state.now().kind == TopicKind::Moments;
         let later = clean && saw_all_removals(&state, head.get(), me);
         match fit(&to, clean, later) {
             Fit::Yes => {

@@ -13,7 +13,7 @@ use teahouse_protocols::membership::{
 use teahouse_protocols::seal::OpeningKey;
 use teahouse_protocols::sign::Signed;
 
-use super::epochs::{MAX_EPOCHS, epochs, parcel_for, take_parcel};
+use super::epochs::{MAX_EPOCHS, epochs, key_for, parcel_for, take_parcel};
 use super::operations::{learn, note_time};
 use super::readers::{author, open_public, takes_part};
 use super::rekey::note_removed;
@@ -21,6 +21,7 @@ use super::sealing::epoch_for_cursors;
 use super::{chains, oracle, require, row};
 use crate::engine::{accounts, inbox, letters};
 use crate::features::contacts;
+use crate::features::moments;
 use crate::store::{ReadExt, StorageError};
 use crate::tables::{CHAINS, Chain, OPS, TOPICS, Topic, pair_key};
 use crate::tx::{Effect, Fail, TopicState, Tx, capped};
@@ -29,11 +30,12 @@ use crate::tx::{Effect, Fail, TopicState, Tx, capped};
 /// follows backwards.
 const NEWEST_FIRST: u64 = 512;
 /// Most topics of one author that this account reads without being a member.
-const MAX_OF_AUTHOR: usize = 64;
+const MAX_OF_AUTHOR: usize = moments::MAX_AUDIENCES;
 /// No honest chain is longer.
 pub(crate) const MAX_SEQ: u64 = 1 << 48;
 
-/// What a joiner's device needs, with the epochs that its grant covers.
+/// What a joiner's device needs, with the epochs that its grant covers; a reader's, with those
+/// that are this device's to give.
 pub(crate) fn welcome(
     tx: &mut Tx<'_>,
     topic: TopicId,
@@ -42,10 +44,14 @@ pub(crate) fn welcome(
 ) -> Result<Welcome, Fail> {
     let mut parcels = Vec::new();
     let limit = if grant == History::All { MAX_EPOCHS } else { 1 };
+    let has_readers = author(tx, topic)?.is_some();
     for epoch in epochs(&tx.stage, topic, limit)? {
-        if let Some(p) = parcel_for(tx, epoch, device)? {
-            parcels.push(p);
-        }
+        let parcel = if has_readers {
+            key_for(tx, topic, epoch, device)?
+        } else {
+            parcel_for(tx, epoch, device)?
+        };
+        parcels.extend(parcel);
     }
     // Oldest first, so that the newest is the newest there too.
     parcels.reverse();

@@ -18,6 +18,7 @@ mod requests;
 use teahouse_crdt::segment::Entry;
 use teahouse_crdt::{PrivateEntry, TypedEntry};
 use teahouse_protocols::ids::AccountId;
+use teahouse_protocols::inbox::InboxItem;
 use teahouse_protocols::link::Link;
 use teahouse_protocols::membership::TopicKind;
 
@@ -26,8 +27,8 @@ use self::direct::{answered, hide};
 use self::relays::use_relay;
 use self::requests::{accept, ask, require_request};
 use crate::command::{Contacts, Refusal, Reply};
-use crate::engine::{accounts, mail};
-use crate::features::{Applied, Feature, choose, next_lamport};
+use crate::engine::{accounts, inbox, mail, topics};
+use crate::features::{Applied, Feature, choose, groups, next_lamport};
 use crate::store::StorageError;
 use crate::tables::{
     CONTACTS, Chosen, ContactValue, DRAFTS, LAMPORT, READ_MARKS, RECORDS, REQUESTS, Request,
@@ -85,8 +86,12 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Contacts) -> Result<Reply, Fail> {
             hide(tx, request.topic, true)?;
             Ok(Reply::Done)
         }
-        Contacts::Block { account } => edit(tx, account, |c| c.blocked = true),
-        Contacts::Unblock { account } => edit(tx, account, |c| c.blocked = false),
+        Contacts::Block { account } => {
+            let done = edit(tx, account, |c| c.blocked = true)?;
+            topics::shut_out(tx, account)?;
+            Ok(done)
+        }
+        Contacts::Unblock { account } => unblock(tx, account),
         Contacts::Remark { account, name } => {
             if name.len() > 64 {
                 return Err(Refusal::Invalid { why: "a name has at most 64 bytes".into() }.into());
@@ -94,7 +99,11 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Contacts) -> Result<Reply, Fail> {
             edit(tx, account, |c| c.remark = name)
         }
         Contacts::Verify { account, verified } => edit(tx, account, |c| c.verified = verified),
-        Contacts::Delete { account } => edit(tx, account, |c| c.friend = false),
+        Contacts::Delete { account } => {
+            let done = edit(tx, account, |c| c.friend = false)?;
+            topics::shut_out(tx, account)?;
+            Ok(done)
+        }
     }
 }
 
@@ -126,6 +135,20 @@ fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), Sto
             choose(tx, &RECORDS, &record_key(&feature, &id), change, lamport, value)
         }
     }
+}
+
+fn unblock(tx: &mut Tx<'_>, account: AccountId) -> Result<Reply, Fail> {
+    let done = edit(tx, account, |c| c.blocked = false)?;
+    tx.mem.hello_due = true;
+    // What they invited this account to meanwhile was refused: they are to invite again.
+    let contact = contact(tx, account)?;
+    if let Some(topic) = contact.topic.filter(|_| contact.friend) {
+        for device in accounts::devices_of(tx, account)? {
+            let items = groups::own_pack_then(tx, InboxItem::Accepted(topic))?;
+            inbox::send(tx, device, items)?;
+        }
+    }
+    Ok(done)
 }
 
 /// Whether an account's invitations are taken: of contacts and of whom we asked for contact

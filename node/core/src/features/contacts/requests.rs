@@ -152,6 +152,7 @@ pub(crate) fn accepted(
         // Another device of ours heard it first, and the private topic told us.
         hide(tx, topic, false)?;
     }
+    topics::tell_again(tx, them)?;
     tx.mem.hello_due = true;
     Ok(())
 }
@@ -305,6 +306,7 @@ pub(super) fn accept(
         Some(mine) => settle_mutual(tx, them, mine, topic)?,
         None => topic,
     };
+    topics::tell_again(tx, them)?;
     tx.mem.hello_due = true;
     Ok(kept)
 }

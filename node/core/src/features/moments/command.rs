@@ -2,18 +2,20 @@
 
 use rand_core::Rng;
 use serde::{Deserialize, Serialize};
+use teahouse_crdt::segment::Entry;
 use teahouse_crdt::{MessageRef, MomentsEntry, TypedEntry};
 use teahouse_protocols::ids::{AccountId, TopicId};
 use teahouse_protocols::membership::{History, TopicKind};
 use teahouse_protocols::moments::{MAX_COMMENT, Place, Said};
 
-use super::tables::{POSTS, PostRow, WORDS, WordRow};
-use super::{Audience, MAX_NAMED, NAME, shown_to, words};
+use super::tables::{CIRCLES, POSTS, PostRow, WORDS, WordRow};
+use super::{Audience, MAX_AUDIENCES, MAX_NAMED, NAME, shown_to, words};
 use crate::command::{MessageId, Refusal, Reply};
 use crate::engine::{accounts, letters, topics};
 use crate::features::chat::invalid;
-use crate::features::contacts;
 use crate::features::photos::{self, NewPhoto};
+use crate::features::{contacts, next_lamport};
+use crate::store::ReadExt;
 use crate::tables::log_key;
 use crate::tx::{Fail, Tx};
 
@@ -98,11 +100,39 @@ fn post(
     let mut key = [0; 32];
     tx.rng.fill_bytes(&mut key);
     let bodies: Vec<&[u8]> = bodies.iter().map(Vec::as_slice).collect();
+    let circle = circle_due(tx, topic)?;
     let message = letters::append(tx, topic, &bodies, |seq, hashes| {
-        let entry = MomentsEntry::Post { body: hashes[0].0, key };
-        Ok(vec![entry.to_entry(seq).map_err(invalid)?])
+        let post = MomentsEntry::Post { body: hashes[0].0, key };
+        entries(seq, circle.into_iter().chain([post]))
     })?;
     Ok(Reply::Message { topic, message })
+}
+
+/// Who may read an own topic has changed: makes the key that what comes next is sealed under,
+/// and tells its readers where it takes the place of one that others may have.
+pub(crate) fn renew(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), Fail> {
+    if let Some(circle) = circle_due(tx, topic)? {
+        letters::append(tx, topic, &[], |seq, _| entries(seq, [circle]))?;
+    }
+    Ok(())
+}
+
+/// What says which key words are to be sealed under, if the next envelope has to say so.
+pub(super) fn circle_due(tx: &mut Tx<'_>, topic: TopicId) -> Result<Option<MomentsEntry>, Fail> {
+    let (epoch, _) = topics::epoch_for_sending(tx, topic)?;
+    if topics::take_renewed(tx, topic, epoch)? || !tx.contains(&CIRCLES, &topic.0)? {
+        let lamport = next_lamport(tx, topic)?;
+        return Ok(Some(MomentsEntry::Circle { lamport }));
+    }
+    Ok(None)
+}
+
+/// Entries as they are written.
+pub(super) fn entries(
+    seq: u64,
+    all: impl IntoIterator<Item = MomentsEntry>,
+) -> Result<Vec<Entry>, Fail> {
+    all.into_iter().map(|e| Ok(e.to_entry(seq).map_err(invalid)?)).collect()
 }
 
 /// An audience in the one form that names its topic.
@@ -137,12 +167,19 @@ fn checked(tx: &mut Tx<'_>, audience: Audience) -> Result<Audience, Fail> {
 /// The topic of an audience of this account; made if there is none yet.
 fn own_topic(tx: &mut Tx<'_>, audience: &Audience) -> Result<TopicId, Fail> {
     let own = tx.account()?;
+    let mut audiences = 0;
     for topic in accounts::topic_ids(tx)? {
-        if topics::author(tx, topic)? == Some(own)
-            && shown_to(tx, topic)?.as_ref() == Some(audience)
-        {
-            return Ok(topic);
+        if topics::author(tx, topic)? == Some(own) {
+            if shown_to(tx, topic)?.as_ref() == Some(audience) {
+                return Ok(topic);
+            }
+            audiences += 1;
         }
+    }
+    // Friends take in no more.
+    if audiences >= MAX_AUDIENCES {
+        let what = "different audiences".into();
+        return Err(Refusal::Limit { what, max: MAX_AUDIENCES as u64 }.into());
     }
     // Refused while this device is still taking over the account: it can't tell the others.
     contacts::private_topic(tx)?;
@@ -194,9 +231,7 @@ fn delete(tx: &mut Tx<'_>, topic: TopicId, target: MessageId) -> Result<Reply, F
     let post: Option<PostRow> = tx.typed(&POSTS, &key)?;
     let word: Option<WordRow> = tx.typed(&WORDS, &key)?;
     mine(post.map(|p| p.account).or(word.map(|w| w.account)))?;
-    letters::append(tx, topic, &[], |seq, _| {
-        let target = MessageRef { device: target.device.0, seq: target.seq };
-        Ok(vec![MomentsEntry::Delete { target }.to_entry(seq).map_err(invalid)?])
-    })?;
+    let target = MessageRef { device: target.device.0, seq: target.seq };
+    letters::append(tx, topic, &[], |seq, _| entries(seq, [MomentsEntry::Delete { target }]))?;
     Ok(Reply::Done)
 }

@@ -25,28 +25,30 @@ use teahouse_protocols::ids::{AccountId, DeviceId, TopicId};
 use teahouse_protocols::membership::TopicKind;
 
 use crate::command::MessageId;
-use crate::features::{Applied, Feature, letters_erased, photos};
+use crate::features::{Applied, Feature, choose, letters_erased, photos};
 use crate::query::Asked;
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
-use crate::tables::{CONTACTS, Chosen, ContactValue, RECORDS, log_key, record_key};
+use crate::tables::{CONTACTS, Chosen, ContactValue, LAMPORT, RECORDS, log_key, record_key};
 use crate::tx::Tx;
 
-use self::tables::{DELETED, POSTS, PostRow, TIMELINE, WORDS, WORDS_ON, WordRow, placed};
+use self::tables::{CIRCLES, DELETED, POSTS, PostRow, TIMELINE, WORDS, WORDS_ON, WordRow, placed};
 
 pub use self::command::Command;
-pub(crate) use self::command::command;
+pub(crate) use self::command::{command, renew};
 
 /// The feature's name, as in [`RECORDS`].
 const NAME: &str = "moments";
 
 /// Most accounts that an audience names.
 pub const MAX_NAMED: usize = 512;
+/// Most audiences, each a topic, of one account.
+pub const MAX_AUDIENCES: usize = 1_024;
 
 pub(crate) const FEATURE: Feature = Feature {
     name: NAME,
     kinds: &[TopicKind::Moments],
     apply,
-    projects: &[&POSTS, &WORDS, &DELETED, &photos::PHOTOS, &photos::PREVIEWS],
+    projects: &[&POSTS, &WORDS, &DELETED, &CIRCLES, &LAMPORT, &photos::PHOTOS, &photos::PREVIEWS],
     forget: Some(forget),
     tables: tables::ALL,
     queries: &[Asked::of::<query::Timeline>(), Asked::of::<query::OnePost>()],
@@ -93,6 +95,15 @@ pub(crate) fn shows(
     Ok(contact.is_some_and(|c| c.value.friend && !c.value.blocked) && audience.allows(&account))
 }
 
+/// Whether an account is meant to see this account's posts in a topic while it is a friend.
+pub(crate) fn allows(
+    read: &dyn Read,
+    topic: TopicId,
+    account: AccountId,
+) -> Result<bool, StorageError> {
+    Ok(shown_to(read, topic)?.is_some_and(|a| a.allows(&account)))
+}
+
 /// All accounts that may see this account's posts in a topic.
 pub(crate) fn audience(
     read: &dyn Read,
@@ -126,7 +137,7 @@ fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), Sto
                 return Ok(());
             };
             let bodies = change.header.bodies.len() as u8;
-            if tx.contains(&DELETED, &key)? {
+            if tx.contains(&DELETED, &key)? && !cfg!(sim_bug = "deleted_post_returns") {
                 return letters_erased(tx, topic, id, 0..bodies);
             }
             let said = photos::put(tx, change, first)?;
@@ -154,6 +165,9 @@ fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), Sto
             tx.put_raw(&DELETED, &log_key(topic, id.device, id.seq), Vec::new())?;
             drop_post(tx, topic, id)?;
             drop_word(tx, topic, id)
+        }
+        MomentsEntry::Circle { lamport } => {
+            choose(tx, &CIRCLES, &topic.0, change, lamport, change.header.epoch)
         }
     }
 }

@@ -109,7 +109,7 @@ impl Query for Timeline {
     fn run(&self, s: &dyn Read) -> Result<Self::Out, StorageError> {
         let Some(own) = me(s)?.account else { return Ok(Vec::new()) };
         let limit = if self.limit == 0 { MAX_POSTS } else { self.limit.min(MAX_POSTS) };
-        let mut shown = Shown { s, own, names: Names::new(s), friends: BTreeMap::new() };
+        let mut shown = Shown::new(s, own);
         let mut range = KeyRange::all();
         if let Some((time, topic, id)) = self.before {
             range = range.before(&super::tables::placed(Key::new().u64(time), topic.0, id));
@@ -153,7 +153,7 @@ impl Query for OnePost {
 
     fn run(&self, s: &dyn Read) -> Result<Self::Out, StorageError> {
         let Some(own) = me(s)?.account else { return Ok(None) };
-        Shown { s, own, names: Names::new(s), friends: BTreeMap::new() }.post(self.topic, self.id)
+        Shown::new(s, own).post(self.topic, self.id)
     }
 }
 
@@ -162,6 +162,14 @@ struct Shown<'s> {
     own: AccountId,
     names: Names<'s>,
     friends: BTreeMap<AccountId, bool>,
+    circles: words::Circles,
+}
+
+impl<'s> Shown<'s> {
+    fn new(s: &'s dyn Read, own: AccountId) -> Self {
+        let (friends, circles) = (BTreeMap::new(), words::Circles::default());
+        Self { s, own, names: Names::new(s), friends, circles }
+    }
 }
 
 impl Shown<'_> {
@@ -193,7 +201,7 @@ impl Shown<'_> {
         let at = Place { topic, device: id.device, seq: id.seq };
         let mut comments = Vec::new();
         let mut likes: BTreeMap<AccountId, (u64, DeviceId, u64, bool)> = BTreeMap::new();
-        let words = words::opened(self.s, &row, at)?;
+        let words = words::opened(self.s, &mut self.circles, &row, at)?;
         // By place: an answer may seem older than what it answers, where a clock is off.
         let said_by: BTreeMap<Place, AccountId> = words.iter().map(|w| (w.at, w.account)).collect();
         for word in words {

@@ -19,6 +19,8 @@ crate::tables::tables! {
     projection WORDS_ON = "words_on";
     /// topic, device, seq of the target → nothing.
     projection DELETED = "moments_deleted";
+    /// topic → the epoch to seal words on its posts under (`Chosen<EpochId>`).
+    projection CIRCLES = "circles";
 }
 
 /// A post.

@@ -4,25 +4,26 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
-use teahouse_crdt::{MomentsEntry, TypedEntry};
+use teahouse_crdt::MomentsEntry;
 use teahouse_protocols::epoch::EpochSecret;
 use teahouse_protocols::ids::{AccountId, DeviceId, EpochId, Millis, TopicId};
 use teahouse_protocols::moments::{
     Hint, Place, PostRef, Said, Word, hint, open_word, post_ref, seal_word,
 };
 
-use super::tables::{POSTS, PostRow, WORDS, WORDS_ON, WordRow};
+use super::command::{circle_due, entries};
+use super::tables::{CIRCLES, POSTS, PostRow, WORDS, WORDS_ON, WordRow};
 use crate::command::{MessageId, Refusal};
+use crate::engine::topics::MAX_EPOCHS;
 use crate::engine::{letters, topics};
-use crate::features::chat::invalid;
-use crate::store::{KeyRange, KeyReader, Read, ReadExt, StorageError};
-use crate::tables::{EPOCHS, Epoch, log_key};
+use crate::store::{Key, KeyRange, KeyReader, Read, ReadExt, StorageError};
+use crate::tables::{Chosen, EPOCHS, Epoch, log_key};
 use crate::tx::{Fail, Tx};
 
 /// Most words of a post that are looked at.
 const MAX_WORDS: usize = 4_096;
-/// Newest epochs of a circle that a word is tried with.
-const MAX_TRIED: usize = 64;
+/// Of those, most in one topic: nobody's words push out everybody else's.
+const MAX_WORDS_EACH: usize = 128;
 /// How deep replies go: further ones are not opened.
 const MAX_DEPTH: usize = 16;
 
@@ -48,13 +49,14 @@ pub(super) fn append(
     }
     let hints = circles.iter().map(|c| hint(&on, c)).collect();
     let word = Word { version: 1, post: at, parent, by, said };
+    let due = circle_due(tx, own)?;
     let mut rng = ChaCha20Rng::from_rng(tx.rng);
     letters::append(tx, own, &[], |seq, _| {
         let here = Place { topic: own, device, seq };
         let circles: Vec<&EpochSecret> = circles.iter().collect();
         let sealed = seal_word(&word, &here, &post.key, &circles, &mut rng);
-        let entry = MomentsEntry::Word { on: on.0, hints, sealed };
-        Ok(vec![entry.to_entry(seq).map_err(invalid)?])
+        let word = MomentsEntry::Word { on: on.0, hints, sealed };
+        entries(seq, due.into_iter().chain([word]))
     })
 }
 
@@ -64,7 +66,7 @@ pub(super) fn last_like(tx: &mut Tx<'_>, topic: TopicId, id: MessageId) -> Resul
     let key = log_key(topic, id.device, id.seq);
     let Some(post) = tx.typed::<PostRow>(&POSTS, &key)? else { return Ok(0) };
     let at = Place { topic, device: id.device, seq: id.seq };
-    let said = opened(&tx.stage, &post, at)?;
+    let said = opened(&tx.stage, &mut Circles::default(), &post, at)?;
     let numbers = said.iter().filter(|w| w.account == own).filter_map(|w| match w.said {
         Said::Like { lamport, .. } => Some(lamport),
         Said::Comment { .. } => None,
@@ -72,13 +74,18 @@ pub(super) fn last_like(tx: &mut Tx<'_>, topic: TopicId, id: MessageId) -> Resul
     Ok(numbers.max().unwrap_or(0))
 }
 
-/// The secret of the newest epoch of a circle.
+/// The secret of a circle: of the epoch that its author names for this, else of the newest
+/// that came.
 fn newest(tx: &mut Tx<'_>, topic: TopicId) -> Result<EpochSecret, Fail> {
-    let epochs = topics::epochs(&tx.stage, topic, 1)?;
-    let epoch = epochs.first().ok_or_else(|| Refusal::NotAllowed {
+    let named: Option<Chosen<EpochId>> = tx.typed(&CIRCLES, &topic.0)?;
+    let epoch = match named {
+        Some(named) => Some(named.value),
+        None => topics::epochs(&tx.stage, topic, 1)?.first().copied(),
+    };
+    let epoch = epoch.ok_or_else(|| Refusal::NotAllowed {
         why: "the keys to this post have not come yet".into(),
     })?;
-    secret(&tx.stage, *epoch)?.ok_or_else(|| Fail::peer("an epoch without a secret"))
+    secret(&tx.stage, epoch)?.ok_or_else(|| Fail::peer("an epoch without a secret"))
 }
 
 fn secret(read: &dyn Read, epoch: EpochId) -> Result<Option<EpochSecret>, StorageError> {
@@ -99,12 +106,13 @@ pub(super) struct Opened {
 /// All words on a post that this device has the keys to, in the order of their times.
 pub(super) fn opened(
     read: &dyn Read,
+    known: &mut Circles,
     post: &PostRow,
     at: Place,
 ) -> Result<Vec<Opened>, StorageError> {
     let on = post_ref(&post.key);
     let mut left = on_post(read, &on)?;
-    let circle = Circle::of(read, at.topic, &on)?;
+    let circle = known.of(read, at.topic, &on)?;
     // Whoever wrote a comment that opened, and in which circle.
     let mut circles: BTreeMap<TopicId, Circle> = BTreeMap::new();
     let mut comments: BTreeSet<Place> = BTreeSet::new();
@@ -140,7 +148,7 @@ pub(super) fn opened(
                 comments.insert(here);
                 if let std::collections::btree_map::Entry::Vacant(slot) = circles.entry(here.topic)
                 {
-                    slot.insert(Circle::of(read, here.topic, &on)?);
+                    slot.insert(known.of(read, here.topic, &on)?);
                 }
             }
             let (account, time) = (row.account, row.time);
@@ -155,29 +163,49 @@ pub(super) fn opened(
     Ok(out)
 }
 
-/// The epochs of a circle, by the hint that each has on one post.
-struct Circle(BTreeMap<Hint, EpochSecret>);
+/// Secrets of circles, read once for one answer.
+#[derive(Default)]
+pub(super) struct Circles(BTreeMap<TopicId, Vec<EpochSecret>>);
 
-impl Circle {
-    fn of(read: &dyn Read, topic: TopicId, on: &PostRef) -> Result<Self, StorageError> {
-        let mut all = BTreeMap::new();
-        for epoch in topics::epochs(read, topic, MAX_TRIED)? {
-            if let Some(secret) = secret(read, epoch)? {
-                all.insert(hint(on, &secret), secret);
+impl Circles {
+    fn of(
+        &mut self,
+        read: &dyn Read,
+        topic: TopicId,
+        on: &PostRef,
+    ) -> Result<Circle, StorageError> {
+        if !self.0.contains_key(&topic) {
+            let mut all = Vec::new();
+            for epoch in topics::epochs(read, topic, MAX_EPOCHS)? {
+                all.extend(secret(read, epoch)?);
             }
+            self.0.insert(topic, all);
         }
-        Ok(Self(all))
+        let secrets = self.0.get(&topic).into_iter().flatten();
+        Ok(Circle(secrets.map(|s| (hint(on, s), s.clone())).collect()))
     }
 }
 
+/// The epochs of a circle, by the hint that each has on one post.
+struct Circle(BTreeMap<Hint, EpochSecret>);
+
+/// Words on a post, of each topic the newest of each device.
 fn on_post(read: &dyn Read, on: &PostRef) -> Result<Vec<(Place, WordRow)>, StorageError> {
     let mut out = Vec::new();
-    for (key, _) in read.scan(&WORDS_ON, &KeyRange::prefix(&on.0), false, MAX_WORDS)? {
-        let mut reader = KeyReader::new(&WORDS_ON, &key[32..]);
-        let topic = TopicId(reader.fixed()?);
-        let (device, seq) = (DeviceId(reader.fixed()?), reader.u64()?);
-        let row: Option<WordRow> = read.get_typed(&WORDS, &log_key(topic, device, seq))?;
-        out.extend(row.map(|row| (Place { topic, device, seq }, row)));
+    let mut range = KeyRange::prefix(&on.0);
+    while let Some((key, _)) = read.scan(&WORDS_ON, &range, true, 1)?.pop()
+        && out.len() < MAX_WORDS
+    {
+        let topic = TopicId(KeyReader::new(&WORDS_ON, &key[32..]).fixed()?);
+        let of_topic = Key::new().fixed(&on.0).fixed(&topic.0).into_bytes();
+        let each = KeyRange::prefix(&of_topic);
+        for (key, _) in read.scan(&WORDS_ON, &each, true, MAX_WORDS_EACH)? {
+            let mut reader = KeyReader::new(&WORDS_ON, &key[64..]);
+            let (device, seq) = (DeviceId(reader.fixed()?), reader.u64()?);
+            let row: Option<WordRow> = read.get_typed(&WORDS, &log_key(topic, device, seq))?;
+            out.extend(row.map(|row| (Place { topic, device, seq }, row)));
+        }
+        range = range.before(&of_topic);
     }
     Ok(out)
 }

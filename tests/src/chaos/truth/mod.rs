@@ -1,4 +1,7 @@
-//! What the simulator itself knows, independently of what any core claims.
+//! What the simulator itself knows, independently of what any core claims: messages and what
+//! lies at relays here, [`moments`] beside.
+
+pub mod moments;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +18,8 @@ use teahouse_protocols::mailbox::{TopicMail, open_topic_mail};
 use teahouse_protocols::seal::OpeningKey;
 
 use crate::world::{Deposited, World};
+
+pub use self::moments::{Comment, Moments, Post};
 
 /// Every message's text begins with this, so that it can be found wherever it leaks to.
 pub const MARK: &str = "~tea:";

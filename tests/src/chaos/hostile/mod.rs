@@ -1,4 +1,7 @@
 //! A member who turns against the others: with a real device key and real epoch secrets.
+//! [`words`] is what it does in Moments.
+
+mod words;
 
 use rand_core::Rng;
 use std::collections::BTreeMap;
@@ -46,8 +49,7 @@ impl Town {
     }
 
     fn pen_of(&mut self, device: usize, account: AccountId) -> Option<Pen> {
-        let core = self.world.devices[device].core.as_ref()?;
-        let key = SigningKey::from_bytes(&core.device_secret());
+        self.world.devices[device].core.as_ref()?;
         let s = self.world.snapshot(device);
         let topics: Vec<TopicId> = s
             .scan_typed::<Topic>(&TOPICS, &KeyRange::all(), false, 4_096)
@@ -57,6 +59,13 @@ impl Town {
             .filter_map(|(k, _)| Some(TopicId(k.try_into().ok()?)))
             .collect();
         let topic = self.pick(&topics)?;
+        self.pen_in(device, account, topic)
+    }
+
+    fn pen_in(&mut self, device: usize, account: AccountId, topic: TopicId) -> Option<Pen> {
+        let core = self.world.devices[device].core.as_ref()?;
+        let key = SigningKey::from_bytes(&core.device_secret());
+        let s = self.world.snapshot(device);
         let records = s.scan(&OPS, &KeyRange::prefix(&topic.0), false, 4_096).ok()?;
         let records = records.iter().filter_map(|(_, b)| Signed::from_bytes(b).ok());
         let log = MembershipLog::from_records(topic, records).ok()?;
@@ -135,7 +144,7 @@ impl Town {
         let victims = self.world.connected(pen.device);
         let Some(victim) = self.pick(&victims) else { return };
         let to = format!("on {} to {victim}", short(pen.topic));
-        match self.below(12) {
+        match self.below(16) {
             0 => {
                 self.tell("hostile: a frame of noise", &to);
                 let bytes = self.junk(3_000);
@@ -202,7 +211,8 @@ impl Town {
             }
             8 => self.lie(&pen, victim),
             9 => self.usurp(&pen, victim),
-            _ => self.beg(&pen, victim),
+            10 | 11 => self.beg(&pen, victim),
+            _ => self.transplant(&pen),
         }
     }
 
