@@ -127,7 +127,7 @@ impl Outlet {
     fn publish(&self, model: Model) {
         self.models.send_modify(|m| {
             let (pages, program) = (m.pages.clone(), m.program.clone());
-            *m = Arc::new(Model { pages, program, ..model });
+            *m = Arc::new(Model { program, pages, ..model });
         });
         (self.wake)();
     }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use common::{Reach, Report, Samples, count, folder, note};
 use teahouse_core::command::{Command, Devices, Reply};
 use teahouse_core::programs::Command as Ask;
@@ -91,7 +91,7 @@ async fn run() -> Result<()> {
 
     note("compiling the engine, here and in the child");
     let began = Instant::now();
-    let bare = floor::Bare::new()?;
+    let bare = floor::Bare::new().map_err(|e| anyhow!("{e:#}"))?;
     report.figure("floor_engine_compiled_ms", began.elapsed().as_secs_f64() * 1e3);
     let host = programs::host()?;
     let began = Instant::now();
@@ -102,7 +102,7 @@ async fn run() -> Result<()> {
     let (mut floor, mut ours) = (Samples::default(), Samples::default());
     for _ in 0..count(500, 20) {
         let began = Instant::now();
-        let widgets = bare.first_view(PROGRAM)?;
+        let widgets = bare.first_view(PROGRAM).map_err(|e| anyhow!("{e:#}"))?;
         floor.push(began.elapsed());
         let began = Instant::now();
         let bytes = handle.query(|s| PackageOf { app }.run(s))?.context("installed")?.0;

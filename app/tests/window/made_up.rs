@@ -350,6 +350,7 @@ pub(crate) fn full(open: TopicId) -> Model {
             &zone,
         ),
         alarms: Arc::new([]),
+        program: None,
         pages: std::collections::BTreeMap::new(),
     }
 }

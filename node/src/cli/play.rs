@@ -81,7 +81,7 @@ pub(super) fn dev(dir: &Path, launch: String) -> Result<()> {
             }
             let heard = match &mut running {
                 Some(open) => terminal.hear(open, &mut powers)?,
-                None => terminal.wait()?,
+                None => terminal.wait(),
             };
             if matches!(heard, Heard::End) {
                 return Ok(());
@@ -173,7 +173,7 @@ impl Terminal {
                 Err(e) => line(tidy(&e.to_string()))?,
             }
             let happened = open.carry_out(powers);
-            self.happen(happened)?;
+            Self::happen(happened)?;
         }
         if self.draw && !open.is_due() {
             self.draw = false;
@@ -193,7 +193,7 @@ impl Terminal {
         Ok(())
     }
 
-    fn happen(&self, happened: Vec<Happening>) -> Result<()> {
+    fn happen(happened: Vec<Happening>) -> Result<()> {
         for one in happened {
             match one {
                 Happening::Notice(text) => line(format!("** {}", tidy(&text)))?,
@@ -252,15 +252,15 @@ impl Terminal {
     ) -> Result<()> {
         self.asked = None;
         let happened = open.decide(powers, power, allowed)?;
-        self.happen(happened)
+        Self::happen(happened)
     }
 
     /// While nothing runs.
-    fn wait(&mut self) -> Result<Heard> {
+    fn wait(&mut self) -> Heard {
         match self.lines.recv_timeout(LOOK) {
-            Ok(text) if text.trim() == "q" => Ok(Heard::End),
-            Ok(_) | Err(RecvTimeoutError::Timeout) => Ok(Heard::Nothing),
-            Err(RecvTimeoutError::Disconnected) => Ok(Heard::End),
+            Ok(text) if text.trim() == "q" => Heard::End,
+            Ok(_) | Err(RecvTimeoutError::Timeout) => Heard::Nothing,
+            Err(RecvTimeoutError::Disconnected) => Heard::End,
         }
     }
 }

@@ -132,7 +132,9 @@ pub(super) fn message(m: &view::Message, quote: Option<&str>) -> String {
         && let Some(card) = crate::programs::card(said)
     {
         let name = tidy(&card.name);
-        text += &format!("\n       (Mini Program “{name}”: teahouse program install LINK)");
+        text.push_str("\n       (Mini Program “");
+        text.push_str(&name);
+        text.push_str("”: teahouse program install LINK)");
     }
     let reactions: Vec<String> = m
         .reactions

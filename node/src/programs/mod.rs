@@ -17,7 +17,7 @@ pub mod shown;
 mod tests;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 pub use teahouse_programs::{Host, ProgramError, Sandbox, ui};
@@ -56,7 +56,8 @@ pub fn code_of(package: &VerifiedPackage) -> Result<Code, ProgramError> {
     let bad = |why: &str| ProgramError::BadProgram(why.to_owned());
     let manifest = package.manifest().get();
     let main = manifest.pages.first().ok_or_else(|| bad("it has no page"))?.to_string();
-    if main.ends_with(".wasm") {
+    let kind = Path::new(&main).extension();
+    if kind.is_some_and(|kind| kind.eq_ignore_ascii_case("wasm")) {
         return package.file(&main).map(Code::Component).ok_or_else(|| bad("its page is missing"));
     }
     let mut modules = std::collections::BTreeMap::new();

@@ -195,7 +195,7 @@ impl Open {
         let mut happened = Vec::new();
         while let Some((id, request)) = self.wishes.pop_front() {
             let outcome = match self.may(powers, &request) {
-                May::Yes => self.meet(powers, request, &mut happened),
+                May::Yes => Self::meet(powers, request, &mut happened),
                 May::Ask(power) if self.asked.len() < MAX_ASKED => {
                     self.asked.push_back((id, power, request));
                     continue;
@@ -263,12 +263,7 @@ impl Open {
         }
     }
 
-    fn meet(
-        &self,
-        powers: &mut impl Powers,
-        request: Request,
-        happened: &mut Vec<Happening>,
-    ) -> Outcome {
+    fn meet(powers: &mut impl Powers, request: Request, happened: &mut Vec<Happening>) -> Outcome {
         let value = |value: Option<Vec<u8>>| value.map_or(Outcome::Missing, Outcome::Value);
         let done = |()| Outcome::Done;
         let result = match request {

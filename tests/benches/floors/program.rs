@@ -1,9 +1,8 @@
 //! The floor of Mini Programs: the same JavaScript on the same engine in bare wasmtime, in
 //! this process, without pipe, limits or checks.
 
-use anyhow::{Context, Result, anyhow};
 use wasmtime::component::{Component, ComponentType, Linker, Lower, TypedFunc};
-use wasmtime::{Engine, Store, StoreContextMut};
+use wasmtime::{Engine, Error, Result, Store, StoreContextMut};
 
 #[allow(missing_docs, unreachable_pub, clippy::pedantic)]
 mod bindings {
@@ -20,7 +19,7 @@ const ENGINE: &[u8] = include_bytes!("../../../node/programs/engine/engine.wasm"
 const LIBRARY: &str = include_str!("../../../node/programs/engine/teahouse.js");
 const ENTRY: &str = include_str!("../../../node/programs/engine/entry.js");
 
-type Init = TypedFunc<(String, String, Option<String>, bool), (Result<(), String>,)>;
+type Init = TypedFunc<(String, String, Option<String>, bool), (std::result::Result<(), String>,)>;
 
 #[derive(ComponentType, Lower)]
 #[component(record)]
@@ -83,7 +82,7 @@ impl Bare {
         let init: Init = instance.get_typed_func(&mut store, "init")?;
         let arguments = (String::new(), ENTRY.to_owned(), Some("/entry.js".to_owned()), false);
         let (done,) = init.call(&mut store, arguments)?;
-        done.map_err(|thrown| anyhow!(thrown)).context("the program's top level")?;
+        done.map_err(Error::msg)?;
         let program = Program::new(&mut store, &instance)?;
         let start = Event::Start(Start {
             locale: "en".to_owned(),
@@ -93,6 +92,6 @@ impl Bare {
             seed: 0,
         });
         let view = program.teahouse_program_ui().call_update(&mut store, &[start])?;
-        Ok(view.map_err(|thrown| anyhow!(thrown))?.nodes.len())
+        Ok(view.map_err(Error::msg)?.nodes.len())
     }
 }

@@ -197,7 +197,7 @@ impl Drawing<'_> {
             TextEdit::singleline(&mut own.text)
         };
         let edit = edit
-            .id(Id::new(("program field", &node.key)))
+            .id(Id::unique(("program field", &node.key)))
             .char_limit(field.max_length as usize)
             .desired_width(f32::INFINITY);
         let response = ui.add(edit).accessible_name(field.label.as_str());
@@ -285,7 +285,9 @@ fn role(t: &Tokens, role: Role) -> Color32 {
 fn paint(t: &Tokens, paint: Paint) -> Color32 {
     match paint {
         Paint::Role(named) => role(t, named),
-        Paint::Rgba([r, g, b, a]) => Color32::from_rgba_unmultiplied(r, g, b, a),
+        Paint::Rgba([red, green, blue, alpha]) => {
+            Color32::from_rgba_unmultiplied(red, green, blue, alpha)
+        }
     }
 }
 
