@@ -12,7 +12,7 @@ use std::time::Instant;
 use egui::Role;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use egui_kittest::{Harness, Node as Seen};
-use made_up::{MadeUp, NOW, WITH_MEI, full};
+use made_up::{MEI, MINUTE, MadeUp, NOW, WITH_MEI, chats, conversation, full, message};
 use teahouse_app::bridge::{Action, Bridge, Link as _, ProgramAct, Source};
 use teahouse_app::pages::Shared;
 use teahouse_app::pages::programs::vm::{Running, Shelf};
@@ -30,7 +30,9 @@ use teahouse_node::programs::ui::{
     TextField, TextStyle,
 };
 use teahouse_node::programs::{Wish, pack};
+use teahouse_node::protocols::codec::{self, List};
 use teahouse_node::protocols::ids::{AppId, PackageId};
+use teahouse_node::protocols::link::{Link as ProgramCard, ProgramLink};
 use teahouse_node::protocols::package::Power;
 use teahouse_node::protocols::sign::SigningKey;
 
@@ -339,6 +341,58 @@ fn the_shelf_installs_takes_back_and_asks_before_it_removes() {
     assert_eq!(field(&window, words::link()).accesskit_node().value().as_deref(), Some(""));
     click(&mut window, "Remove: Tea");
     assert!(node.commands().is_empty() && has(&window, words::remove_how()));
+}
+
+#[test]
+fn a_card_is_offered_and_its_link_taken_along() {
+    let node = node();
+    let mut window = over(&node);
+    click(&mut window, "Open: Tea");
+    let mut running = showing();
+    running.offers = 1;
+    running.offer = Some(("Table 4".into(), "table=4".into()));
+    run(&node, running);
+    window.run();
+    node.commands();
+    assert!(has(&window, "Table 4"));
+    click(&mut window, words::card_copy());
+    let commands = node.commands();
+    let [(ticket, Command::Programs(Ask::Share { app: TEA, launch }))] = &commands[..] else {
+        panic!("{commands:?}")
+    };
+    assert_eq!(launch, "table=4");
+    node.answer(*ticket, Ok(Reply::Link { link: "teahouse:program/x".into() }));
+    window.run();
+    assert!(has(&window, "Copied") && !has(&window, "Table 4"));
+}
+
+#[test]
+fn a_link_in_a_message_is_a_card() {
+    let link = ProgramLink {
+        version: 1,
+        app: AppId::of(&[1; 32], "Tea"),
+        developer: [1; 32],
+        name: "Tea".try_into().unwrap(),
+        code: 1,
+        providers: List::default(),
+        launch: codec::Text::default(),
+    };
+    let uri = ProgramCard::Program(link).to_uri();
+    let node = node();
+    node.change(|m| {
+        let said = message(1, MEI, NOW - MINUTE, &format!("Try this: {uri}"));
+        m.conversation = Some(conversation(&chats()[1], &[said]));
+    });
+    let mut window = window(Shell::new(Box::new(node.clone())), [1000.0, 900.0]);
+    window.run();
+    window.get_by_label_contains("Mei 梅").click();
+    window.run();
+    node.commands();
+    click(&mut window, "Install Mini Program: Tea");
+    let commands = node.commands();
+    let [(_, Command::Programs(Ask::Add { link }))] = &commands[..] else { panic!("{commands:?}") };
+    assert_eq!(*link, uri);
+    assert!(has(&window, "Counts cups"), "the shelf is shown");
 }
 
 fn tell(bridge: &mut Bridge, command: Command) -> Reply {

@@ -15,9 +15,9 @@ let words = "";
 
 const WHY = {
   "no-grant": "You have not allowed that. Nothing was sent.",
-  "not-here": "Ordering from a shop is not available yet. Your basket is kept.",
+  "not-here": "Ordering from a shop is not available yet. Nothing was sent.",
   "too-large": "That is too much for one order.",
-  offline: "The shop can't be reached just now. Your basket is kept.",
+  offline: "The shop can't be reached just now. Nothing was sent.",
   failed: "That did not work. Nothing was ordered.",
 };
 
@@ -25,7 +25,7 @@ const why = (answer) => WHY[answer.reason] ?? WHY.failed;
 
 const keep = () =>
   storage.set("basket", basket, (answer) => {
-    if (!answer.ok) words = "Your basket is kept only while this is open.";
+    if (!answer.ok) words = "Your basket is there only while this is open.";
   });
 
 const choose = (id, count) => {

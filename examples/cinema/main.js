@@ -15,7 +15,7 @@ let words = "";
 
 const WHY = {
   "no-grant": "You have not allowed asking the cinema.",
-  "not-here": "Asking the cinema is not available yet. The seats that you chose are remembered.",
+  "not-here": "Asking the cinema is not available yet.",
   offline: "The cinema can't be reached just now.",
 };
 const why = (answer) => WHY[answer.reason] ?? "That did not work. Nothing was booked.";

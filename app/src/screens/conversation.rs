@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use egui::{Align, Button, Frame, Label, Layout, Margin, Panel, RichText, Ui};
 use teahouse_node::core::command::{Chat, Command, MessageId};
+use teahouse_node::core::programs;
 use teahouse_node::core::view::{ChatKind, ChatState};
 use teahouse_node::protocols::ids::TopicId;
 use teahouse_node::protocols::membership::Role;
 
-use crate::desk::{After, Desk, Go};
+use crate::desk::{After, Desk, Go, Place};
+use crate::pages::programs::PROGRAMS;
 use crate::screens::composer::{Composer, Ime, Reply};
 use crate::screens::dialogs::{Confirm, Dialog};
 use crate::screens::{contacts, group};
@@ -244,6 +246,13 @@ fn carry_out(
                 command: Command::Chat(Chat::Recall { topic, message }),
                 after: After::Nothing,
             })));
+        }
+        Act::Program => {
+            if let Some((_, link)) = &row.program {
+                let add = programs::Command::Add { link: link.clone() };
+                desk.submit(Command::Programs(add), After::Nothing);
+                desk.go(Go::Place(Place::Page(PROGRAMS)));
+            }
         }
         Act::Quoted => {
             if let Some(quote) = &row.quote {

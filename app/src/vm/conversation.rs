@@ -7,6 +7,7 @@ use std::sync::Arc;
 use teahouse_node::core::command::MessageId;
 use teahouse_node::core::view::{self, ChatKind, ChatState, Content};
 use teahouse_node::protocols::ids::{AccountId, DeviceId, Millis, TopicId};
+use teahouse_node::protocols::link::Link;
 use teahouse_node::protocols::membership::Role;
 
 use super::rows::{one_line, title};
@@ -86,6 +87,8 @@ pub struct MessageRow {
     pub time: String,
     /// What it says.
     pub body: Body,
+    /// The Mini Program that it offers: its name and its link.
+    pub program: Option<(String, String)>,
     /// The message that it answers.
     pub quote: Option<Quote>,
     /// Sent on from elsewhere.
@@ -211,6 +214,7 @@ pub fn conversation(
             day: new_day.then(|| zone.day(m.time, now)),
             time: moment.clock(),
             body: body(&m.content),
+            program: program(&m.content),
             quote,
             forwarded: m.forwarded,
             expires: m
@@ -294,6 +298,7 @@ fn event_row(event: &view::Event, day: Option<String>, time: String) -> MessageR
         day,
         time,
         body: Body::Event(words),
+        program: None,
         quote: None,
         forwarded: false,
         expires: None,
@@ -303,6 +308,14 @@ fn event_row(event: &view::Event, day: Option<String>, time: String) -> MessageR
     };
     row.look = look(&row);
     row
+}
+
+/// The program that a text offers.
+fn program(content: &Content) -> Option<(String, String)> {
+    let Content::Text(text) = content else { return None };
+    let link = teahouse_node::programs::card(text)?;
+    let name = one_line(&link.name);
+    Some((name, Link::Program(link).to_uri()))
 }
 
 fn body(content: &Content) -> Body {

@@ -30,6 +30,8 @@ pub(crate) enum Act {
     Recall,
     /// Show the quoted message.
     Quoted,
+    /// Install the Mini Program that it offers.
+    Program,
 }
 
 /// What is allowed here.
@@ -150,6 +152,12 @@ fn content(ui: &mut Ui, row: &MessageRow, room: f32, act: &mut Option<Act>) -> e
                         quote(ui, q, act);
                     }
                     ui.add(Label::new(galley).selectable(true));
+                    if let Some((name, _)) = &row.program {
+                        let words = strings::doing(strings::message_program(), name);
+                        if ui.add(Button::new(words).truncate()).clicked() {
+                            *act = Some(Act::Program);
+                        }
+                    }
                     let size = egui::vec2(width, meta.size().y);
                     ui.allocate_ui_with_layout(size, Layout::right_to_left(Align::Min), |ui| {
                         let line = ui.add(Label::new(meta).selectable(false));

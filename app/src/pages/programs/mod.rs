@@ -1,7 +1,7 @@
 //! Mini Programs: those that are installed, and the one that is open.
 //!
 //! The head with the program's name and what the person is asked are the window's: they stand
-//! above the program's own room, in a colour that no program can use.
+//! above the program's own room, over the whole width, where no program draws.
 //!
 //! - [`vm`]: what is shown, as plain values.
 //! - [`pictures`]: pictures of packages.
@@ -34,6 +34,9 @@ use crate::strings;
 use crate::theme::{SMALL, space, tokens};
 use crate::widgets::{danger, field, hint, page, primary, small};
 
+/// The page's name within the app.
+pub(crate) const PROGRAMS: PageId = "programs";
+
 /// The page's state.
 #[derive(Default)]
 pub(crate) struct Programs {
@@ -47,13 +50,18 @@ pub(crate) struct Programs {
     doing: Doing,
     /// Lines in passing that were shown.
     notices: u64,
+    /// Cards that were offered and answered.
+    offers: u64,
+    /// While a card's link is being made, and the link.
+    sharing: Option<u64>,
+    shared: Option<String>,
 }
 
 impl Page for Programs {
     type Ask = ();
     type Model = Shelf;
 
-    const ID: PageId = "programs";
+    const ID: PageId = PROGRAMS;
 
     fn title() -> &'static str {
         words::title()
@@ -82,6 +90,10 @@ impl Page for Programs {
         if core::mem::take(&mut self.closing) {
             cx.desk.actions.push(Action::Program(ProgramAct::Close));
         }
+        if let Some(link) = self.shared.take() {
+            ui.ctx().copy_text(link);
+            cx.desk.toasts.good(words::card_copied());
+        }
         let Some(app) = self.open else { return self.shelf(ui, model, cx) };
         let running = cx.app.program.clone().filter(|r| r.app == app);
         self.program(ui, app, running.as_deref(), cx);
@@ -92,6 +104,12 @@ impl Page for Programs {
             self.adding = None;
             if result.is_ok() {
                 self.link.clear();
+            }
+        }
+        if self.sharing == Some(ticket) {
+            self.sharing = None;
+            if let Ok(Reply::Link { link }) = result {
+                self.shared = Some(link.clone());
             }
         }
     }
@@ -138,7 +156,7 @@ impl Programs {
     fn start(&mut self, app: AppId, launch: String, ui: &Ui, cx: &mut Cx<'_>) {
         self.open = Some(app);
         self.doing = Doing::default();
-        self.notices = 0;
+        (self.notices, self.offers) = (0, 0);
         let dark_mode = ui.visuals().dark_mode;
         cx.desk.actions.push(Action::Program(ProgramAct::Open { app, launch, dark_mode }));
     }
@@ -167,6 +185,7 @@ impl Programs {
             self.notices = running.notices;
             cx.desk.toasts.good(format!("{name}: {}", running.notice));
         }
+        self.offer(ui, running, cx);
         self.trouble(ui, running, cx);
         let mut events = Vec::new();
         let area = ScrollArea::vertical().id_salt("program").auto_shrink(false);
@@ -187,6 +206,28 @@ impl Programs {
         for event in events {
             cx.desk.actions.push(Action::Program(ProgramAct::Tell(event)));
         }
+    }
+
+    /// A card that the program offers: nothing is sent, the person takes a link along.
+    fn offer(&mut self, ui: &mut Ui, running: &Running, cx: &mut Cx<'_>) {
+        let Some((title, launch)) = &running.offer else { return };
+        if running.offers <= self.offers {
+            return;
+        }
+        let frame = Frame::new().fill(tokens(ui).list).inner_margin(Margin::symmetric(16, 8));
+        Panel::top("program offer").frame(frame).show(ui, |ui| {
+            ui.add(Label::new(words::offers(&running.name, title)).wrap());
+            ui.horizontal(|ui| {
+                let take = primary(ui, self.sharing.is_none(), words::card_copy()).clicked();
+                if take {
+                    let share = Ask::Share { app: running.app, launch: launch.clone() };
+                    self.sharing = Some(cx.submit(Command::Programs(share)));
+                }
+                if ui.button(words::card_not()).clicked() || take {
+                    self.offers = running.offers;
+                }
+            });
+        });
     }
 
     /// What went wrong, in words, and how to go on.
@@ -210,7 +251,7 @@ impl Programs {
 }
 
 /// What a person is asked for a program: the window's own sheet, above the program's room and
-/// in a colour that no program can use.
+/// over the whole width, where no program draws.
 fn sheet(ui: &mut Ui, app: AppId, name: &str, wish: &Wish, cx: &mut Cx<'_>) {
     let t = tokens(ui);
     let frame = Frame::new().fill(t.alarm).inner_margin(Margin::symmetric(16, 12));

@@ -5,7 +5,7 @@ use teahouse_node::protocols::package::Power;
 use crate::strings::{either, words};
 
 words! {
-    title = "Mini Programs", "小程序";
+    title = "Programs", "小程序";
     empty = "No programs yet", "还没有小程序";
     empty_how = "Paste a link that somebody gave you. A program runs shut in: it gets nothing that you did not allow.", "粘贴别人给你的链接。小程序在隔离环境中运行，没有你的允许什么也得不到。";
     link = "Link to a program", "小程序链接";
@@ -31,6 +31,9 @@ words! {
     from_teahouse = "Teahouse asks you", "茶馆询问";
     pay_not_yet = "Paying is not available yet", "暂不支持付款";
     picture_broken = "Picture: can't be shown", "图片：无法显示";
+    card_copy = "Copy the link", "复制链接";
+    card_not = "Not now", "暂不";
+    card_copied = "Copied: send it to whom you like. Your node gives the program to who has the link.", "已复制，可以发给任何人。持有链接的人可从你的节点获取此小程序。";
     less = "less", "减少";
     more = "more", "增加";
 }
@@ -46,6 +49,15 @@ pub fn power(power: Power) -> &'static str {
         Power::Pay => either("show a button to pay", "显示付款按钮"),
         Power::Share => either("offer cards for you to send", "提供可发送的卡片"),
     }
+}
+
+/// A card that a program offers.
+#[must_use]
+pub fn offers(name: &str, title: &str) -> String {
+    either(
+        format!("“{name}” offers a card to send: {title}"),
+        format!("“{name}”提供了一张可发送的卡片：{title}"),
+    )
 }
 
 /// A program's wish.
