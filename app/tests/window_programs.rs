@@ -400,7 +400,7 @@ fn tell(bridge: &mut Bridge, command: Command) -> Reply {
     let started = Instant::now();
     loop {
         if let Some(answer) = bridge.answer() {
-            return answer.result.unwrap();
+            return answer.result.expect("nothing is refused here");
         }
         assert!(started.elapsed().as_secs() < 60, "no answer");
         std::thread::sleep(std::time::Duration::from_millis(10));

@@ -340,21 +340,22 @@ fn what_a_program_keeps_is_its_own_and_bounded() {
     assert!(put(&mut w, a, AppId([1; 32]), "x", b"").is_err(), "not installed");
     assert!(
         put(&mut w, a, tea, "", b"").is_err()
-            && put(&mut w, a, tea, "cups", &[0; MAX_VALUE + 1]).is_err()
+            && put(&mut w, a, tea, "cups", &vec![0; MAX_VALUE + 1]).is_err()
     );
     // Room runs out, and comes back.
+    let full = vec![0; MAX_VALUE];
     let fits = MAX_ROOM as usize / (MAX_VALUE + 2);
     for n in 0..fits - 1 {
-        put(&mut w, a, tea, &format!("{n:02}"), &[0; MAX_VALUE]).unwrap();
+        put(&mut w, a, tea, &format!("{n:02}"), &full).unwrap();
     }
     let mut refused = 0;
     for n in fits - 1..fits + 2 {
-        refused += usize::from(put(&mut w, a, tea, &format!("{n:02}"), &[0; MAX_VALUE]).is_err());
+        refused += usize::from(put(&mut w, a, tea, &format!("{n:02}"), &full).is_err());
     }
     assert!((1..=3).contains(&refused));
     assert!(shown(&w, a, tea).unwrap().keeps <= MAX_ROOM);
     put(&mut w, a, tea, "00", b"little").unwrap();
-    put(&mut w, a, tea, "zz", &[0; MAX_VALUE]).unwrap();
+    put(&mut w, a, tea, "zz", &full).unwrap();
     ask(&mut w, a, Ask::Put { app: tea, key: "zz".into(), value: None }).unwrap();
     assert_eq!(stored(&w, a, tea, "zz"), None);
     for n in 1..MAX_KEYS {
