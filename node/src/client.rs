@@ -102,6 +102,26 @@ impl Client {
         self.post_within(&format!("/v1/queries/{}", Q::NAME), query, Some(COMMAND))
     }
 
+    /// Posts a file as it is.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn post_bytes<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        bytes: Vec<u8>,
+    ) -> Result<T, ClientError> {
+        answer(self.call("POST", path, Some(bytes), Some(COMMAND))?)
+    }
+
+    /// Reads a resource that is a file, however long it takes to be there.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn get_bytes(&self, path: &str) -> Result<Vec<u8>, ClientError> {
+        body(self.call("GET", path, None, None)?)
+    }
+
     /// Submits a command.
     pub fn command(&self, command: &Command) -> Result<Reply, ClientError> {
         self.post("/v1/commands", command)
@@ -138,13 +158,16 @@ impl Client {
     }
 }
 
-fn answer<T: DeserializeOwned>(mut response: Response<ureq::Body>) -> Result<T, ClientError> {
+fn answer<T: DeserializeOwned>(response: Response<ureq::Body>) -> Result<T, ClientError> {
+    serde_json::from_slice(&body(response)?).map_err(|e| ClientError::Answer(e.to_string()))
+}
+
+fn body(mut response: Response<ureq::Body>) -> Result<Vec<u8>, ClientError> {
     if response.status() != 200 {
         return Err(problem(response));
     }
     let body = response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec();
-    let body = body.map_err(|e| ClientError::Answer(e.to_string()))?;
-    serde_json::from_slice(&body).map_err(|e| ClientError::Answer(e.to_string()))
+    body.map_err(|e| ClientError::Answer(e.to_string()))
 }
 
 fn problem(mut response: Response<ureq::Body>) -> ClientError {

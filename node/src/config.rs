@@ -5,6 +5,7 @@
 //! <data>/teahouse.redb   the database                       (device, relay)
 //! <data>/lock            held while a process uses the folder
 //! <data>/api.json        port and token of the local API, while a node runs
+//! <data>/content/        sealed photos                      (device)
 //! <data>/relay.key       the relay's ed25519 seed           (relay)
 //! <data>/relay.json      name, public addresses and quotas  (relay)
 //! ```

@@ -15,6 +15,7 @@ use teahouse_protocols::ids::{AccountId, DeviceId, RelayId};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::media::{Media, MediaError};
 use crate::metrics::Metrics;
 
 /// Commands waiting at most; further ones get [`NodeError::Busy`].
@@ -38,6 +39,9 @@ pub enum NodeError {
     /// Reading failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// A photo was not kept or brought.
+    #[error(transparent)]
+    Media(#[from] MediaError),
 }
 
 /// Whether a node does its work.
@@ -100,6 +104,8 @@ pub(crate) struct NetView {
 pub(crate) enum Request {
     Command(Command, oneshot::Sender<Result<Reply, Refusal>>),
     Rebuild(oneshot::Sender<Result<Rebuilt, StorageError>>),
+    /// How the endpoint for content is reached from now on.
+    ContentAddr(Vec<u8>),
 }
 
 /// What the core's thread and the handles share.
@@ -143,25 +149,52 @@ impl Shared {
 pub struct Handle {
     pub(crate) requests: mpsc::Sender<Request>,
     pub(crate) shared: Arc<Shared>,
+    /// `None` for a node without a folder.
+    pub(crate) media: Option<Arc<Media>>,
 }
 
 impl Handle {
     /// Hands a command over at once and returns its reply to wait for. The reply comes when
     /// the command's effect is durable. Dropping the future doesn't take the command back.
+    ///
+    /// A command that sends photos is handed over by the future, once it is known that they
+    /// are stored here; nothing collects them before the command has an answer.
     pub fn submit(
         &self,
         command: Command,
     ) -> impl Future<Output = Result<Reply, NodeError>> + Send + 'static {
-        let (reply, answer) = oneshot::channel();
-        let sent = self.request(Request::Command(command, reply));
+        let hand_over = |handle: &Self, command| {
+            let (reply, answer) = oneshot::channel();
+            handle.request(Request::Command(command, reply)).map(|()| answer)
+        };
+        let first = if command.photos().is_empty() {
+            Ok(hand_over(self, command))
+        } else {
+            Err((self.clone(), command))
+        };
         async move {
-            sent?;
-            Ok(answer.await.map_err(|_| NodeError::Stopped)??)
+            let (answer, sent) = match first {
+                Ok(answer) => (answer?, None),
+                Err((handle, command)) => {
+                    let media = Arc::clone(handle.media()?);
+                    let held = media.hold(command.photos()).await?;
+                    (hand_over(&handle, command)?, Some((media, held)))
+                }
+            };
+            let reply = answer.await.map_err(|_| NodeError::Stopped)??;
+            if let Some((media, held)) = sent {
+                media.sent(held);
+            }
+            Ok(reply)
         }
     }
 
-    /// As [`Handle::submit`], for threads that are not part of an async runtime.
+    /// As [`Handle::submit`], for threads that are not part of an async runtime; not for
+    /// commands that send photos.
     pub fn submit_blocking(&self, command: Command) -> Result<Reply, NodeError> {
+        if !command.photos().is_empty() {
+            return Err(MediaError::NoFolder.into());
+        }
         let (reply, answer) = oneshot::channel();
         self.request(Request::Command(command, reply))?;
         Ok(answer.blocking_recv().map_err(|_| NodeError::Stopped)??)
@@ -178,7 +211,7 @@ impl Handle {
         }
     }
 
-    fn request(&self, request: Request) -> Result<(), NodeError> {
+    pub(crate) fn request(&self, request: Request) -> Result<(), NodeError> {
         self.requests.try_send(request).map_err(|e| match e {
             mpsc::error::TrySendError::Full(_) => {
                 self.shared.metrics.busy.inc();
@@ -186,6 +219,14 @@ impl Handle {
             }
             mpsc::error::TrySendError::Closed(_) => NodeError::Stopped,
         })
+    }
+
+    /// Photos: taking them in and bringing them.
+    ///
+    /// # Errors
+    /// [`MediaError::NoFolder`].
+    pub fn media(&self) -> Result<&Arc<Media>, MediaError> {
+        self.media.as_ref().ok_or(MediaError::NoFolder)
     }
 
     /// A consistent view of the last commit. Let go of it within seconds.

@@ -1,8 +1,9 @@
 //! A Teahouse node: the deterministic core with what makes it run in the world.
 //!
 //! Reading order: [`runtime`] (how a node lives), [`handle`] (how it is used), [`watch`]
-//! (queries that follow the data), [`net`] (the network), [`roles`] (what `teahouse run`
-//! runs), [`programs`] (Mini Programs, opened), [`api`] and [`client`] (the local HTTP API and who speaks it), [`cli`].
+//! (queries that follow the data), [`net`] (the network), [`media`] (photos, over [`blobs`]),
+//! [`programs`] (Mini Programs, opened), [`roles`] (what `teahouse run` runs), [`api`] and
+//! [`client`] (the local HTTP API and who speaks it), [`cli`].
 
 pub mod api;
 pub mod blobs;
@@ -12,6 +13,7 @@ pub mod config;
 pub mod doctor;
 pub mod handle;
 pub mod logging;
+pub mod media;
 pub mod metrics;
 pub mod net;
 pub mod programs;

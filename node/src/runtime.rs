@@ -31,6 +31,7 @@ use tokio::sync::mpsc;
 
 use crate::config::{self, ConfigError, Role};
 use crate::handle::{COMMANDS, Handle, Shared};
+use crate::media::{self, Media};
 use crate::net::{self, NetConfig, NetError, NetRole};
 
 pub(crate) use batch::{Unpark, poll_events};
@@ -124,14 +125,24 @@ impl Node {
     pub fn start(config: NodeConfig) -> Result<Self, StartError> {
         config::prepare(&config.data, Role::Device)?;
         let store = Store::open(&config.data, config.store)?;
-        Self::with_store(store, config.network)
+        Self::launch(store, config.network, Some(config.data))
     }
 
-    /// Starts on a store that is open already.
+    /// Starts on a store that is open already. Without a folder it has no photos.
     pub fn with_store(store: Store, network: Option<NetworkConfig>) -> Result<Self, StartError> {
+        Self::launch(store, network, None)
+    }
+
+    fn launch(
+        store: Store,
+        network: Option<NetworkConfig>,
+        data: Option<PathBuf>,
+    ) -> Result<Self, StartError> {
         let mut env = os_env()?;
         let core = Core::open(store, &mut env)?;
         let shared = Arc::new(Shared::new(core.device(), core.reader(), network.is_some()));
+        let secret = core.device_secret();
+        let listen = network.as_ref().map(|n| media::listen(&n.listen));
         let net = match network {
             None => None,
             Some(NetworkConfig { listen, mdns }) => Some(net::start(NetConfig {
@@ -146,7 +157,9 @@ impl Node {
             let driver = driver::Driver::new(core, env, Arc::clone(&shared), waiting, net, flag);
             move || driver.run()
         })?;
-        Ok(Self { handle: Handle { requests, shared }, stop })
+        let mut handle = Handle { requests, shared, media: None };
+        handle.media = data.map(|dir| Media::open(handle.clone(), &dir, secret, listen));
+        Ok(Self { handle, stop })
     }
 
     /// The handle, to be cloned by whoever uses the node.
@@ -164,6 +177,9 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.stop.stop();
+        if let Some(media) = &self.handle.media {
+            media.close();
+        }
     }
 }
 

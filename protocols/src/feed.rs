@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{Bytes, DecodeError, List, Text, Wire};
 use crate::envelope::MAX_BODY_PLAIN;
-use crate::ids::{DeviceId, OpId, TopicId};
+use crate::ids::{AccountId, DeviceId, OpId, RecordId, TopicId};
 use crate::inbox::{AccountPack, Letter, MAX_OP};
 use crate::photo::{MAX_PHOTOS, MAX_PICTURE, Photo};
 use crate::sync::MAX_SERVICE;
@@ -21,7 +21,7 @@ pub const SERVICE: u8 = 2;
 pub const MAX_TITLE: usize = 256;
 /// Most bytes of an article's text.
 pub const MAX_ARTICLE: usize = 60 * 1024;
-/// Bytes of letters after which a page is closed.
+/// Bytes that a page has at most, unless its only letter is larger.
 pub const PAGE_BYTES: usize = 96 * 1024;
 
 /// An article, as the first body of its envelope. Previews of its photos follow as in
@@ -62,6 +62,8 @@ pub enum FeedFrame {
         ops: List<OpId, 16>,
         /// Up to where it has each chain, ascending by device.
         chains: List<(DeviceId, u64), 64>,
+        /// Heads of the publishers' account logs that it has, ascending by account.
+        accounts: List<(AccountId, List<RecordId, 16>), 8>,
     },
     /// What the follower lacks, in chain order.
     Page {
@@ -69,7 +71,7 @@ pub enum FeedFrame {
         topic: TopicId,
         /// Membership records, the first before all others.
         records: List<Bytes<MAX_OP>, 64>,
-        /// The publishers' account logs.
+        /// What the follower lacks of the publishers' account logs; no prekeys.
         accounts: List<AccountPack, 8>,
         /// Envelopes with bodies.
         letters: List<Letter, 64>,
@@ -81,6 +83,11 @@ pub enum FeedFrame {
         /// The feed.
         topic: TopicId,
     },
+    /// "There is more": to who asked during this connection.
+    News {
+        /// The feed.
+        topic: TopicId,
+    },
 }
 
 impl Wire for FeedFrame {
@@ -88,8 +95,11 @@ impl Wire for FeedFrame {
     const MAX_BYTES: usize = MAX_SERVICE;
     fn check(&self) -> Result<(), DecodeError> {
         match self {
-            Self::Ask { chains, .. } if !chains.windows(2).all(|w| w[0].0 < w[1].0) => {
-                Err(DecodeError::malformed(Self::NAME, "chains not strictly ascending"))
+            Self::Ask { chains, accounts, .. }
+                if !chains.windows(2).all(|w| w[0].0 < w[1].0)
+                    || !accounts.windows(2).all(|w| w[0].0 < w[1].0) =>
+            {
+                Err(DecodeError::malformed(Self::NAME, "not strictly ascending"))
             }
             _ => Ok(()),
         }

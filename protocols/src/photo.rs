@@ -17,7 +17,7 @@ pub const MAX_CAPTION: usize = 16 * 1024;
 pub const MAX_PREVIEW: usize = 15 * 1024;
 /// Previews in one body.
 pub const PREVIEWS_PER_BODY: usize = 4;
-/// Most bytes of a sealed picture. Larger ones go as files.
+/// Most bytes of a picture, before it is sealed. Larger ones go as files.
 pub const MAX_PICTURE: u64 = 32 * 1024 * 1024;
 
 /// A picture that lies somewhere else, sealed.
@@ -27,7 +27,8 @@ pub struct Photo {
     pub hash: [u8; 32],
     /// The key that opens them.
     pub key: [u8; 32],
-    /// How many sealed bytes there are, at most [`MAX_PICTURE`]: no more is fetched.
+    /// How many bytes the picture has before it is sealed, at most [`MAX_PICTURE`]. How many
+    /// are fetched follows from it ([`crate::content::sealed_size`]): no more is taken.
     pub size: u64,
     /// Pixels across, as its sender says.
     pub width: u16,

@@ -8,6 +8,7 @@
 
 mod auth;
 mod openapi;
+mod photos;
 mod problem;
 mod relay;
 mod routes;

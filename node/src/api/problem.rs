@@ -59,6 +59,7 @@ impl From<NodeError> for Problem {
     fn from(error: NodeError) -> Self {
         match error {
             NodeError::Refused(refusal) => refusal.into(),
+            NodeError::Media(error) => error.into(),
             NodeError::Busy | NodeError::Stopped => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
             }

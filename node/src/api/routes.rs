@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
@@ -19,8 +19,9 @@ use teahouse_protocols::ids::{AccountId, Millis, TopicId};
 use tokio_util::sync::CancellationToken;
 
 use super::sse::{self, Events};
-use super::{Problem, Route};
+use super::{Problem, Route, photos};
 use crate::handle::{Handle, NodeError, NodeStatus};
+use crate::media::MAX_FILE;
 use crate::metrics;
 
 /// Messages in an answer at most; the default is 50.
@@ -30,13 +31,13 @@ pub const MAX_MESSAGES: usize = 200;
 pub const MAX_EVENTS: usize = 1_000;
 
 #[derive(Clone)]
-struct Device {
-    handle: Handle,
+pub(super) struct Device {
+    pub(super) handle: Handle,
     events: Arc<Events>,
     ended: CancellationToken,
 }
 
-type Answer<T> = Result<Json<T>, Problem>;
+pub(super) type Answer<T> = Result<Json<T>, Problem>;
 
 /// A safety number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +76,8 @@ pub(super) fn all(handle: &Handle, ended: &CancellationToken) -> Vec<Route> {
         on("get", "/v1/safety/{account}", get(safety)),
         on("post", "/v1/queries/{name}", post(ask)),
         on("post", "/v1/commands", post(command)),
+        on("post", "/v1/photos", post(photos::take_in).layer(DefaultBodyLimit::max(MAX_FILE))),
+        on("get", "/v1/photos/{topic}/{message}/{index}", get(photos::picture)),
         on("post", "/v1/rebuild", post(rebuild)),
         on("get", "/v1/events", get(events)),
         on("get", "/metrics", get(prometheus)),

@@ -10,7 +10,7 @@ use teahouse_core::store::Store;
 use super::{Api, Serves, openapi};
 use crate::config::RelayFile;
 use crate::roles::relay::{RelayNode, RelayOptions};
-use crate::runtime::Node;
+use crate::runtime::{Node, NodeConfig};
 
 /// Sends a request as it is and returns status and body.
 fn send(api: (u16, &str), request: &str, host: &str, auth: bool, body: &str) -> (u16, String) {
@@ -44,6 +44,13 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 fn device() -> (Node, Serves) {
     let node = Node::with_store(Store::in_memory().unwrap(), None).unwrap();
+    let serves = Serves::Device(node.handle().clone());
+    (node, serves)
+}
+
+fn device_in(dir: &std::path::Path) -> (Node, Serves) {
+    let (data, store) = (dir.to_owned(), teahouse_core::store::StoreOptions::default());
+    let node = Node::start(NodeConfig { data, store, network: None }).unwrap();
     let serves = Serves::Device(node.handle().clone());
     (node, serves)
 }
@@ -123,8 +130,8 @@ async fn the_document_and_the_routes_are_the_same() {
         }
     }
     let dir = tempfile::tempdir().unwrap();
-    let (_node, device) = device();
-    let (_relay, relay) = relay(dir.path());
+    let (_node, device) = device_in(&dir.path().join("device"));
+    let (_relay, relay) = relay(&dir.path().join("relay"));
     let mut served = BTreeSet::new();
     for serves in [device, relay] {
         let mut paths = BTreeSet::new();
@@ -140,6 +147,7 @@ async fn the_document_and_the_routes_are_the_same() {
             for (method, path) in paths {
                 let path = path.replace("{topic}", &"0".repeat(64));
                 let path = path.replace("{name}", "feeds.article");
+                let path = path.replace("{index}", "0");
                 let path = path.replace("{account}", &"0".repeat(64));
                 let path = path.replace("{message}", &format!("{}:1", "0".repeat(64)));
                 let request = format!("{} {path}", method.to_uppercase());

@@ -26,8 +26,8 @@ pub const MAX_ALLOC: u64 = 256 << 20;
 /// Most bytes of a picture's file: 64 MiB.
 pub const MAX_FILE: usize = 64 << 20;
 
-/// Most bytes of a preview: 24 KiB, so that it fits into a message beside its text.
-pub const MAX_PREVIEW: usize = 24 << 10;
+/// Most bytes of a preview: as many as a message takes.
+pub const MAX_PREVIEW: usize = teahouse_protocols::photo::MAX_PREVIEW;
 
 /// Most pixels of a preview's side.
 pub const PREVIEW_SIDE: u32 = 480;
@@ -120,6 +120,11 @@ pub struct Pixels {
     pub height: u32,
     /// Four bytes each, row by row from the top left: red, green, blue, opacity.
     pub rgba: Vec<u8>,
+}
+
+/// How a picture is encoded, by its first bytes.
+pub fn kind(bytes: &[u8]) -> Result<Kind, ImageError> {
+    kind_of(bytes).map(|(kind, _)| kind)
 }
 
 /// A preview of a JPEG, PNG, WebP or GIF (its first frame).

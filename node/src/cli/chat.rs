@@ -1,6 +1,7 @@
 //! `chats`, `send`, `react`, `recall`, `forward`, `timer`, `hide`.
 
 use std::io::Read as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use teahouse_protocols::envelope::MAX_BODY_PLAIN;
 
 use super::Global;
 use super::people::done;
+use super::photo;
 use super::resolve;
 use super::session::{Need, Session};
 use super::show::{bytes, json, line, short, short_message, tidy};
@@ -95,6 +97,7 @@ fn preview(chat: &view::Chat) -> String {
 Examples:
   teahouse send Bob 'good morning'
   date | teahouse send Bob -
+  teahouse send Bob 'the garden' --photo one.jpg --photo two.jpg
   teahouse send Bob yes --reply-to last
   teahouse send Bob 'are you there?' --wait delivered --timeout 60
 
@@ -105,7 +108,11 @@ pub(super) struct Send {
     /// To whom, or into which group
     chat: String,
     /// The text; - to read it from standard input
-    text: String,
+    #[arg(required_unless_present = "photo")]
+    text: Option<String>,
+    /// A photo to send with it or alone: JPEG, PNG, WebP or GIF (may be repeated)
+    #[arg(long, value_name = "FILE", conflicts_with = "mention")]
+    photo: Vec<PathBuf>,
     /// The message this answers: `last`, or as `read` shows it
     #[arg(long, value_name = "MESSAGE")]
     reply_to: Option<String>,
@@ -144,13 +151,13 @@ impl Send {
         let session = &global.session(need)?;
         let chat = resolve::chat(session, &self.chat)?;
         let topic = chat.topic;
-        let mut text = self.text;
+        let mut text = self.text.unwrap_or_default();
         if text == "-" {
             text.clear();
             std::io::stdin().lock().read_to_string(&mut text).context("standard input")?;
             text.truncate(text.trim_end_matches(['\r', '\n']).len());
         }
-        if text.trim().is_empty() {
+        if text.trim().is_empty() && self.photo.is_empty() {
             bail!("a message says something: this one is empty");
         }
         if text.len() > MAX_BODY_PLAIN {
@@ -159,7 +166,13 @@ impl Send {
         let reply_to = self.reply_to.map(|m| resolve::message(session, topic, &m)).transpose()?;
         let mentions: Result<_> =
             self.mention.iter().map(|who| resolve::member(session, topic, who)).collect();
-        let send = Ask::Send { topic, text, reply_to, mentions: mentions? };
+        let send = if self.photo.is_empty() {
+            Ask::Send { topic, text, reply_to, mentions: mentions? }
+        } else {
+            let photos = photo::take_in(session, &self.photo)?;
+            let text = text.trim_end().to_owned();
+            Ask::SendPhotos { topic, text, photos, reply_to }
+        };
         let id = sent(session.submit(Command::Chat(send))?)?;
 
         let mut view = session.message(topic, id)?;

@@ -1,6 +1,7 @@
 //! `feed`: Official Accounts: follow and read them, publish in one's own.
 
 use std::io::Read as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -12,8 +13,9 @@ use teahouse_core::feeds::query::{Article, Articles, Feed as Row, Feeds, MAX_ART
 use teahouse_protocols::ids::TopicId;
 
 use super::people::done;
+use super::photo;
 use super::resolve::{Names, pick};
-use super::session::Session;
+use super::session::{Need, Session};
 use super::show::{block, json, line, moment, qr, short, short_message, tidy};
 
 /// How long `follow` waits for the first articles.
@@ -29,6 +31,8 @@ Examples:
   teahouse feed read 'Morning paper' last       an article
   teahouse feed create 'Morning paper' --about 'What happens in our street'
   teahouse feed publish 'Morning paper' 'Rain at last' article.md
+  teahouse feed publish 'Morning paper' 'The flood' flood.md --photo bridge.jpg
+  teahouse feed save 'Morning paper' last bridge.jpg
   teahouse feed link 'Morning paper' --qr
 
 FEED is a name, its beginning, or at least four digits of its id. There is no list of who
@@ -77,8 +81,21 @@ enum Act {
         feed: String,
         /// The title
         title: String,
-        /// A file with Markdown; - or nothing to read standard input
+        /// A file with Markdown; - or nothing to read standard input. `![words](photo:0)`
+        /// is where its first photo stands
         file: Option<String>,
+        /// A photo of it: JPEG, PNG, WebP or GIF (may be repeated)
+        #[arg(long, value_name = "FILE")]
+        photo: Vec<PathBuf>,
+    },
+    /// Save an article's photo in full size
+    Save {
+        /// The feed
+        feed: String,
+        /// `last`, or an article as the list shows it
+        article: String,
+        #[command(flatten)]
+        to: photo::To,
     },
     /// Take an article of yours back
     Delete {
@@ -98,6 +115,10 @@ enum Act {
 }
 
 impl Feed {
+    pub(super) const fn need(&self) -> Need {
+        if matches!(self.ask, Some(Act::Save { .. })) { Need::Network } else { Need::Account }
+    }
+
     pub(super) fn execute(self, session: &Session) -> Result<()> {
         match self.ask {
             None => list(session),
@@ -121,11 +142,16 @@ impl Feed {
                 }
                 line(format!("{} is open. Its link: teahouse feed link '{0}'", tidy(&name)))
             }
-            Some(Act::Publish { feed, title, file }) => {
+            Some(Act::Save { feed, article, to }) => {
+                let feed = find(session, &feed, |_| true)?;
+                let article = find_article(session, &feed, &article)?.id;
+                to.save(session, feed.topic, article)
+            }
+            Some(Act::Publish { feed, title, file, photo }) => {
                 let text = text(file.as_deref())?;
                 let feed = find(session, &feed, |f| f.mine)?.topic;
-                let reply =
-                    submit(session, Ask::Publish { feed, title, text, photos: Vec::new() })?;
+                let photos = photo::take_in(session, &photo)?;
+                let reply = submit(session, Ask::Publish { feed, title, text, photos })?;
                 session.note("followers get this once one does");
                 if session.json {
                     return json(&reply);
@@ -259,5 +285,9 @@ fn show(session: &Session, a: &Article) -> Result<()> {
     line(tidy(title))?;
     line(format!("{}, {}", tidy(&a.by), moment(a.time)))?;
     line("")?;
-    line(block(text, 0))
+    line(block(text, 0))?;
+    for (i, photo) in a.photos.iter().enumerate() {
+        line(format!("photo:{i}  {}", photo::words(std::slice::from_ref(photo))))?;
+    }
+    Ok(())
 }

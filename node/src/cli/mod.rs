@@ -8,6 +8,7 @@ mod feed;
 mod group;
 mod moments;
 mod people;
+mod photo;
 mod play;
 mod program;
 mod read;
@@ -104,6 +105,9 @@ enum Cmd {
     Timer(chat::Timer),
     /// Take a chat off the list until somebody writes in it
     Hide(chat::Hide),
+    /// Photos of messages
+    #[command(subcommand)]
+    Photo(photo::Photo),
     /// Groups
     #[command(subcommand)]
     Group(group::Group),
@@ -173,9 +177,16 @@ impl Cli {
             Cmd::Forward(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Timer(c) => c.execute(&global.session(Need::Account)?)?,
             Cmd::Hide(c) => c.execute(&global.session(Need::Account)?)?,
+            Cmd::Photo(c) => c.execute(global)?,
             Cmd::Group(c) => c.execute(&global.session(Need::Account)?)?,
-            Cmd::Feed(c) => c.execute(&global.session(Need::Account)?)?,
-            Cmd::Moments(c) => c.execute(&global.session(Need::Account)?)?,
+            Cmd::Feed(c) => {
+                let session = global.session(c.need())?;
+                c.execute(&session)?;
+            }
+            Cmd::Moments(c) => {
+                let session = global.session(c.need())?;
+                c.execute(&session)?;
+            }
             Cmd::Program(c) => c.execute(global)?,
             Cmd::Device(c) => c.execute(global)?,
             Cmd::Relay(c) => c.execute(global)?,
@@ -230,6 +241,14 @@ mod tests {
         assert_eq!(code(&["card", "--qr"]), ExitCode::SUCCESS);
         assert_eq!(code(&["card", "--uses", "0"]), ExitCode::from(2), "a card for nobody");
         assert_eq!(code(&["send", "book", "indeed", "--reply-to", "last"]), ExitCode::SUCCESS);
+        let picture = format!("{dir}/../tea.png");
+        image::RgbImage::new(8, 6).save(&picture).unwrap();
+        assert_eq!(code(&["send", "book", "--photo", &picture]), ExitCode::SUCCESS, "alone");
+        assert_eq!(code(&["send", "book", "tea", "--photo", &picture]), ExitCode::SUCCESS);
+        assert_eq!(code(&["send", "book", "--photo", &dir]), ExitCode::FAILURE, "a folder");
+        assert_eq!(code(&["read", "book"]), ExitCode::SUCCESS);
+        assert_eq!(code(&["moments", "post", "--photo", &picture]), ExitCode::SUCCESS);
+        assert_eq!(code(&["moments"]), ExitCode::SUCCESS);
         assert_eq!(code(&["group", "rename", "book", "Books"]), ExitCode::SUCCESS);
         assert_eq!(code(&["read", "books"]), ExitCode::SUCCESS);
         assert_eq!(code(&["group", "leave", "books"]), ExitCode::SUCCESS, "off the list");

@@ -1,5 +1,7 @@
 //! `moments`: the timeline, posting, and words on posts.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use teahouse_core::command::{Command, MessageId};
@@ -8,8 +10,9 @@ use teahouse_core::moments::{Audience, Command as Ask};
 use teahouse_protocols::ids::{AccountId, TopicId};
 
 use super::people::done;
+use super::photo;
 use super::resolve;
-use super::session::Session;
+use super::session::{Need, Session};
 use super::show::{block, json, line, moment, tidy};
 
 /// Posts that a name is looked for among.
@@ -22,6 +25,8 @@ Examples:
   teahouse moments
   teahouse moments post 'What a morning'
   teahouse moments post 'Surprise party!' --except Bob
+  teahouse moments post 'From the hill' --photo view.jpg
+  teahouse moments save last view.jpg
   teahouse moments like last
   teahouse moments comment last 'So it is'
 
@@ -43,13 +48,24 @@ enum Act {
     /// Post to all friends, or to some of them
     Post {
         /// The text
-        text: String,
+        #[arg(required_unless_present = "photo")]
+        text: Option<String>,
+        /// A photo: JPEG, PNG, WebP or GIF (may be repeated)
+        #[arg(long, value_name = "FILE")]
+        photo: Vec<PathBuf>,
         /// Not to this contact (may be repeated)
         #[arg(long, value_name = "WHO", conflicts_with = "only")]
         except: Vec<String>,
         /// To this contact alone (may be repeated); `me` for nobody else
         #[arg(long, value_name = "WHO")]
         only: Vec<String>,
+    },
+    /// Save a post's photo in full size
+    Save {
+        /// The post
+        post: String,
+        #[command(flatten)]
+        to: photo::To,
     },
     /// Like a post
     Like {
@@ -77,13 +93,22 @@ enum Act {
 }
 
 impl Moments {
+    pub(super) const fn need(&self) -> Need {
+        if matches!(self.ask, Some(Act::Save { .. })) { Need::Network } else { Need::Account }
+    }
+
     pub(super) fn execute(self, session: &Session) -> Result<()> {
         match self.ask {
             None => show(session, self.limit, self.of.as_deref()),
-            Some(Act::Post { text, except, only }) => {
+            Some(Act::Post { text, photo, except, only }) => {
                 let audience = audience(session, &except, &only)?;
-                let command = Ask::Post { text, photos: Vec::new(), audience };
-                submit(session, command, "Posted.")
+                let photos = photo::take_in(session, &photo)?;
+                let text = text.unwrap_or_default();
+                submit(session, Ask::Post { text, photos, audience }, "Posted.")
+            }
+            Some(Act::Save { post, to }) => {
+                let post = find(session, &post)?;
+                to.save(session, post.topic, post.id)
             }
             Some(Act::Like { post, undo }) => {
                 let post = find(session, &post)?;
@@ -200,10 +225,8 @@ fn show_post(post: &Post) -> Result<()> {
         Some(text) => line(format!("  {}", block(text, 2)))?,
         None => line("  (the text has not arrived yet)")?,
     }
-    match post.photos.len() {
-        0 => {}
-        1 => line("  [1 photo]")?,
-        n => line(format!("  [{n} photos]"))?,
+    if !post.photos.is_empty() {
+        line(format!("  {}", photo::words(&post.photos)))?;
     }
     if !post.likes.is_empty() {
         let names: Vec<String> = post.likes.iter().map(|p| tidy(&p.name)).collect();

@@ -10,6 +10,7 @@ use teahouse_core::view;
 use teahouse_protocols::ids::{Millis, TopicId};
 
 use super::Global;
+use super::photo;
 use super::resolve;
 use super::session::{Need, Session};
 use super::show::{self, json, json_line, line, tidy};
@@ -212,7 +213,10 @@ impl<'s> Printer<'s> {
             return "a message that is not here".into();
         };
         let who = if m.mine { "me".to_owned() } else { tidy(&m.author_name) };
-        let text = show::content(&m.content);
+        let mut text = show::content(&m.content);
+        if text.is_empty() {
+            text = photo::words(&m.photos);
+        }
         let first = tidy(text.lines().next().unwrap_or_default());
         let mut short: String = first.chars().take(QUOTED).collect();
         if short.len() < first.len() || text.lines().nth(1).is_some() {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::de::DeserializeOwned;
 use teahouse_core::command::{Command, MessageId, Reply};
+use teahouse_core::photos::NewPhoto;
 use teahouse_core::query::{self, Query};
 use teahouse_core::store::{OpenError, Snapshot, StorageError};
 use teahouse_core::view;
@@ -19,6 +20,7 @@ use crate::api::{MAX_EVENTS, MAX_MESSAGES, Place, Rebuilt, Safety};
 use crate::client::Client;
 use crate::config::{self, Role};
 use crate::handle::{NodeStatus, Subscription};
+use crate::media::Which;
 use crate::runtime::{NetworkConfig, Node, NodeConfig, StartError};
 
 /// How long to wait for a node that has locked the folder but is not up yet.
@@ -107,7 +109,32 @@ impl Session {
     pub(super) fn submit(&self, command: Command) -> Result<Reply> {
         Ok(match &self.inner {
             Inner::Remote(client) => client.command(&command)?,
-            Inner::Local { node, .. } => node.handle().submit_blocking(command)?,
+            Inner::Local { node, runtime, .. } => {
+                runtime.block_on(node.handle().submit(command))?
+            }
+        })
+    }
+
+    /// Takes a picture in, so that a command can send it.
+    pub(super) fn take_in(&self, bytes: Vec<u8>) -> Result<NewPhoto> {
+        Ok(match &self.inner {
+            Inner::Remote(client) => client.post_bytes("/v1/photos", bytes)?,
+            Inner::Local { node, runtime, .. } => {
+                runtime.block_on(node.handle().media()?.take_in(bytes))?
+            }
+        })
+    }
+
+    /// Brings a photo in full size.
+    pub(super) fn picture(&self, which: Which) -> Result<Vec<u8>> {
+        let Which { topic, message, index } = which;
+        Ok(match &self.inner {
+            Inner::Remote(client) => {
+                client.get_bytes(&format!("/v1/photos/{topic}/{message}/{index}"))?
+            }
+            Inner::Local { node, runtime, .. } => {
+                runtime.block_on(node.handle().media()?.picture(which, |_| ()))?.bytes
+            }
         })
     }
 

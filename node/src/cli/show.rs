@@ -11,6 +11,8 @@ use teahouse_core::command::MessageId;
 use teahouse_core::view;
 use teahouse_protocols::ids::Millis;
 
+use super::photo;
+
 /// Writes a line to standard output.
 pub(super) fn line(text: impl AsRef<str>) -> Result<()> {
     let mut out = io::stdout().lock();
@@ -127,7 +129,12 @@ pub(super) fn message(m: &view::Message, quote: Option<&str>) -> String {
     let who = if m.mine { "me".to_owned() } else { tidy(&m.author_name) };
     let reply = quote.map(|quote| format!("[to {quote}] "));
     let forwarded = if m.forwarded { "(forwarded) " } else { "" };
-    let mut text = block(&content(&m.content), 7);
+    let said = content(&m.content);
+    let mut text = match (m.photos.is_empty(), said.is_empty()) {
+        (true, _) => block(&said, 7),
+        (false, true) => photo::words(&m.photos),
+        (false, false) => format!("{} {}", photo::words(&m.photos), block(&said, 7)),
+    };
     if let view::Content::Text(said) = &m.content
         && let Some(card) = crate::programs::card(said)
     {

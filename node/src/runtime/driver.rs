@@ -156,6 +156,9 @@ impl Driver {
                     }
                     // After the batch: its commands were asked earlier.
                     Poll::Ready(Some(Request::Rebuild(reply))) => self.rebuild = Some(reply),
+                    Poll::Ready(Some(Request::ContentAddr(addr))) => {
+                        batch.push(Input::ContentAddr { addr });
+                    }
                     // Closed: the node is being dropped, and the flag says when.
                     Poll::Ready(None) | Poll::Pending => break,
                 }
@@ -415,6 +418,10 @@ impl Driver {
                 }
                 Request::Rebuild(reply) => {
                     let _ = reply.send(Err(StorageError::NeedsReopen));
+                }
+                // It is said once only: kept for when storage works again.
+                Request::ContentAddr(addr) => {
+                    self.first.push_back(Input::ContentAddr { addr });
                 }
             }
         }

@@ -183,7 +183,7 @@ pub(crate) fn node_in(data: &Path) -> Result<Node> {
     Ok(Node::start(NodeConfig { data: data.to_path_buf(), store, network })?)
 }
 
-fn person(dir: &Path, name: &str) -> Result<Node> {
+pub(crate) fn person(dir: &Path, name: &str) -> Result<Node> {
     let folder: String = name.chars().take_while(char::is_ascii_alphanumeric).collect();
     let node = node_in(&dir.join(folder))?;
     let create = Devices::Create { name: name.into(), device_name: "home".into() };
@@ -191,7 +191,7 @@ fn person(dir: &Path, name: &str) -> Result<Node> {
     Ok(node)
 }
 
-fn invite(relay: &RelayNode, greeter: Option<&str>) -> Result<String> {
+pub(crate) fn invite(relay: &RelayNode, greeter: Option<&str>) -> Result<String> {
     wait("the relay to listen", || Ok(relay.handle().status().online))?;
     let handle = relay.handle().clone();
     let greeter = greeter.map(str::to_owned);
@@ -199,14 +199,14 @@ fn invite(relay: &RelayNode, greeter: Option<&str>) -> Result<String> {
     Ok(runtime.block_on(async move { handle.invite(100, 1, greeter.as_deref()).await })?)
 }
 
-fn card(handle: &Handle, welcome_to: Option<TopicId>) -> Result<String> {
+pub(crate) fn card(handle: &Handle, welcome_to: Option<TopicId>) -> Result<String> {
     match command(handle, Command::Contacts(Contacts::Card { uses: 100, welcome_to }))? {
         Reply::Card { link } => Ok(link),
         other => bail!("a card was asked for, not {other:?}"),
     }
 }
 
-fn say(handle: &Handle, topic: TopicId, text: &str) -> Result<()> {
+pub(crate) fn say(handle: &Handle, topic: TopicId, text: &str) -> Result<()> {
     let text = text.to_owned();
     command(
         handle,
@@ -215,11 +215,11 @@ fn say(handle: &Handle, topic: TopicId, text: &str) -> Result<()> {
     Ok(())
 }
 
-fn in_group(handle: &Handle, group: TopicId) -> Result<bool> {
+pub(crate) fn in_group(handle: &Handle, group: TopicId) -> Result<bool> {
     Ok(handle.query(|s| query::chat(s, group))?.is_some())
 }
 
-fn command(handle: &Handle, command: Command) -> Result<Reply> {
+pub(crate) fn command(handle: &Handle, command: Command) -> Result<Reply> {
     Ok(handle.submit_blocking(command)?)
 }
 

@@ -5,8 +5,9 @@ use teahouse_core::feeds::Command as Ask;
 use teahouse_core::feeds::query::{Articles, Feed, Feeds};
 use teahouse_core::query::{self, Query};
 use teahouse_core::store::{KeyRange, ReadExt};
-use teahouse_core::tables::ACCOUNT_RECORDS;
+use teahouse_core::tables::{ACCOUNT_RECORDS, ACKS};
 use teahouse_protocols::ids::TopicId;
+use teahouse_protocols::link::{Link, Provider};
 use teahouse_tests::world::World;
 
 use crate::town::link;
@@ -105,6 +106,51 @@ fn a_stranger_follows_and_reads() {
         )
         .is_err()
     );
+}
+
+/// Who follows and shared no link serves nobody, and says to nobody that it follows: neither to
+/// a stranger who asks, nor to the publisher whom it knows from elsewhere.
+#[test]
+fn who_follows_keeps_it_to_itself() {
+    let mut w = World::new(47);
+    let (a, b, c) = (w.add_device(), w.add_device(), w.add_device());
+    for (device, name) in [(a, "Ann"), (b, "Bob"), (c, "Cy")] {
+        w.create(device, name);
+    }
+    let relay = w.add_relay();
+    let invite = w.invite(relay, None);
+    for device in [a, b, c] {
+        w.use_relay(device, &invite);
+    }
+    w.run(2_000);
+    w.befriend(a, b);
+    let feed = create(&mut w, a, "Paper");
+    publish(&mut w, a, feed, "one");
+    let link = share(&mut w, a, feed);
+    follow(&mut w, b, &link);
+    w.run(20_000);
+    assert_eq!(titles(&w, b, feed), ["one"]);
+    // Friends compare what they share: the feed is not among it, so that nothing of it is
+    // acknowledged.
+    w.flap(b);
+    w.run(20_000);
+    let acks = w.snapshot(a).scan(&ACKS, &KeyRange::prefix(&feed.0), false, 10).unwrap();
+    assert!(acks.is_empty(), "the publisher knows who reads");
+    let Ok(Link::Feed(mut guess)) = Link::parse(&link) else { panic!("a feed's link") };
+    guess.providers = vec![Provider {
+        device: w.devices[b].id,
+        addrs: Default::default(),
+        relays: guess.providers[0].relays.clone(),
+    }]
+    .try_into()
+    .unwrap();
+    follow(&mut w, c, &Link::Feed(guess.clone()).to_uri());
+    w.run(20_000);
+    assert!(titles(&w, c, feed).is_empty(), "told a stranger");
+    share(&mut w, b, feed);
+    w.flap(c);
+    w.run(20_000);
+    assert_eq!(titles(&w, c, feed), ["one"]);
 }
 
 /// The publisher is off: whoever has a follower's link reads through that follower.

@@ -50,7 +50,7 @@ impl Core {
                 let Some(peer) = tx.mem.peers.get_mut(&device) else { return Ok(()) };
                 peer.full = full;
                 // What was not pushed meanwhile is found by comparing digests.
-                if full { Ok(()) } else { sync::peer_up(tx, device) }
+                if full { Ok(()) } else { sync::peer_drained(tx, device) }
             }),
             Work::Frame(device, frame) => {
                 self.hint(env, stage, effects, |tx| sync::frame(tx, device, *frame))

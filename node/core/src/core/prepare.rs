@@ -67,9 +67,11 @@ impl Core {
                             letters: prepare_letters(snapshot, secrets, topic, letters),
                             page: Some(more),
                         },
-                        Frame::Service(number, bytes) => {
-                            Work::Service(device, number, services::prepare(number, &bytes)?)
-                        }
+                        Frame::Service(number, bytes) => Work::Service(
+                            device,
+                            number,
+                            services::prepare(snapshot, number, &bytes)?,
+                        ),
                         other => Work::Frame(device, Box::new(other)),
                     }
                 }

@@ -396,8 +396,8 @@ pub(crate) fn announce(tx: &mut Tx<'_>) -> Result<(), Fail> {
     let pack = pack(tx, account, &[])?;
     let mut told = BTreeSet::new();
     for topic in topic_ids(tx)? {
-        // Strangers who wait for an answer learn nothing.
-        if contacts::is_proposal(tx, topic)? {
+        // Strangers who wait for an answer learn nothing, nor do those whose feeds are read.
+        if contacts::is_proposal(tx, topic)? || topics::is_followed(tx, topic)? {
             continue;
         }
         for member in topics::members(tx, topic)? {

@@ -49,6 +49,8 @@ pub(crate) struct Peer {
     pub(super) told: Option<Digest>,
     /// Public topics of which it asked to be told news.
     pub(crate) listens: BTreeSet<TopicId>,
+    /// Public topics that it was asked for: only of those it is listened to.
+    pub(crate) feeds: BTreeSet<TopicId>,
     /// Topics of which it may be told news, and when.
     hints: BTreeMap<TopicId, Millis>,
 }
@@ -61,6 +63,20 @@ pub(crate) fn peer_up(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
     tx.mem.peers.insert(device, Peer::default());
     inbox::hand_over(tx, device)?;
     pairing::peer_up(tx, device)?;
+    services::met(tx, device)?;
+    greeting::hello(tx, device)
+}
+
+/// The network's queue to a device has room again: what was dropped meanwhile is found by
+/// comparing, and of feeds by asking.
+pub(crate) fn peer_drained(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
+    let old = tx.mem.peers.remove(&device).unwrap_or_default();
+    let (listens, feeds) = (old.listens, old.feeds);
+    for topic in &listens {
+        feeds::tell(tx, device, *topic)?;
+    }
+    tx.mem.peers.insert(device, Peer { listens, feeds, ..Peer::default() });
+    inbox::hand_over(tx, device)?;
     services::met(tx, device)?;
     greeting::hello(tx, device)
 }

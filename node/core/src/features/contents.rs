@@ -9,17 +9,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use teahouse_protocols::ids::{DeviceId, Millis, TopicId};
-use teahouse_protocols::membership::TopicKind;
 use teahouse_protocols::photo::Photo;
 
 use crate::command::MessageId;
 use crate::engine::{accounts, topics};
-use crate::features::Feature;
 use crate::features::photos::PHOTOS;
 use crate::features::services::{self, Prepared, Service};
+use crate::features::{Feature, feeds};
 use crate::query::{Asked, Query};
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError, Table};
-use crate::tables::{CHAINS, OPS};
+use crate::tables::{CHAINS, OPS, RECORDS};
 use crate::tx::{Fail, Tx};
 use crate::view::Blob;
 
@@ -47,7 +46,7 @@ pub(crate) const FEATURE: Feature = Feature {
 
 const SERVICE: Service = Service {
     number: NUMBER,
-    prepare: |bytes| (bytes.len() <= MAX_ADDR).then(|| Box::new(bytes.to_vec()) as Prepared),
+    prepare: |_, bytes| (bytes.len() <= MAX_ADDR).then(|| Box::new(bytes.to_vec()) as Prepared),
     take,
     met,
     tend: |_| Ok(None),
@@ -92,8 +91,7 @@ pub(crate) fn tell(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
 fn take(tx: &mut Tx<'_>, from: DeviceId, prepared: Prepared) -> Result<(), Fail> {
     let Ok(addr) = prepared.downcast::<Vec<u8>>() else { return Ok(()) };
     let known = accounts::account_of(tx, from)?.is_some();
-    let asked = services::wanted(tx)?.iter().any(|w| w.device == from);
-    if !known && !asked {
+    if !known && !services::wanted(tx)?.iter().any(|w| w.device == from) {
         return Ok(());
     }
     let row = Endpoint { addr: Blob(*addr), told: tx.now };
@@ -128,7 +126,7 @@ impl Query for Sources {
     type Out = Option<Source>;
     const NAME: &'static str = "photos.sources";
     const ABOUT: &'static str = "who may have a photo (`topic`, `id`, `index`)";
-    const READS: &'static [&'static Table] = &[&PHOTOS, &CONTENT_PEERS, &OPS, &CHAINS];
+    const READS: &'static [&'static Table] = &[&PHOTOS, &CONTENT_PEERS, &OPS, &CHAINS, &RECORDS];
 
     fn run(&self, s: &dyn Read) -> Result<Self::Out, StorageError> {
         let key = Key::new()
@@ -140,14 +138,14 @@ impl Query for Sources {
         let Some(photo) = s.get_typed::<Photo>(&PHOTOS, &key)? else { return Ok(None) };
         let mut devices = vec![self.id.device];
         // Other devices of who is in the topic may have fetched it already.
-        let mut public = false;
         if let Some(state) = topics::load(s, self.topic)? {
-            public = state.now().kind == TopicKind::Feed;
             for account in state.now().members.keys() {
                 let log = accounts::load(s, *account)?;
                 devices.extend(log.iter().flat_map(|l| l.state().devices.keys().copied()));
             }
         }
+        // So may those who share a feed. Nobody else is asked: it would tell them of it.
+        devices.extend(feeds::providers(s, self.topic)?);
         let mut providers = Vec::new();
         let mut seen = BTreeSet::new();
         for device in devices {
@@ -156,16 +154,6 @@ impl Query for Sources {
                 && let Some(row) = s.get_typed::<Endpoint>(&CONTENT_PEERS, &device.0)?
             {
                 providers.push((device, row.addr));
-            }
-        }
-        // Of a public feed, whoever else told of an endpoint may follow it, too.
-        let most = if public { MAX_PROVIDERS } else { 0 };
-        let rows: Vec<(Vec<u8>, Endpoint)> =
-            s.scan_typed(&CONTENT_PEERS, &KeyRange::all(), false, most)?;
-        for (key, row) in rows {
-            let Ok(device) = <[u8; 32]>::try_from(key.as_slice()) else { continue };
-            if providers.len() < MAX_PROVIDERS && seen.insert(DeviceId(device)) {
-                providers.push((DeviceId(device), row.addr));
             }
         }
         Ok(Some(Source { photo, providers }))

@@ -50,21 +50,25 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Groups) -> Result<Reply, Fail> {
             Ok(Reply::Done)
         }
         Groups::Remove { topic, account } => {
+            require_group(tx, topic)?;
             let cuts = topics::cuts_of(tx, topic, account)?;
             topics::operate(tx, topic, MemberOp::Remove { account, cuts: capped(cuts) })?;
             Ok(Reply::Done)
         }
         Groups::Leave { topic } => {
+            require_group(tx, topic)?;
             let account = tx.account()?;
             let cuts = topics::cuts_of(tx, topic, account)?;
             topics::operate(tx, topic, MemberOp::Leave { cuts: capped(cuts) })?;
             Ok(Reply::Done)
         }
         Groups::SetRole { topic, account, role } => {
+            require_group(tx, topic)?;
             topics::operate(tx, topic, MemberOp::SetRole { account, role })?;
             Ok(Reply::Done)
         }
         Groups::ShareHistory { topic, share } => {
+            require_group(tx, topic)?;
             let history = if share { History::All } else { History::FromJoining };
             topics::operate(tx, topic, MemberOp::SetHistory { history })?;
             Ok(Reply::Done)

@@ -10,8 +10,8 @@ use teahouse_protocols::photo::{
     Captioned, MAX_PHOTOS, MAX_PREVIEW, PREVIEWS_PER_BODY, Photo, Previews,
 };
 
-use crate::command::{MessageId, Refusal};
-use crate::features::{Applied, Feature};
+use crate::command::{Chat, Command, MessageId, Refusal};
+use crate::features::{Applied, Feature, feeds, moments};
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
 use crate::tables::log_key;
 use crate::tx::{Fail, Tx, capped};
@@ -34,6 +34,19 @@ pub struct NewPhoto {
     pub photo: Photo,
     /// At most [`MAX_PREVIEW`] bytes.
     pub preview: view::Blob,
+}
+
+impl Command {
+    /// The photos that it sends: their sealed contents must be stored here.
+    #[must_use]
+    pub fn photos(&self) -> &[NewPhoto] {
+        match self {
+            Self::Chat(Chat::SendPhotos { photos, .. })
+            | Self::Moments(moments::Command::Post { photos, .. })
+            | Self::Feeds(feeds::Command::Publish { photos, .. }) => photos,
+            _ => &[],
+        }
+    }
 }
 
 /// The bodies that say a text with photos.

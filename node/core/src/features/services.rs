@@ -14,7 +14,7 @@ use teahouse_protocols::ids::{DeviceId, Millis};
 use teahouse_protocols::sync::Frame;
 
 use crate::features::FEATURES;
-use crate::store::StorageError;
+use crate::store::{Read, StorageError};
 use crate::tx::{Fail, Tx, best_effort};
 
 /// What a service made of a frame without an order: decoded, signatures checked.
@@ -32,8 +32,8 @@ pub(crate) struct Wanted {
 pub(crate) struct Service {
     /// Its number on the wire; never used for anything else.
     pub(crate) number: u8,
-    /// Decodes and verifies, on several threads; `None` for what is refused unheard.
-    pub(crate) prepare: fn(&[u8]) -> Option<Prepared>,
+    /// Decodes and verifies, on several threads and without what the batch itself changes; `None` for what is refused unheard.
+    pub(crate) prepare: fn(&dyn Read, &[u8]) -> Option<Prepared>,
     /// Takes in what a connected device says, be it a stranger's.
     pub(crate) take: fn(&mut Tx<'_>, DeviceId, Prepared) -> Result<(), Fail>,
     /// A device was met: says again what it has not answered.
@@ -54,10 +54,10 @@ fn of(number: u8) -> Option<&'static Service> {
 }
 
 /// The first pass over a frame.
-pub(crate) fn prepare(number: u8, bytes: &[u8]) -> Option<Prepared> {
+pub(crate) fn prepare(read: &dyn Read, number: u8, bytes: &[u8]) -> Option<Prepared> {
     let service = of(number)?;
     // A panic in a parser is the frame's fault: it is dropped like a malformed one.
-    catch_unwind(AssertUnwindSafe(|| (service.prepare)(bytes))).ok()?
+    catch_unwind(AssertUnwindSafe(|| (service.prepare)(read, bytes))).ok()?
 }
 
 /// The second.

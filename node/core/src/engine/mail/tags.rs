@@ -146,7 +146,7 @@ fn wanted(tx: &mut Tx<'_>, last_fetch: Millis) -> Result<BTreeMap<TagSource, boo
     let mut epochs: Vec<(usize, EpochId)> = Vec::new();
     for topic in accounts::topic_ids(tx)? {
         // Followers of a feed ask whoever has it.
-        if !topics::takes_part(tx, topic)? || topics::is_followed(tx, topic)? {
+        if !topics::takes_part(tx, topic)? || topics::is_public(tx, topic)? {
             continue;
         }
         // Whoever lags leaves things under an epoch until it hears of the next one: the newest

@@ -87,13 +87,16 @@ fn reads(tx: &mut Tx<'_>, topic: TopicId, account: AccountId) -> Result<bool, St
     if author == own { moments::shows(tx, topic, account) } else { Ok(account == own) }
 }
 
-/// Whether a device may have what is in a topic: it is a member's or a reader's.
+/// Whether a device may have what is in a topic, and is told of it: it is a member's or a
+/// reader's. Who publishes a feed that is followed here has all of it, and asks nobody.
 pub(crate) fn may_read(
     tx: &mut Tx<'_>,
     topic: TopicId,
     device: DeviceId,
 ) -> Result<bool, StorageError> {
-    if is_member(tx, topic, device)? {
+    // Whoever publishes a feed is not told by this that it is followed here.
+    let followed = is_followed(tx, topic)?;
+    if !followed && is_member(tx, topic, device)? {
         return Ok(true);
     }
     let Some(account) = accounts::account_of(tx, device)? else { return Ok(false) };

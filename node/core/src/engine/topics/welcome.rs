@@ -182,7 +182,8 @@ pub(crate) fn take_welcome(
         let based = if let Some(mine) = now.members.get(&account) {
             // Whoever added this account speaks for where its history begins; nobody else.
             let host = log.get(&mine.added_by).map(|r| r.get().account);
-            if from != account && host != Some(from) {
+            // Nobody makes this account a publisher.
+            if from != account && (host != Some(from) || kind == TopicKind::Feed) {
                 return Err(Fail::peer("a welcome by somebody else than who added this account"));
             }
             if from != account {
@@ -285,7 +286,9 @@ pub(crate) fn adopt(
     }
     let named = named(&log);
     for pack in packs {
-        accounts::learn(tx, pack, &|a| named.contains(a))?;
+        // Nobody seals anything to a publisher for being read.
+        let pack = AccountPack { records: pack.records.clone(), ..AccountPack::default() };
+        accounts::learn(tx, &pack, &|a| named.contains(a))?;
     }
     if !fresh {
         if !records.is_empty() {

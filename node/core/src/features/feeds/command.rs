@@ -65,8 +65,8 @@ pub enum Command {
         /// The article.
         article: MessageId,
     },
-    /// Follow a feed by its link. Those who are asked for it see that; there is no list. Replies
-    /// [`Reply::Topic`].
+    /// Follow a feed by its link. Those who are asked for it see that a device asks, not whose;
+    /// there is no list. Replies [`Reply::Topic`].
     Follow {
         /// `teahouse:feed/…`.
         link: String,
@@ -76,8 +76,8 @@ pub enum Command {
         /// The feed.
         feed: TopicId,
     },
-    /// A link to a feed that one publishes or follows; this device serves who uses it. Replies
-    /// [`Reply::Link`].
+    /// A link to a feed that one publishes or follows; this account's devices serve whoever
+    /// asks, from then on. Replies [`Reply::Link`].
     Share {
         /// The feed.
         feed: TopicId,
@@ -201,13 +201,16 @@ fn follow(tx: &mut Tx<'_>, link: &str) -> Result<Reply, Fail> {
             providers.push(old.clone());
         }
     }
-    let since = known.map_or(tx.now, |k| k.since);
-    let value = Following { name: link.name.into_inner(), providers, since };
-    let value = postcard::to_stdvec(&value).map_err(Fail::peer)?;
-    contacts::put_record(tx, NAME, feed.0, value)?;
+    let (since, shared) = known.map_or((tx.now, false), |k| (k.since, k.shared));
+    put(tx, feed, &Following { name: link.name.into_inner(), providers, since, shared })?;
     tx.out.push(Effect::Peers);
     service::ask_everybody(tx, feed)?;
     Ok(Reply::Topic { topic: feed })
+}
+
+fn put(tx: &mut Tx<'_>, feed: TopicId, value: &Following) -> Result<(), Fail> {
+    let value = postcard::to_stdvec(value).map_err(Fail::peer)?;
+    contacts::put_record(tx, NAME, feed.0, value)
 }
 
 fn share(tx: &mut Tx<'_>, feed: TopicId) -> Result<Reply, Fail> {
@@ -215,6 +218,9 @@ fn share(tx: &mut Tx<'_>, feed: TopicId) -> Result<Reply, Fail> {
     let known = following(tx, feed)?;
     if !own && known.is_none() {
         return Err(Refusal::NotFound { what: "feed".into() }.into());
+    }
+    if let Some(known) = known.as_ref().filter(|k| !k.shared) {
+        put(tx, feed, &Following { shared: true, ..known.clone() })?;
     }
     let (account, device) = (tx.account()?, tx.me()?.device);
     let addrs: Vec<Text<160>> =

@@ -33,7 +33,7 @@ use self::tables::{ARTICLE_TIMES, ARTICLES, About, ArticleRow, FEEDS, Following,
 
 pub use self::command::Command;
 pub(crate) use self::command::command;
-pub(crate) use self::service::tell;
+pub(crate) use self::service::{providers, tell};
 
 /// The feature's name, as in [`RECORDS`].
 const NAME: &str = "feeds";

@@ -46,4 +46,6 @@ pub struct Following {
     pub providers: Vec<Provider>,
     /// Since when.
     pub since: Millis,
+    /// Whether this account's devices give it to whoever asks: a link of theirs says so.
+    pub shared: bool,
 }

@@ -16,7 +16,7 @@ use super::tables::{PROGRAM_COMING, PROGRAM_PACKAGES, PROGRAM_ROOM};
 use super::{Installed, all, installed, packages, removed, storage};
 use crate::engine::accounts;
 use crate::features::services::{self, Prepared, Service, Wanted};
-use crate::store::{KeyRange, ReadExt, StorageError};
+use crate::store::{KeyRange, Read, ReadExt, StorageError};
 use crate::tx::{Fail, Tx};
 
 pub(super) const SERVICE: Service =
@@ -62,9 +62,11 @@ enum Word {
     Offer(Box<Signed<Manifest>>),
 }
 
-fn prepare(bytes: &[u8]) -> Option<Prepared> {
+fn prepare(read: &dyn Read, bytes: &[u8]) -> Option<Prepared> {
     let word = match codec::decode::<ProgramFrame>(bytes).ok()? {
         ProgramFrame::Offer { app, manifest } => {
+            // What nobody here wants is not worth a look at its signature.
+            installed(read, app).ok()??;
             let manifest = Signed::<Manifest>::from_bytes(&manifest).ok()?;
             if manifest.get().app() != app {
                 return None;
