@@ -4,9 +4,11 @@
 mod live;
 mod pages;
 mod photos;
+mod programs;
 mod refresh;
 mod town;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -17,9 +19,12 @@ use teahouse_node::protocols::ids::{AccountId, TopicId};
 use teahouse_node::tokio::runtime::Builder;
 use teahouse_node::tokio::sync::{mpsc, watch};
 
+use crate::pages::programs::vm::Running;
 use crate::pages::{PageId, Shared};
 use crate::photos::news::{News, Pick};
 use crate::vm::{Model, Qr};
+
+pub use programs::Act as ProgramAct;
 
 /// What the window asks for.
 #[derive(Debug, Clone)]
@@ -61,6 +66,8 @@ pub enum Action {
     },
     /// Bring this photo in full size, and no longer another one; `None` for none.
     Look(Option<Which>),
+    /// Do something with a Mini Program.
+    Program(ProgramAct),
     /// Leave one's own data for the town.
     Town,
     /// Leave the town for one's own data.
@@ -120,6 +127,8 @@ struct Ports {
     answers: mpsc::Sender<Answer>,
     news: mpsc::Sender<News>,
     outlet: Outlet,
+    /// What runs Mini Programs, if not this executable.
+    child: Option<PathBuf>,
 }
 
 /// Where models come out.
@@ -137,11 +146,18 @@ impl Outlet {
         (self.wake)();
     }
 
-    /// The next model; the pages' stay as they are.
+    /// The next model; the pages' and the open program stay as they are.
     fn publish(&self, model: Model) {
         self.models.send_modify(|m| {
-            *m = Arc::new(Model { pages: m.pages.clone(), ..model });
+            let (pages, program) = (m.pages.clone(), m.program.clone());
+            *m = Arc::new(Model { program, pages, ..model });
         });
+        (self.wake)();
+    }
+
+    /// The Mini Program that is open.
+    fn program(&self, program: Option<Arc<Running>>) {
+        self.models.send_modify(|m| Arc::make_mut(m).program = program);
         (self.wake)();
     }
 
@@ -162,6 +178,17 @@ impl Bridge {
         home: NodeConfig,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
+        Self::start_with(first, home, None, wake)
+    }
+
+    /// As [`Bridge::start`], with another executable as the Mini Programs' child process than
+    /// this one: it calls [`teahouse_node::programs::as_child`] first thing.
+    pub fn start_with(
+        first: Source,
+        home: NodeConfig,
+        child: Option<PathBuf>,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> std::io::Result<Self> {
         let (actions, action_port) = mpsc::channel(QUEUE);
         let (answer_port, answers) = mpsc::channel(QUEUE);
         let (news_port, news) = mpsc::channel(QUEUE);
@@ -171,6 +198,7 @@ impl Bridge {
             answers: answer_port,
             news: news_port,
             outlet: Outlet { models: model_port, wake: Arc::new(wake) },
+            child,
         };
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)

@@ -42,6 +42,10 @@ struct Options {
 }
 
 fn main() -> ExitCode {
+    // Before any thread is started: the child locks itself in.
+    if let Some(code) = teahouse_node::programs::as_child() {
+        return code;
+    }
     let args: Vec<OsString> = std::env::args_os().collect();
     if is_command(args.get(1..).unwrap_or_default()) {
         return teahouse_node::cli::run(args);

@@ -196,22 +196,26 @@ pub fn save_relay_file(dir: &Path, file: &RelayFile) -> Result<(), ConfigError> 
 
 /// The relay's key, made at the first call.
 pub fn relay_secret(dir: &Path) -> Result<Zeroizing<[u8; 32]>, ConfigError> {
-    let path = dir.join(RELAY_KEY);
+    secret_at(&dir.join(RELAY_KEY))
+}
+
+/// A private key in a file of its own that only its owner reads, made at the first call.
+pub fn secret_at(path: &Path) -> Result<Zeroizing<[u8; 32]>, ConfigError> {
     let mut seed = Zeroizing::new([0u8; 32]);
-    match fs::read(&path) {
+    match fs::read(path) {
         Ok(bytes) => {
             let bytes = Zeroizing::new(bytes);
             if bytes.len() != seed.len() {
                 let why = format!("expected 32 bytes, found {}", bytes.len());
-                return Err(ConfigError::Damaged { path, why });
+                return Err(ConfigError::Damaged { path: path.to_owned(), why });
             }
             seed.copy_from_slice(&bytes);
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             getrandom::fill(&mut seed[..]).map_err(|_| ConfigError::NoRandomness)?;
-            write_private(&path, &seed[..])?;
+            write_private(path, &seed[..])?;
         }
-        Err(e) => return Err(failed("read", &path)(e)),
+        Err(e) => return Err(failed("read", path)(e)),
     }
     Ok(seed)
 }

@@ -1,8 +1,9 @@
 //! A Teahouse node: the deterministic core with what makes it run in the world.
 //!
 //! Reading order: [`runtime`] (how a node lives), [`handle`] (how it is used), [`watch`]
-//! (queries that follow the data), [`net`] (the network), [`media`] (photos, over [`blobs`]), [`roles`] (what `teahouse run`
-//! runs), [`api`] and [`client`] (the local HTTP API and who speaks it), [`cli`].
+//! (queries that follow the data), [`net`] (the network), [`media`] (photos, over [`blobs`]),
+//! [`programs`] (Mini Programs, opened), [`roles`] (what `teahouse run` runs), [`api`] and
+//! [`client`] (the local HTTP API and who speaks it), [`cli`].
 
 pub mod api;
 pub mod blobs;
@@ -15,6 +16,7 @@ pub mod logging;
 pub mod media;
 pub mod metrics;
 pub mod net;
+pub mod programs;
 pub mod roles;
 pub mod runtime;
 pub mod town;

@@ -107,6 +107,10 @@ ids! {
     ChannelId;
     /// A voucher: the hash of its signed bytes.
     VoucherId;
+    /// A Mini Program: the hash of its developer's key and its name.
+    AppId;
+    /// A package of a Mini Program: the hash of its signed manifest.
+    PackageId;
 }
 
 /// Milliseconds since the Unix epoch, as somebody claimed or a clock showed.

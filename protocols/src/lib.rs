@@ -5,7 +5,7 @@
 //! [`ids`], then identity ([`words`], [`account`], [`prekey`], [`card`], [`link`]), then
 //! topics ([`envelope`], [`membership`], [`epoch`]) and [`content`], then transport
 //! ([`inbox`], [`sync`], [`cursor`], [`mailbox`], [`pairing`]), then what topics carry
-//! ([`photo`], [`moments`], [`feed`]), then money ([`pay`]).
+//! ([`photo`], [`moments`], [`feed`]), then money ([`pay`]) and Mini Programs ([`package`]).
 
 pub mod account;
 pub mod card;
@@ -22,6 +22,7 @@ pub mod link;
 pub mod mailbox;
 pub mod membership;
 pub mod moments;
+pub mod package;
 pub mod pairing;
 pub mod pay;
 pub mod photo;

@@ -1,6 +1,6 @@
 //! Links: contact cards, relay invitations, pairing codes and products as text or QR code.
 //!
-//! `teahouse:<kind>/<data>` with the kinds `card`, `relay`, `pair`, `feed` and `order`; the data is the
+//! `teahouse:<kind>/<data>` with the kinds `card`, `relay`, `pair`, `feed`, `program` and `order`; the data is the
 //! value's bytes in Base32 (RFC 4648, no padding). Case doesn't matter when reading. All
 //! upper case, a link stays within the alphanumeric mode of QR codes (5.5 bits a character
 //! instead of 8). A card's and a product's bytes are the signed ones; the others are plain
@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::account::RelayAddr;
 use crate::card::{CardError, LinkSecret, VerifiedCard};
 use crate::codec::{self, Bytes, DecodeError, List, Text, Wire};
-use crate::ids::{DeviceId, TopicId};
+use crate::ids::{AppId, DeviceId, TopicId};
+use crate::package::MAX_LAUNCH;
 use crate::pay::{Receipt, VerifiedProduct};
 
 /// Longest link, in bytes of text; longer ones are refused before decoding.
@@ -37,6 +38,8 @@ pub enum Link {
     Pair(PairCode),
     /// A public feed.
     Feed(FeedLink),
+    /// A Mini Program.
+    Program(ProgramLink),
 }
 
 /// An invitation to a relay: where it is, the right to use it, and who says hello.
@@ -80,6 +83,25 @@ pub struct FeedLink {
     pub providers: List<Provider, 4>,
 }
 
+/// A Mini Program, and who can be asked for it. Its id vouches for all the rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramLink {
+    /// [`VERSION`].
+    pub version: u8,
+    /// The program.
+    pub app: AppId,
+    /// Its developer's key.
+    pub developer: [u8; 32],
+    /// What it is called; with the key it gives the id.
+    pub name: Text<64>,
+    /// The version code that whoever shared the link has: an older package is not taken.
+    pub code: u32,
+    /// Devices that have it.
+    pub providers: List<Provider, 2>,
+    /// What the program is told when the link opens it.
+    pub launch: Text<MAX_LAUNCH>,
+}
+
 /// A device that serves something, and where to find it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provider {
@@ -119,6 +141,7 @@ const CARD: &str = "card/";
 const RELAY: &str = "relay/";
 const PAIR: &str = "pair/";
 const FEED: &str = "feed/";
+const PROGRAM: &str = "program/";
 const ORDER: &str = "order/";
 const RECEIPT: &str = "receipt/";
 
@@ -142,6 +165,9 @@ impl Link {
         if let Some(data) = strip(rest, FEED) {
             return Ok(Self::Feed(codec::decode(&from_base32(data)?)?));
         }
+        if let Some(data) = strip(rest, PROGRAM) {
+            return Ok(Self::Program(codec::decode(&from_base32(data)?)?));
+        }
         Err(LinkError::UnknownKind)
     }
 
@@ -159,6 +185,7 @@ impl Link {
             Self::RelayInvite(invite) => (RELAY, BASE32_NOPAD.encode(&codec::encode(invite))),
             Self::Pair(code) => (PAIR, BASE32_NOPAD.encode(&codec::encode(code))),
             Self::Feed(feed) => (FEED, BASE32_NOPAD.encode(&codec::encode(feed))),
+            Self::Program(link) => (PROGRAM, BASE32_NOPAD.encode(&codec::encode(link))),
         };
         format!("{SCHEME}{kind}{data}").to_ascii_uppercase()
     }
@@ -195,6 +222,20 @@ impl Wire for FeedLink {
 
     fn check(&self) -> Result<(), DecodeError> {
         check_version(Self::NAME, self.version)
+    }
+}
+
+impl Wire for ProgramLink {
+    const NAME: &'static str = "program link";
+    const MAX_BYTES: usize =
+        1 + 32 + 32 + (1 + 64) + 5 + (1 + 2 * Provider::MAX_BYTES) + (2 + MAX_LAUNCH);
+
+    fn check(&self) -> Result<(), DecodeError> {
+        check_version(Self::NAME, self.version)?;
+        if self.app != AppId::of(&self.developer, &self.name) {
+            return Err(DecodeError::malformed(Self::NAME, "not the id of key and name"));
+        }
+        Ok(())
     }
 }
 
@@ -268,13 +309,15 @@ fn from_base32(data: &str) -> Result<Vec<u8>, LinkError> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Link, LinkError, MAX_LINK, PairCode, RelayInvite, VERSION};
+    use super::{
+        Link, LinkError, List, MAX_LINK, PairCode, ProgramLink, Provider, RelayInvite, VERSION,
+    };
     use crate::account::RelayAddr;
     use crate::account::testing::{device, wire_holds};
     use crate::card::tests::{relay, verified};
     use crate::card::{ContactCard, LinkSecret};
     use crate::codec::{Text, Wire, encode};
-    use crate::ids::RelayId;
+    use crate::ids::{AppId, RelayId};
     use crate::sign::Signed;
 
     fn invite() -> RelayInvite {
@@ -298,14 +341,41 @@ mod tests {
         }
     }
 
-    fn links() -> [Link; 3] {
-        [Link::Card(Box::new(verified())), Link::RelayInvite(invite()), Link::Pair(pair())]
+    fn program() -> ProgramLink {
+        let providers =
+            vec![Provider { device: device(2), addrs: List::default(), relays: List::default() }];
+        ProgramLink {
+            version: VERSION,
+            app: AppId::of(&[7; 32], "早餐"),
+            developer: [7; 32],
+            name: "早餐".try_into().unwrap(),
+            code: 3,
+            providers: providers.try_into().unwrap(),
+            launch: "table=4".try_into().unwrap(),
+        }
+    }
+
+    fn links() -> [Link; 4] {
+        [
+            Link::Card(Box::new(verified())),
+            Link::RelayInvite(invite()),
+            Link::Pair(pair()),
+            Link::Program(program()),
+        ]
+    }
+
+    #[test]
+    fn a_program_link_names_the_program_that_it_says() {
+        let mut link = program();
+        link.name = "午餐".try_into().unwrap();
+        assert!(Link::parse(&Link::Program(link).to_uri()).is_err());
     }
 
     #[test]
     fn one_encoding() {
         wire_holds(&invite());
         wire_holds(&pair());
+        wire_holds(&program());
     }
 
     #[test]
@@ -372,9 +442,10 @@ mod tests {
             ContactCard::MAX_BYTES + Signed::<ContactCard>::OVERHEAD,
             RelayInvite::MAX_BYTES,
             PairCode::MAX_BYTES,
+            ProgramLink::MAX_BYTES,
         ];
         for bytes in longest {
-            assert!("teahouse:relay/".len() + (bytes * 8).div_ceil(5) <= MAX_LINK);
+            assert!("teahouse:program/".len() + (bytes * 8).div_ceil(5) <= MAX_LINK);
         }
         let addr: Text<128> = "a".repeat(128).try_into().unwrap();
         let mut full = invite();

@@ -102,6 +102,14 @@ domains! {
     STATEMENT_CHAIN = "statement chain";
     /// Ids of an issuer's ledger: what a transfer is for, and of what.
     LEDGER = "ledger transfer";
+    /// Names of Mini Programs.
+    PROGRAM = "program";
+    /// Manifests of Mini Programs.
+    PACKAGE = "program package";
+    /// Keys by which Mini Programs know a person.
+    PROGRAM_LOGIN = "program login";
+    /// Names of what Mini Programs were allowed.
+    PROGRAM_GRANT = "program grant";
 }
 
 /// An ed25519 signature.

@@ -12,20 +12,22 @@ use std::fmt::Debug;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use teahouse_protocols::account::AccountRecord;
+use teahouse_protocols::account::{AccountRecord, RelayAddr};
 use teahouse_protocols::card::ContactCard;
 use teahouse_protocols::codec::{Bytes, DecodeError, List, Text, Wire, decode, encode};
 use teahouse_protocols::cursor::{Ack, Cursor, MAX_ACKS};
 use teahouse_protocols::envelope::{Header, MAX_BODY, MAX_ENVELOPE, MAX_HEADER};
 use teahouse_protocols::epoch::{EpochHead, MAX_HEAD, MAX_RECIPIENTS, Parcel};
 use teahouse_protocols::ids::{
-    AccountId, AssetId, ChannelId, DeviceId, EnvelopeId, EpochId, OfferId, Tag, TopicId,
+    AccountId, AppId, AssetId, ChannelId, DeviceId, EnvelopeId, EpochId, OfferId, RelayId, Tag,
+    TopicId,
 };
 use teahouse_protocols::inbox::{ContactRequest, InboxMessage, Letter, MAX_OP, MAX_PREKEYS};
-use teahouse_protocols::link::{PairCode, RelayInvite};
+use teahouse_protocols::link::{PairCode, ProgramLink, Provider, RelayInvite};
 use teahouse_protocols::mailbox::{Item, Read, Reply, Request, Right, TopicMail};
 use teahouse_protocols::membership::{Cut, MAX_CUTS, MemberOp, MembershipRecord};
 use teahouse_protocols::moments::{self, MAX_COMMENT, Said, Word};
+use teahouse_protocols::package::{Manifest, Package, ProgramFrame};
 use teahouse_protocols::pairing::PairFrame;
 use teahouse_protocols::pay::frames::MAX_ENTRIES;
 use teahouse_protocols::pay::{
@@ -145,6 +147,10 @@ mod one_spelling {
         holds captioned;
         holds previews;
         holds word;
+        signed_holds manifest;
+        holds package;
+        holds program_frame;
+        holds program_link;
     }
 }
 
@@ -274,6 +280,23 @@ fn the_longest_values_fit() {
     let said = Said::Comment { text: "x".repeat(MAX_COMMENT).try_into().unwrap() };
     fits(&Word { version: 1, post: at, parent: Some(at), by: AccountId([1; 32]), said });
     fits(&Frame::Service(u8::MAX, full()));
+    let app = AppId([1; 32]);
+    fits(&ProgramFrame::Offer { app, manifest: full() });
+    fits(&ProgramFrame::Page { app, bytes: full() });
+    let addr = "a".repeat(128).as_str().try_into().unwrap();
+    let relay = RelayAddr { id: RelayId([1; 32]), addrs: times(addr) };
+    let provider = Provider { device: me(), addrs: times(long()), relays: times(relay) };
+    let name = "n".repeat(64);
+    let link = ProgramLink {
+        version: 1,
+        app: AppId::of(&[1; 32], &name),
+        developer: [1; 32],
+        name: name.as_str().try_into().unwrap(),
+        code: u32::MAX,
+        providers: times(provider),
+        launch: long(),
+    };
+    assert_eq!(fits(&link), ProgramLink::MAX_BYTES);
     let digest = [1; 16];
     let ids: List<TopicId, 4_096> = distinct();
     let topics = ids.iter().map(|id| TopicDigest { topic: *id, frontier: digest, cursors: digest });
@@ -412,6 +435,10 @@ fn one_more_than_the_bound_is_refused_unread() {
     refused::<Reply>();
     refused::<TopicMail>();
     refused::<PairFrame>();
+    refused::<Manifest>();
+    refused::<Package>();
+    refused::<ProgramFrame>();
+    refused::<ProgramLink>();
     refused::<Asset>();
     refused::<Offer>();
     refused::<PaymentOrder>();

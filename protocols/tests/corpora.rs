@@ -159,6 +159,8 @@ targets! {
     pay_reply: 4000;
     pay_request: 4000;
     prekey_bundle: 4000;
+    program_frame: 4000;
+    program_package: 2000;
     sync_frame: 4000;
     topic_mail: 4000;
 }

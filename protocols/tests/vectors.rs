@@ -24,6 +24,8 @@ mod logs;
 mod moments;
 #[path = "vectors/pay.rs"]
 mod pay;
+#[path = "vectors/programs.rs"]
+mod programs;
 #[path = "vectors/samples.rs"]
 mod samples;
 #[path = "vectors/suite.rs"]
@@ -67,4 +69,6 @@ files! {
     pay::pay_forms,
     pay::pay_receipt,
     pay::pay_frames,
+    programs::program_packages,
+    programs::program_frames,
 }

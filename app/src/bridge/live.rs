@@ -16,6 +16,7 @@ use teahouse_node::{Handle, Node, NodeConfig};
 
 use super::pages::Pages;
 use super::photos::{self, Photos};
+use super::programs::Programs;
 use super::refresh::{Focus, refresh};
 use super::{Action, Answer, Ports, QUEUE, Source, town};
 use crate::strings;
@@ -106,7 +107,6 @@ async fn without_node(why: String, demo: bool, ports: &mut Ports) -> Step {
                 let _ = ports.answers.send(answer).await;
                 (ports.outlet.wake)();
             }
-            Some(Action::Show { .. } | Action::Person(_) | Action::Page { .. }) => {}
             Some(
                 photo @ (Action::ChoosePhotos { .. } | Action::TakeIn { .. } | Action::Look(_)),
             ) => {
@@ -114,6 +114,9 @@ async fn without_node(why: String, demo: bool, ports: &mut Ports) -> Step {
                     photos::Out::of(ports).say(news).await;
                 }
             }
+            Some(
+                Action::Show { .. } | Action::Person(_) | Action::Page { .. } | Action::Program(_),
+            ) => {}
         }
     }
 }
@@ -129,6 +132,7 @@ async fn with_node(handle: &Handle, demo: bool, ports: &mut Ports) -> Step {
     let submitter = tokio::spawn(submit(handle.clone(), waiting, ports));
     let pages = Pages::start(handle, &zone, ports);
     let mut photos = Photos::start(handle, ports);
+    let programs = Programs::start(handle, &ports.outlet, ports.child.clone());
     let mut not_before = Instant::now();
     let mut midnight = next_midnight(&zone);
     let mut look = Instant::now() + LOOK;
@@ -156,6 +160,7 @@ async fn with_node(handle: &Handle, demo: bool, ports: &mut Ports) -> Step {
                 Some(Action::ChoosePhotos { ticket }) => photos.choose(ticket),
                 Some(Action::TakeIn { ticket, pick }) => photos.take_in(ticket, pick),
                 Some(Action::Look(which)) => photos.look(which),
+                Some(Action::Program(act)) => programs.act(act),
                 Some(Action::Person(account)) => {
                     focus.person = account;
                     focus.moved = true;
@@ -215,6 +220,7 @@ async fn with_node(handle: &Handle, demo: bool, ports: &mut Ports) -> Step {
     };
     pages.end().await;
     photos.end().await;
+    programs.end().await;
     drop(commands);
     let _ = timeout(LAST_COMMANDS, submitter).await;
     step

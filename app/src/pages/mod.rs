@@ -10,6 +10,7 @@
 //! `PAGES`. The rail, the bridge and the shell go by that list.
 
 pub mod moments;
+pub mod programs;
 
 use core::any::Any;
 use std::collections::BTreeMap;
@@ -25,7 +26,8 @@ use crate::screens::composer::Ime;
 use crate::vm::{Model, Zone};
 
 /// All pages, in the rail's order.
-pub(crate) static PAGES: &[Entry] = &[Entry::of::<moments::Moments>()];
+pub(crate) static PAGES: &[Entry] =
+    &[Entry::of::<moments::Moments>(), Entry::of::<programs::Programs>()];
 
 /// A page's name within the app.
 pub type PageId = &'static str;

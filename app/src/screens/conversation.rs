@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use egui::{Align, Button, Frame, Label, Layout, Margin, Panel, RichText, Ui};
 use teahouse_node::core::command::{Chat, Command, MessageId};
+use teahouse_node::core::programs;
 use teahouse_node::core::view::{ChatKind, ChatState};
 use teahouse_node::media::Which;
 use teahouse_node::protocols::ids::TopicId;
 use teahouse_node::protocols::membership::Role;
 
-use crate::desk::{After, Desk, Go};
+use crate::desk::{After, Desk, Go, Place};
+use crate::pages::programs::PROGRAMS;
 use crate::photos::previews::Seen;
 use crate::photos::viewer::{Album, Shot};
 use crate::photos::words;
@@ -272,6 +274,13 @@ fn carry_out(
                 None => conversation.title.clone(),
             };
             desk.go(Go::Photos(Album { of, photos, at }));
+        }
+        Act::Program => {
+            if let Some((_, link)) = &row.program {
+                let add = programs::Command::Add { link: link.clone() };
+                desk.submit(Command::Programs(add), After::Nothing);
+                desk.go(Go::Place(Place::Page(PROGRAMS)));
+            }
         }
         Act::Quoted => {
             if let Some(quote) = &row.quote {

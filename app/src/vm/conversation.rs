@@ -7,6 +7,7 @@ use std::sync::Arc;
 use teahouse_node::core::command::MessageId;
 use teahouse_node::core::view::{self, ChatKind, ChatState, Content};
 use teahouse_node::protocols::ids::{AccountId, DeviceId, Millis, TopicId};
+use teahouse_node::protocols::link::Link;
 use teahouse_node::protocols::membership::Role;
 
 use super::rows::{one_line, title};
@@ -88,6 +89,8 @@ pub struct MessageRow {
     pub body: Body,
     /// Its photos.
     pub photos: Vec<PhotoRow>,
+    /// The Mini Program that it offers: its name and its link.
+    pub program: Option<(String, String)>,
     /// The message that it answers.
     pub quote: Option<Quote>,
     /// Sent on from elsewhere.
@@ -230,6 +233,7 @@ pub fn conversation(
             time: moment.clock(),
             body: body(&m.content),
             photos: m.photos.iter().map(photo).collect(),
+            program: program(&m.content),
             quote,
             forwarded: m.forwarded,
             expires: m
@@ -314,6 +318,7 @@ fn event_row(event: &view::Event, day: Option<String>, time: String) -> MessageR
         time,
         body: Body::Event(words),
         photos: Vec::new(),
+        program: None,
         quote: None,
         forwarded: false,
         expires: None,
@@ -332,6 +337,14 @@ fn photo(p: &view::Photo) -> PhotoRow {
         bytes: p.photo.size,
         preview: p.preview.as_ref().map(|b| b.0.as_slice().into()),
     }
+}
+
+/// The program that a text offers.
+fn program(content: &Content) -> Option<(String, String)> {
+    let Content::Text(text) = content else { return None };
+    let link = teahouse_node::programs::card(text)?;
+    let name = one_line(&link.name);
+    Some((name, Link::Program(link).to_uri()))
 }
 
 fn body(content: &Content) -> Body {

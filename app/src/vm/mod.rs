@@ -44,6 +44,8 @@ pub struct Model {
     pub relays: Arc<[RelayRow]>,
     /// What a person should know about, newest first.
     pub alarms: Arc<[view::Alarm]>,
+    /// The Mini Program that is open.
+    pub program: Option<Arc<crate::pages::programs::vm::Running>>,
     /// What the pages show.
     pub pages: crate::pages::Models,
 }

@@ -36,6 +36,8 @@ pub(crate) enum Act {
     Quoted,
     /// Show this photo in full size.
     Photo(usize),
+    /// Install the Mini Program that it offers.
+    Program,
 }
 
 /// What is allowed here.
@@ -199,6 +201,12 @@ fn content(
                     }
                     if shapes.is_empty() || !matches!(&row.body, Body::Text(t) if t.is_empty()) {
                         ui.add(Label::new(galley).selectable(true));
+                    }
+                    if let Some((name, _)) = &row.program {
+                        let words = strings::doing(strings::message_program(), name);
+                        if ui.add(Button::new(words).truncate()).clicked() {
+                            *act = Some(Act::Program);
+                        }
                     }
                     let size = egui::vec2(width, meta.size().y);
                     ui.allocate_ui_with_layout(size, Layout::right_to_left(Align::Min), |ui| {

@@ -356,6 +356,7 @@ pub(crate) fn full(open: TopicId) -> Model {
             &zone,
         ),
         alarms: Arc::new([]),
+        program: None,
         pages: std::collections::BTreeMap::new(),
     }
 }

@@ -5,7 +5,7 @@
 //! after the batch is durable.
 
 use serde::{Deserialize, Serialize};
-use teahouse_protocols::ids::{AccountId, AssetId, DeviceId, RelayId, TopicId};
+use teahouse_protocols::ids::{AccountId, AppId, AssetId, DeviceId, RelayId, TopicId};
 use teahouse_protocols::membership::Role;
 
 use crate::features::pay::tables::Number;
@@ -365,6 +365,11 @@ pub enum Reply {
         product: Number,
         /// `teahouse:order/…`.
         link: String,
+    },
+    /// A Mini Program.
+    Program {
+        /// Which.
+        app: AppId,
     },
     /// What a link led to.
     Added {

@@ -24,6 +24,7 @@ use crate::command::Refusal;
 use crate::engine::mail::{Look, Session};
 use crate::engine::pairing::Pairing;
 use crate::engine::sync::Peer;
+use crate::features::programs::Fetches;
 use crate::store::{Read, ReadExt, Stage, StorageError, Table};
 use crate::tables::{ALARMS, AlarmRow, ME, Me};
 
@@ -117,6 +118,10 @@ pub(crate) struct Memory {
     pub(crate) mail_due: bool,
     /// A look at the outbox that is to go on.
     pub(crate) outbox: Look,
+    /// A feature's record changed: services look again.
+    pub(crate) records_due: bool,
+    /// Packages of Mini Programs that are being fetched.
+    pub(crate) programs: Fetches,
     /// How this device's contents are reached; empty while they are not.
     pub(crate) content_addr: Vec<u8>,
     /// When what issuers have not answered is said again.

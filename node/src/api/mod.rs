@@ -35,8 +35,8 @@ pub use sse::Touched;
 use crate::handle::Handle;
 use crate::roles::relay::RelayHandle;
 
-/// Bytes of a request's body at most.
-pub const MAX_BODY: usize = 1 << 20;
+/// Bytes of a request's body at most: a Mini Program's package in base64.
+pub const MAX_BODY: usize = 6 << 20;
 
 /// A route: method, path as in `openapi.json`, handler.
 struct Route {

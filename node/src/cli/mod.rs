@@ -11,6 +11,8 @@ mod moments;
 mod pay;
 mod people;
 mod photo;
+mod play;
+mod program;
 mod read;
 mod relay;
 mod resolve;
@@ -116,6 +118,7 @@ enum Cmd {
     Pay(pay::Pay),
     Wallet(pay::Wallet),
     Merchant(merchant::Merchant),
+    Program(program::Program),
     /// Devices of this account
     #[command(subcommand)]
     Device(device::Device),
@@ -192,6 +195,7 @@ impl Cli {
                 let session = global.session(c.need())?;
                 c.execute(&session)?;
             }
+            Cmd::Program(c) => c.execute(global)?,
             Cmd::Device(c) => c.execute(global)?,
             Cmd::Relay(c) => c.execute(global)?,
             Cmd::Rebuild => account::rebuild(&global.session(Need::Account)?)?,

@@ -130,11 +130,19 @@ pub(super) fn message(m: &view::Message, quote: Option<&str>) -> String {
     let reply = quote.map(|quote| format!("[to {quote}] "));
     let forwarded = if m.forwarded { "(forwarded) " } else { "" };
     let said = content(&m.content);
-    let text = match (m.photos.is_empty(), said.is_empty()) {
+    let mut text = match (m.photos.is_empty(), said.is_empty()) {
         (true, _) => block(&said, 7),
         (false, true) => photo::words(&m.photos),
         (false, false) => format!("{} {}", photo::words(&m.photos), block(&said, 7)),
     };
+    if let view::Content::Text(said) = &m.content
+        && let Some(card) = crate::programs::card(said)
+    {
+        let name = tidy(&card.name);
+        text.push_str("\n       (Mini Program “");
+        text.push_str(&name);
+        text.push_str("”: teahouse program install LINK)");
+    }
     let reactions: Vec<String> = m
         .reactions
         .iter()

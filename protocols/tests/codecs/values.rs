@@ -9,16 +9,19 @@ use teahouse_protocols::codec::{Bytes, List, Text};
 use teahouse_protocols::cursor::{Ack, Cursor};
 use teahouse_protocols::envelope::Header;
 use teahouse_protocols::epoch::{EpochHead, Parcel};
-use teahouse_protocols::ids::{DeviceId, OpId, RecordId};
+use teahouse_protocols::ids::{AppId, DeviceId, OpId, RecordId};
 use teahouse_protocols::inbox::{
     AccountPack, ContactRequest, InboxItem, InboxMessage, Letter, Welcome,
 };
-use teahouse_protocols::link::{PairCode, RelayInvite};
+use teahouse_protocols::link::{PairCode, ProgramLink, Provider, RelayInvite};
 use teahouse_protocols::mailbox::{Item, Read, Refusal, Reply, Request, Right, TagKind, TopicMail};
 use teahouse_protocols::membership::{
     Cut, History, MAX_CUTS, MAX_PARENTS, MemberOp, MembershipRecord, Role, TopicKind,
 };
 use teahouse_protocols::moments::{self, Said, Word};
+use teahouse_protocols::package::{
+    self, Cloud, File, Manifest, PAGE, Package, Permission, Power, ProgramFrame, Release,
+};
 use teahouse_protocols::pairing::PairFrame;
 use teahouse_protocols::photo::{Captioned, MAX_PICTURE, PREVIEWS_PER_BODY, Photo, Previews};
 use teahouse_protocols::prekey::PrekeyBundle;
@@ -496,4 +499,70 @@ pub(crate) fn pair_frame() -> impl Strategy<Value = PairFrame> {
         bytes().prop_map(|payload| PairFrame::Grant { payload }),
         Just(PairFrame::Abort),
     ]
+}
+
+pub(crate) fn manifest() -> impl Strategy<Value = Manifest> {
+    let files = prop::collection::btree_map("[a-z]{1,9}", (any::<[u8; 32]>(), 0..3 * PAGE), 1..5);
+    let powers = prop::collection::btree_map(prop::sample::select(&Power::ALL[..]), text(), 0..4);
+    let texts = ("[a-z]{1,20}", text(), text(), text());
+    (files, powers, texts, 1_u32.., any::<bool>()).prop_map(
+        |(files, powers, (name, version, description, lang), code, cloud)| {
+            let main: package::Path = files.keys().next().unwrap().as_str().try_into().unwrap();
+            let file = |(path, (hash, size)): (String, ([u8; 32], usize))| File {
+                path: path.as_str().try_into().unwrap(),
+                size: size as u32,
+                pages: vec![hash; size.div_ceil(PAGE)].try_into().unwrap(),
+            };
+            let files: Vec<File> = files.into_iter().map(file).collect();
+            let powers: Vec<Permission> =
+                powers.into_iter().map(|(power, reason)| Permission { power, reason }).collect();
+            Manifest {
+                form: package::VERSION,
+                developer: me().0,
+                name: name.as_str().try_into().unwrap(),
+                version: Release { code, name: version },
+                description,
+                lang,
+                pages: vec![main.clone()].try_into().unwrap(),
+                icons: List::default(),
+                req_permissions: powers.try_into().unwrap(),
+                cloud: cloud.then(|| Cloud { device: me(), main }),
+                files: files.try_into().unwrap(),
+            }
+        },
+    )
+}
+
+pub(crate) fn package() -> impl Strategy<Value = Package> {
+    (bytes(), list(bytes())).prop_map(|(manifest, pages)| Package {
+        version: package::VERSION,
+        manifest,
+        pages,
+    })
+}
+
+pub(crate) fn program_frame() -> impl Strategy<Value = ProgramFrame> {
+    prop_oneof![
+        (ids(), any::<u32>()).prop_map(|(app, above)| ProgramFrame::Ask { app, above }),
+        (ids(), bytes()).prop_map(|(app, manifest)| ProgramFrame::Offer { app, manifest }),
+        (ids(), any::<[u8; 32]>()).prop_map(|(app, page)| ProgramFrame::Want { app, page }),
+        (ids(), bytes()).prop_map(|(app, bytes)| ProgramFrame::Page { app, bytes }),
+        ids().prop_map(|app| ProgramFrame::Unknown { app }),
+    ]
+}
+
+pub(crate) fn program_link() -> impl Strategy<Value = ProgramLink> {
+    let provider = (ids(), list(text()), list(relay()))
+        .prop_map(|(device, addrs, relays)| Provider { device, addrs, relays });
+    (any::<[u8; 32]>(), text(), any::<u32>(), list(provider), text()).prop_map(
+        |(developer, name, code, providers, launch): (_, Text<64>, _, _, _)| ProgramLink {
+            version: 1,
+            app: AppId::of(&developer, &name),
+            developer,
+            name,
+            code,
+            providers,
+            launch,
+        },
+    )
 }

@@ -28,6 +28,9 @@ use teahouse_protocols::mailbox::{
     Reply, Request, Right, TopicMail, check_open, check_read, check_write, open_topic_mail,
 };
 use teahouse_protocols::membership::{MembershipLog, MembershipRecord};
+use teahouse_protocols::package::{
+    MAX_CONTENT, MAX_PAGES, Manifest, Package, ProgramFrame, VerifiedPackage,
+};
 use teahouse_protocols::pairing::{PairFrame, PairNew, PairOld};
 use teahouse_protocols::prekey::PrekeyBundle;
 use teahouse_protocols::seal::OpeningKey;
@@ -61,6 +64,8 @@ pub(crate) const TARGETS: &[Target] = &[
     ("pay_reply", pay_reply),
     ("pay_request", pay_request),
     ("prekey_bundle", prekey_bundle),
+    ("program_frame", program_frame),
+    ("program_package", program_package),
     ("sync_frame", sync_frame),
     ("topic_mail", topic_mail),
 ];
@@ -140,6 +145,27 @@ fn prekey_bundle(data: &[u8]) {
         assert!(!bundle.replaces(&bundle));
         let _ = bundle.prekey_id();
     }
+}
+
+fn program_frame(data: &[u8]) {
+    if let Some(ProgramFrame::Offer { manifest, .. }) = plain(data) {
+        program_manifest(&manifest);
+    }
+}
+
+fn program_package(data: &[u8]) {
+    program_manifest(data);
+    plain::<Package>(data);
+    if let Ok(package) = VerifiedPackage::from_bytes(data) {
+        assert_eq!(package.to_bytes().unwrap(), data, "a second spelling");
+    }
+}
+
+fn program_manifest(data: &[u8]) {
+    let Some(manifest) = signed::<Manifest>(data) else { return };
+    let all: usize = manifest.all_pages().iter().map(|(_, size)| size).sum();
+    assert!(all <= MAX_CONTENT && manifest.all_pages().len() <= MAX_PAGES);
+    assert!(manifest.files.iter().all(|f| manifest.file(&f.path) == Some(f)));
 }
 
 fn contact_card(data: &[u8]) {

@@ -4,8 +4,10 @@ use data_encoding::BASE32_NOPAD;
 use teahouse_protocols::account::{self, AccountLog, AccountOp, AccountRecord, RelayAddr, Signer};
 use teahouse_protocols::card::{self, CardError, ContactCard, LinkSecret, VerifiedCard};
 use teahouse_protocols::codec::{Text, encode};
-use teahouse_protocols::ids::{AccountId, DeviceId, RecordId, RelayId, Tag};
-use teahouse_protocols::link::{self, Link, LinkError, PairCode, RelayInvite};
+use teahouse_protocols::ids::{AccountId, AppId, DeviceId, RecordId, RelayId, Tag};
+use teahouse_protocols::link::{
+    self, Link, LinkError, PairCode, ProgramLink, Provider, RelayInvite,
+};
 use teahouse_protocols::prekey::{self, PrekeyBundle};
 use teahouse_protocols::safety::SafetyNumber;
 use teahouse_protocols::sign::{self, Domain, Signature, Signed};
@@ -422,6 +424,20 @@ pub(crate) fn links() -> Suite {
         secret: LinkSecret([0x5f; 16]),
         addrs: list([text("/ip4/192.168.1.5/udp/4001/quic-v1")]),
     };
+    let developer = [0x5d; 32];
+    let program = ProgramLink {
+        version: link::VERSION,
+        app: AppId::of(&developer, "早餐"),
+        developer,
+        name: text("早餐"),
+        code: 3,
+        providers: list([Provider {
+            device: device(2),
+            addrs: list([text("/ip4/192.0.2.8/udp/4001/quic-v1")]),
+            relays: list([relay()]),
+        }]),
+        launch: text("table=4"),
+    };
     let card_link = Link::Card(Box::new(VerifiedCard::from_bytes(card.bytes()).unwrap()));
     let greeted = invite(Some(card.bytes()));
     for (name, value, wire, link) in [
@@ -429,6 +445,7 @@ pub(crate) fn links() -> Suite {
         ("invite", node(&invite(None)), encode(&invite(None)), Link::RelayInvite(invite(None))),
         ("invite with greeter", node(&greeted), encode(&greeted), Link::RelayInvite(greeted)),
         ("pairing code", node(&pair), encode(&pair), Link::Pair(pair.clone())),
+        ("program", node(&program), encode(&program), Link::Program(program.clone())),
     ] {
         for text in [link.to_uri(), link.to_qr_text(), format!(" {}\n", link.to_uri())] {
             assert_eq!(Link::parse(&text).unwrap(), link);

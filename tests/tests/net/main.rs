@@ -10,5 +10,6 @@ mod binary;
 mod damage;
 mod killed;
 mod process;
+mod programs;
 mod relay_knows;
 mod search;

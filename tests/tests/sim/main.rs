@@ -13,5 +13,6 @@ mod mended_sync;
 mod moments;
 mod pay;
 mod photos;
+mod programs;
 mod story;
 mod town;

@@ -72,10 +72,11 @@ pub(crate) fn peer_up(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
 pub(crate) fn peer_drained(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
     let old = tx.mem.peers.remove(&device).unwrap_or_default();
     let (listens, feeds) = (old.listens, old.feeds);
-    for topic in &listens {
-        feeds::tell(tx, device, *topic)?;
-    }
+    let told = listens.clone();
     tx.mem.peers.insert(device, Peer { listens, feeds, ..Peer::default() });
+    for topic in told {
+        feeds::tell(tx, device, topic)?;
+    }
     inbox::hand_over(tx, device)?;
     services::met(tx, device)?;
     greeting::hello(tx, device)

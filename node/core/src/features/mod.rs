@@ -19,6 +19,7 @@ pub(crate) mod groups;
 pub mod moments;
 pub mod pay;
 pub mod photos;
+pub mod programs;
 pub mod replies;
 pub(crate) mod services;
 #[cfg(test)]
@@ -118,6 +119,7 @@ pub(crate) static FEATURES: &[Feature] = &[
     feeds::FEATURE,
     replies::FEATURE,
     pay::FEATURE,
+    programs::FEATURE,
 ];
 
 /// Declares what a person can ask of which feature, and who decides it.
@@ -158,6 +160,8 @@ commands! {
     Replies(replies::Command) => replies::command;
     /// Payments.
     Pay(pay::Command) => pay::command;
+    /// Mini Programs.
+    Programs(programs::Command) => programs::command;
 }
 
 /// Tables that features declare themselves.

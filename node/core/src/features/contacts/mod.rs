@@ -24,7 +24,6 @@ use teahouse_protocols::membership::TopicKind;
 
 use self::cards::{card, card_name};
 use self::direct::{answered, hide};
-use self::private::put_secret;
 use self::relays::use_relay;
 use self::requests::{accept, ask, require_request};
 use crate::command::{Contacts, Refusal, Reply};
@@ -39,7 +38,7 @@ use crate::tx::{Effect, Fail, Tx};
 
 pub(crate) use self::cards::{card_secret_hashes, card_tag_key, make_card_keys};
 pub(crate) use self::direct::{agreed, is_proposal, is_quiet};
-pub(crate) use self::private::{private_topic, put_record, write};
+pub(crate) use self::private::{private_topic, put_record, put_secret, secret, write};
 pub(crate) use self::relays::relays;
 #[cfg(test)]
 pub(super) use self::requests::make_room;
@@ -73,7 +72,7 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Contacts) -> Result<Reply, Fail> {
                     None => Ok(Reply::Added { account: None, topic: None, relay: Some(relay) }),
                 }
             }
-            Link::Pair(_) | Link::Feed(_) => Err(not_a_card().into()),
+            Link::Pair(_) | Link::Feed(_) | Link::Program(_) => Err(not_a_card().into()),
         },
         Contacts::Accept { account } => {
             let older = contact(tx, account)?.topic;
@@ -132,6 +131,7 @@ fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), Sto
         PrivateEntry::Record { feature, id, value, lamport } => {
             // What is followed says whom to be connected to.
             tx.out.push(Effect::Peers);
+            tx.mem.records_due = true;
             choose(tx, &RECORDS, &record_key(&feature, &id), change, lamport, value)
         }
     }

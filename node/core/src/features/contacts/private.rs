@@ -38,14 +38,16 @@ pub(crate) fn put_record(
     Ok(())
 }
 
-pub(super) fn put_secret(tx: &mut Tx<'_>, name: &str, value: Vec<u8>) -> Result<(), Fail> {
+/// Keeps a key for all devices of this account; empty to drop it.
+pub(crate) fn put_secret(tx: &mut Tx<'_>, name: &str, value: Vec<u8>) -> Result<(), Fail> {
     let topic = private_topic(tx)?;
     let lamport = next_lamport(tx, topic)?;
     write(tx, PrivateEntry::Secret { name: name.to_owned(), value, lamport })?;
     Ok(())
 }
 
-pub(super) fn secret(tx: &Tx<'_>, name: &str) -> Result<Option<Vec<u8>>, StorageError> {
+/// A key that all devices of this account hold.
+pub(crate) fn secret(tx: &Tx<'_>, name: &str) -> Result<Option<Vec<u8>>, StorageError> {
     let row: Option<Chosen<Vec<u8>>> = tx.typed(&SECRETS, name.as_bytes())?;
     Ok(row.map(|r| r.value).filter(|v| !v.is_empty()))
 }

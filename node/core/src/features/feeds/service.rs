@@ -299,7 +299,12 @@ fn give(tx: &mut Tx<'_>, to: DeviceId, topic: TopicId, held: &Held<'_>) -> Resul
     }
     let mut list = Vec::new();
     'chains: for (device, chain) in topics::chains(&tx.stage, topic)? {
-        let from = held.chains.iter().find(|(d, _)| *d == device).map_or(0, |(_, seq)| *seq) + 1;
+        let from = held
+            .chains
+            .iter()
+            .find(|(d, _)| *d == device)
+            .map_or(0, |(_, seq)| *seq)
+            .saturating_add(1);
         for seq in from.max(chain.low)..=chain.high {
             let Some(letter) = letters::letter(&tx.stage, topic, device, seq)? else { break };
             if list.len() == 64 || !room.takes(letters::size(&letter)) {

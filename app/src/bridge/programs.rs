@@ -1,0 +1,304 @@
+//! Runs the Mini Program that is open in the window: one at a time, on a task of its own.
+//!
+//! The child process is this same executable; the window sees plain values ([`Running`]) and
+//! says what the person does ([`Act`]).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use teahouse_node::Handle;
+use teahouse_node::core::programs::query::PackageOf;
+use teahouse_node::core::query::Query;
+use teahouse_node::core::view::Blob;
+use teahouse_node::programs::ui::{Event, Kind};
+use teahouse_node::programs::{self, Happening, Host, Installed, Open, Opening};
+use teahouse_node::protocols::ids::AppId;
+use teahouse_node::protocols::package::{Power, VerifiedPackage};
+use teahouse_node::tokio;
+use teahouse_node::tokio::sync::mpsc;
+use teahouse_node::tokio::sync::mpsc::error::TryRecvError;
+use teahouse_node::tokio::task::{JoinHandle, spawn_blocking};
+
+use super::Outlet;
+use super::live::now;
+use crate::pages::programs::pictures;
+use crate::pages::programs::vm::Running;
+
+/// What the person does that wait for the program at most.
+const QUEUE: usize = 64;
+/// Pictures of one program that are decoded at most.
+const MOST_PICTURES: usize = 64;
+
+/// What the person does with a program.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Act {
+    /// Opens it, from the start.
+    Open {
+        /// Which.
+        app: AppId,
+        /// What it is told as if a link had opened it.
+        launch: String,
+        /// Whether the theme is dark.
+        dark_mode: bool,
+    },
+    /// Taps, writes.
+    Tell(Event),
+    /// Says whether it may have a power.
+    Decide {
+        /// Which program they were asked for: a word for one is none for another.
+        app: AppId,
+        /// The power.
+        power: Power,
+        /// Yes or no.
+        allowed: bool,
+    },
+    /// Closes it.
+    Close,
+}
+
+/// The task.
+pub(super) struct Programs {
+    acts: mpsc::Sender<Act>,
+    task: JoinHandle<()>,
+}
+
+impl Programs {
+    pub(super) fn start(handle: &Handle, out: &Outlet, child: Option<PathBuf>) -> Self {
+        let (acts, waiting) = mpsc::channel(QUEUE);
+        let task = tokio::spawn(run(handle.clone(), out.clone(), child, waiting));
+        Self { acts, task }
+    }
+
+    /// Hands over what the person does. What a program has no time for is dropped.
+    pub(super) fn act(&self, act: Act) {
+        let _ = self.acts.try_send(act);
+    }
+
+    /// Ends it: nothing more is published after this.
+    pub(super) async fn end(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+}
+
+async fn run(handle: Handle, out: Outlet, child: Option<PathBuf>, mut acts: mpsc::Receiver<Act>) {
+    // It starts no process before a program is opened.
+    let mut host: Option<Host> = child.map(programs::host_at);
+    let mut now: Option<Showing> = None;
+    let mut told: Option<Running> = None;
+    loop {
+        let due = now.as_ref().is_some_and(Showing::is_due);
+        let act = if due {
+            match acts.try_recv() {
+                Ok(act) => Some(act),
+                Err(TryRecvError::Empty) => None,
+                Err(TryRecvError::Disconnected) => return,
+            }
+        } else {
+            let Some(act) = acts.recv().await else { return };
+            Some(act)
+        };
+        match act {
+            None => {}
+            Some(Act::Open { app, launch, dark_mode }) => {
+                // The old one is closed before the new one opens.
+                drop(now.take());
+                now = Some(Showing::open(&handle, &mut host, app, launch, dark_mode).await);
+            }
+            Some(Act::Close) => now = None,
+            Some(Act::Tell(event)) => {
+                if let Some(showing) = &mut now {
+                    showing.tell(event);
+                }
+            }
+            Some(Act::Decide { app, power, allowed }) => {
+                now = match now.take() {
+                    Some(showing) => showing.decide(&handle, app, power, allowed).await,
+                    None => None,
+                };
+            }
+        }
+        now = match now.take() {
+            Some(showing) => showing.step(&handle).await,
+            None => None,
+        };
+        let shown = now.as_ref().map(|s| s.shown.clone());
+        if shown != told {
+            told.clone_from(&shown);
+            out.program(shown.map(Arc::new));
+        }
+    }
+}
+
+/// A program, and what of it is on the screen.
+struct Showing {
+    open: Option<Open>,
+    shown: Running,
+}
+
+impl Showing {
+    async fn open(
+        handle: &Handle,
+        host: &mut Option<Host>,
+        app: AppId,
+        launch: String,
+        dark_mode: bool,
+    ) -> Self {
+        let mut shown = Running::new(app, launch.clone());
+        match Self::load(handle, host, app, launch, dark_mode).await {
+            Ok(open) => {
+                shown.name = open.manifest().name.to_string();
+                Self { open: Some(open), shown }
+            }
+            Err(why) => {
+                shown.trouble = Some(why);
+                shown.ended = true;
+                Self { open: None, shown }
+            }
+        }
+    }
+
+    async fn load(
+        handle: &Handle,
+        host: &mut Option<Host>,
+        app: AppId,
+        launch: String,
+        dark_mode: bool,
+    ) -> Result<Open, String> {
+        let host = match host {
+            Some(host) => &*host,
+            None => host.insert(programs::host().map_err(|e| e.to_string())?),
+        };
+        let reader = handle.clone();
+        let read = spawn_blocking(move || {
+            let bytes = reader.query(|s| PackageOf { app }.run(s)).map_err(|e| e.to_string())?;
+            let Some(Blob(bytes)) = bytes else { return Err("the program is not here".to_owned()) };
+            VerifiedPackage::from_bytes(&bytes).map_err(|e| e.to_string())
+        });
+        let package = read.await.map_err(|_| "the package can't be read".to_owned())??;
+        let millis = now();
+        let how = Opening {
+            locale: "en".to_owned(),
+            dark_mode,
+            launch,
+            now: millis / 1000,
+            seed: (millis % (1 << 32)) as u32,
+        };
+        Open::open(host, package, how).await.map_err(|e| e.to_string())
+    }
+
+    fn is_due(&self) -> bool {
+        self.open.as_ref().is_some_and(Open::is_due)
+    }
+
+    fn tell(&mut self, event: Event) {
+        let Some(open) = &mut self.open else { return };
+        self.shown.busy = !open.tell(event);
+    }
+
+    async fn decide(
+        self,
+        handle: &Handle,
+        app: AppId,
+        power: Power,
+        allowed: bool,
+    ) -> Option<Self> {
+        let Self { open: Some(mut open), mut shown } = self else { return Some(self) };
+        if shown.app != app {
+            return Some(Self { open: Some(open), shown });
+        }
+        let mut powers = Installed { node: handle.clone(), app };
+        let decided = spawn_blocking(move || {
+            let happened = open.decide(&mut powers, power, allowed);
+            (open, happened)
+        });
+        // It panicked, and told so on standard error: the program is closed.
+        let (open, happened) = decided.await.ok()?;
+        match happened {
+            Ok(happened) => happen(&mut shown, happened),
+            Err(e) => shown.trouble = Some(e.to_string()),
+        }
+        shown.wish = open.wish();
+        Some(Self { open: Some(open), shown })
+    }
+
+    /// Tells the program what waits, and carries out what it wishes; `None` once it is done.
+    async fn step(mut self, handle: &Handle) -> Option<Self> {
+        let Some(mut open) = self.open.take() else { return Some(self) };
+        if !open.is_due() {
+            self.open = Some(open);
+            return Some(self);
+        }
+        match open.update().await {
+            Ok(false) => {}
+            Ok(true) => {
+                self.shown.nodes = open.nodes().into();
+                self.shown.rev = open.rev();
+                self.shown.trouble = None;
+            }
+            Err(e) => {
+                self.shown.trouble = Some(e.to_string());
+                if e.is_final() {
+                    self.shown.ended = true;
+                    self.shown.wish = None;
+                    return Some(self);
+                }
+            }
+        }
+        self.shown.busy = false;
+        let mut powers = Installed { node: handle.clone(), app: self.shown.app };
+        let had = Arc::clone(&self.shown.pictures);
+        let carried = spawn_blocking(move || {
+            let happened = open.carry_out(&mut powers);
+            let pictures = decoded(&open, had);
+            (open, happened, pictures)
+        });
+        let (open, happened, pictures) = carried.await.ok()?;
+        self.shown.pictures = pictures;
+        self.shown.wish = open.wish();
+        let done = happened.contains(&Happening::Close);
+        happen(&mut self.shown, happened);
+        self.open = Some(open);
+        (!done).then_some(self)
+    }
+}
+
+fn happen(shown: &mut Running, happened: Vec<Happening>) {
+    for one in happened {
+        match one {
+            Happening::Notice(text) => {
+                shown.notices += 1;
+                shown.notice = text;
+            }
+            Happening::Share { title, launch } => {
+                shown.offers += 1;
+                shown.offer = Some((title, launch));
+            }
+            Happening::Close => {}
+        }
+    }
+}
+
+/// The pictures that the program shows, decoded: each once, and a bounded number of them.
+fn decoded(
+    open: &Open,
+    had: Arc<BTreeMap<String, pictures::Picture>>,
+) -> Arc<BTreeMap<String, pictures::Picture>> {
+    let named = open.nodes().iter().filter_map(|node| match &node.kind {
+        Kind::Image(image) => Some(image.source.as_str()),
+        _ => None,
+    });
+    let new: Vec<&str> = named.filter(|source| !had.contains_key(*source)).collect();
+    if new.is_empty() {
+        return had;
+    }
+    let mut all = BTreeMap::clone(&had);
+    for source in new {
+        if all.len() < MOST_PICTURES && !all.contains_key(source) {
+            let bytes = open.file(source).unwrap_or_default();
+            all.insert(source.to_owned(), pictures::decode(&bytes));
+        }
+    }
+    Arc::new(all)
+}

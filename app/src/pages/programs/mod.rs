@@ -1,0 +1,337 @@
+//! Mini Programs: those that are installed, and the one that is open.
+//!
+//! The head with the program's name and what the person is asked are the window's: they stand
+//! above the program's own room, over the whole width, where no program draws.
+//!
+//! - [`vm`]: what is shown, as plain values.
+//! - [`pictures`]: pictures of packages.
+//! - `draw`: a program's picture.
+//! - [`words`]: what the page says.
+
+mod draw;
+pub mod pictures;
+pub mod vm;
+pub mod words;
+
+use std::sync::Arc;
+
+use egui::{Frame, Label, Margin, Painter, Panel, Pos2, RichText, ScrollArea, Stroke, Ui, vec2};
+use teahouse_node::core::command::{Command, Reply};
+use teahouse_node::core::programs::Command as Ask;
+use teahouse_node::core::programs::query::{Program, Programs as Installed};
+use teahouse_node::core::query::Query;
+use teahouse_node::core::store::{ChangeSet, StorageError};
+use teahouse_node::programs::Wish;
+use teahouse_node::protocols::ids::AppId;
+
+use self::draw::Doing;
+use self::vm::{Running, Shelf};
+use super::{Around, Cx, Page, PageId};
+use crate::bridge::{Action, ProgramAct};
+use crate::desk::{After, Go};
+use crate::screens::dialogs::{Confirm, Dialog};
+use crate::strings;
+use crate::theme::{SMALL, space, tokens};
+use crate::widgets::{danger, field, hint, page, primary, small};
+
+/// The page's name within the app.
+pub(crate) const PROGRAMS: PageId = "programs";
+
+/// The page's state.
+#[derive(Default)]
+pub(crate) struct Programs {
+    link: String,
+    /// While the link is on its way to the node.
+    adding: Option<u64>,
+    /// The program that the person opened.
+    open: Option<AppId>,
+    /// They went back with Escape: to be told to the bridge.
+    closing: bool,
+    doing: Doing,
+    /// Lines in passing that were shown.
+    notices: u64,
+    /// Cards that were offered and answered.
+    offers: u64,
+    /// While a card's link is being made, and the link.
+    sharing: Option<u64>,
+    shared: Option<String>,
+}
+
+impl Page for Programs {
+    type Ask = ();
+    type Model = Shelf;
+
+    const ID: PageId = PROGRAMS;
+
+    fn title() -> &'static str {
+        words::title()
+    }
+
+    /// Four tiles, one of them round.
+    fn icon(painter: &Painter, center: Pos2, pen: Stroke) {
+        for (x, y) in [(-5.5, -5.5), (5.5, -5.5), (-5.5, 5.5)] {
+            let tile = egui::Rect::from_center_size(center + vec2(x, y), vec2(8.0, 8.0));
+            painter.rect_stroke(tile, 2.0, pen, egui::StrokeKind::Middle);
+        }
+        painter.circle_stroke(center + vec2(5.5, 5.5), 4.2, pen);
+    }
+
+    fn depends(changes: &ChangeSet) -> bool {
+        Installed::depends(changes)
+    }
+
+    fn load((): &(), around: &Around<'_, Shelf>) -> Result<Shelf, StorageError> {
+        vm::load(around)
+    }
+
+    fn ask(&self) {}
+
+    fn ui(&mut self, ui: &mut Ui, model: &Arc<Shelf>, cx: &mut Cx<'_>) {
+        if core::mem::take(&mut self.closing) {
+            cx.desk.actions.push(Action::Program(ProgramAct::Close));
+        }
+        if let Some(link) = self.shared.take() {
+            ui.ctx().copy_text(link);
+            cx.desk.toasts.good(words::card_copied());
+        }
+        let Some(app) = self.open else { return self.shelf(ui, model, cx) };
+        let running = cx.app.program.clone().filter(|r| r.app == app);
+        self.program(ui, app, running.as_deref(), cx);
+    }
+
+    fn answered(&mut self, ticket: u64, result: &Result<Reply, String>) {
+        if self.adding == Some(ticket) {
+            self.adding = None;
+            if result.is_ok() {
+                self.link.clear();
+            }
+        }
+        if self.sharing == Some(ticket) {
+            self.sharing = None;
+            if let Ok(Reply::Link { link }) = result {
+                self.shared = Some(link.clone());
+            }
+        }
+    }
+
+    fn back(&mut self) -> bool {
+        self.closing = self.open.take().is_some();
+        self.closing
+    }
+}
+
+impl Programs {
+    fn shelf(&mut self, ui: &mut Ui, model: &Shelf, cx: &mut Cx<'_>) {
+        let mut opened = None;
+        page(ui, "programs", |ui| {
+            ui.heading(words::title());
+            ui.horizontal(|ui| {
+                let room = ui.available_width() - 100.0;
+                ui.scope(|ui| {
+                    ui.set_max_width(room.max(120.0));
+                    field(ui, &mut self.link, words::link(), "teahouse:program/…");
+                });
+                let ready = self.adding.is_none() && !self.link.trim().is_empty();
+                if primary(ui, ready, words::install()).clicked() {
+                    let link = self.link.trim().to_owned();
+                    self.adding = Some(cx.submit(Command::Programs(Ask::Add { link })));
+                }
+            });
+            if model.programs.is_empty() {
+                ui.add_space(space::LARGE);
+                ui.label(RichText::new(words::empty()).size(19.0));
+                hint(ui, words::empty_how());
+            }
+            for program in &model.programs {
+                if row(ui, program, cx) {
+                    opened = Some(program.app);
+                }
+            }
+        });
+        if let Some(app) = opened {
+            self.start(app, String::new(), ui, cx);
+        }
+    }
+
+    fn start(&mut self, app: AppId, launch: String, ui: &Ui, cx: &mut Cx<'_>) {
+        self.open = Some(app);
+        self.doing = Doing::default();
+        (self.notices, self.offers) = (0, 0);
+        let dark_mode = ui.visuals().dark_mode;
+        cx.desk.actions.push(Action::Program(ProgramAct::Open { app, launch, dark_mode }));
+    }
+
+    fn program(&mut self, ui: &mut Ui, app: AppId, running: Option<&Running>, cx: &mut Cx<'_>) {
+        let name = running.map_or("", |r| r.name.as_str()).to_owned();
+        let fill = tokens(ui).list;
+        let frame = Frame::new().fill(fill).inner_margin(Margin::symmetric(16, 9));
+        Panel::top("program head").frame(frame).show(ui, |ui| {
+            ui.horizontal(|ui| {
+                if ui.button(words::back()).clicked() {
+                    self.open = None;
+                    self.closing = true;
+                }
+                ui.add(Label::new(RichText::new(&name).size(17.0)).truncate());
+            });
+        });
+        let Some(running) = running else {
+            hint(ui, words::opening());
+            return;
+        };
+        if let Some(wish) = &running.wish {
+            sheet(ui, app, &name, wish, cx);
+        }
+        if running.notices > self.notices {
+            self.notices = running.notices;
+            cx.desk.toasts.good(format!("{name}: {}", running.notice));
+        }
+        self.offer(ui, running, cx);
+        self.trouble(ui, running, cx);
+        let mut events = Vec::new();
+        let area = ScrollArea::vertical().id_salt("program").auto_shrink(false);
+        area.show(ui, |ui| {
+            ui.horizontal_top(|ui| {
+                let side = ((ui.available_width() - draw::WIDTH) / 2.0).max(space::LARGE);
+                ui.add_space(side);
+                ui.vertical(|ui| {
+                    ui.set_width(draw::WIDTH.min(ui.available_width() - space::LARGE));
+                    ui.add_space(space::LARGE);
+                    ui.add_enabled_ui(!running.ended, |ui| {
+                        events = draw::show(ui, running, &mut self.doing);
+                    });
+                    ui.add_space(space::LARGE);
+                });
+            });
+        });
+        for event in events {
+            cx.desk.actions.push(Action::Program(ProgramAct::Tell(event)));
+        }
+    }
+
+    /// A card that the program offers: nothing is sent, the person takes a link along.
+    fn offer(&mut self, ui: &mut Ui, running: &Running, cx: &mut Cx<'_>) {
+        let Some((title, launch)) = &running.offer else { return };
+        if running.offers <= self.offers {
+            return;
+        }
+        let frame = Frame::new().fill(tokens(ui).list).inner_margin(Margin::symmetric(16, 8));
+        Panel::top("program offer").frame(frame).show(ui, |ui| {
+            ui.add(Label::new(words::offers(&running.name, title)).wrap());
+            ui.horizontal(|ui| {
+                let take = primary(ui, self.sharing.is_none(), words::card_copy()).clicked();
+                if take {
+                    let share = Ask::Share { app: running.app, launch: launch.clone() };
+                    self.sharing = Some(cx.submit(Command::Programs(share)));
+                }
+                if ui.button(words::card_not()).clicked() || take {
+                    self.offers = running.offers;
+                }
+            });
+        });
+    }
+
+    /// What went wrong, in words, and how to go on.
+    fn trouble(&mut self, ui: &mut Ui, running: &Running, cx: &mut Cx<'_>) {
+        let words = match (&running.trouble, running.busy) {
+            (Some(why), _) => why.as_str(),
+            (None, true) => words::busy(),
+            (None, false) => return,
+        };
+        let frame = Frame::new().fill(tokens(ui).alarm).inner_margin(Margin::symmetric(16, 8));
+        Panel::top("program trouble").frame(frame).show(ui, |ui| {
+            if running.ended {
+                ui.strong(words::ended());
+            }
+            ui.add(Label::new(words).wrap());
+            if running.ended && ui.button(words::again()).clicked() {
+                self.start(running.app, running.launch.clone(), ui, cx);
+            }
+        });
+    }
+}
+
+/// What a person is asked for a program: the window's own sheet, above the program's room and
+/// over the whole width, where no program draws.
+fn sheet(ui: &mut Ui, app: AppId, name: &str, wish: &Wish, cx: &mut Cx<'_>) {
+    let t = tokens(ui);
+    let frame = Frame::new().fill(t.alarm).inner_margin(Margin::symmetric(16, 12));
+    Panel::top("program wish").frame(frame).show(ui, |ui| {
+        ui.label(RichText::new(words::from_teahouse()).size(SMALL).color(t.weak));
+        ui.add(Label::new(RichText::new(words::asks(name, wish.power)).strong()).wrap());
+        if !wish.reason.is_empty() {
+            let said = format!("{} “{}”", words::says(), wish.reason);
+            ui.add(Label::new(RichText::new(said).color(t.weak)).wrap());
+        }
+        ui.horizontal(|ui| {
+            let mut decide = |allowed| {
+                let decide = ProgramAct::Decide { app, power: wish.power, allowed };
+                cx.desk.actions.push(Action::Program(decide));
+            };
+            if ui.button(words::refuse()).clicked() {
+                decide(false);
+            }
+            if ui.button(words::allow()).clicked() {
+                decide(true);
+            }
+        });
+    });
+}
+
+/// A program on the shelf; whether it is to be opened.
+fn row(ui: &mut Ui, program: &Program, cx: &mut Cx<'_>) -> bool {
+    let t = tokens(ui);
+    let mut open = false;
+    Frame::new().fill(t.list).corner_radius(10).inner_margin(12).show(ui, |ui| {
+        ui.set_width(ui.available_width());
+        ui.add(Label::new(RichText::new(&program.name).size(17.0)).truncate());
+        match (&program.package, program.coming) {
+            (Some(package), _) => {
+                if !package.description.is_empty() {
+                    hint(ui, &package.description);
+                }
+                hint(ui, &package.version);
+            }
+            (None, Some((here, all))) => {
+                hint(ui, &format!("{} ({here}/{all})", words::coming()));
+            }
+            (None, None) => {
+                hint(ui, words::waiting());
+            }
+        }
+        for asks in &program.powers {
+            ui.horizontal_wrapped(|ui| {
+                let said = match asks.allowed {
+                    Some(true) => words::allowed(),
+                    Some(false) => words::refused(),
+                    None => words::not_asked(),
+                };
+                let line = format!("{}: {said}", words::power(asks.power));
+                ui.label(RichText::new(line).size(SMALL).color(t.weak));
+                let (word, next) = match asks.allowed {
+                    Some(true) => (words::take_back(), false),
+                    _ => (words::allow(), true),
+                };
+                let whom = format!("{}, {}", program.name, words::power(asks.power));
+                if small(ui, word, &whom, t.text).clicked() {
+                    let (app, power) = (program.app, asks.power);
+                    cx.submit(Command::Programs(Ask::Grant { app, power, allowed: Some(next) }));
+                }
+            });
+        }
+        ui.horizontal(|ui| {
+            let ready = program.package.is_some();
+            let name = |word| strings::doing(word, &program.name);
+            open = primary(ui, ready, words::open()).accessible_name(name(words::open())).clicked();
+            if danger(ui, words::remove()).accessible_name(name(words::remove())).clicked() {
+                cx.desk.go(Go::Dialog(Dialog::Confirm(Confirm {
+                    what: words::remove_what(),
+                    whom: program.name.clone(),
+                    how: words::remove_how(),
+                    command: Command::Programs(Ask::Uninstall { app: program.app }),
+                    after: After::Nothing,
+                })));
+            }
+        });
+    });
+    open
+}

@@ -1,0 +1,199 @@
+//! Packages on this device: the one that runs, and a newer one that is coming page by page.
+//!
+//! What runs is whole, always: the manifest moves over when the last page is stored, in the
+//! same transaction.
+
+use std::collections::BTreeSet;
+
+use teahouse_protocols::codec::Bytes;
+use teahouse_protocols::ids::{AppId, PackageId};
+use teahouse_protocols::package::{self, MAX_PAGES, Manifest, Package, VerifiedPackage};
+use teahouse_protocols::sign::Signed;
+
+use super::tables::{PROGRAM_COMING, PROGRAM_PACKAGES, PROGRAM_PAGES};
+use crate::command::Refusal;
+use crate::store::{Key, KeyRange, Read, ReadExt, StorageError, Table};
+use crate::tx::{Fail, Tx};
+
+fn page_key(app: AppId, hash: &[u8; 32]) -> Vec<u8> {
+    Key::new().fixed(&app.0).fixed(hash).into_bytes()
+}
+
+fn manifest(
+    read: &dyn Read,
+    table: &'static Table,
+    app: AppId,
+) -> Result<Option<Signed<Manifest>>, StorageError> {
+    let Some(bytes) = read.get(table, &app.0)? else { return Ok(None) };
+    let damaged = |_| StorageError::corrupt(table.name, "no manifest");
+    Signed::from_bytes(&bytes).map(Some).map_err(damaged)
+}
+
+/// The package that runs here.
+pub(super) fn whole(read: &dyn Read, app: AppId) -> Result<Option<Signed<Manifest>>, StorageError> {
+    manifest(read, &PROGRAM_PACKAGES, app)
+}
+
+/// The package that is coming.
+pub(super) fn coming(
+    read: &dyn Read,
+    app: AppId,
+) -> Result<Option<Signed<Manifest>>, StorageError> {
+    manifest(read, &PROGRAM_COMING, app)
+}
+
+/// The version code of the package that runs here; 0 for none.
+pub(super) fn code(read: &dyn Read, app: AppId) -> Result<u32, StorageError> {
+    Ok(whole(read, app)?.map_or(0, |m| m.get().version.code))
+}
+
+/// A page, of whichever package of the program.
+pub(super) fn page(
+    read: &dyn Read,
+    app: AppId,
+    hash: &[u8; 32],
+) -> Result<Option<Vec<u8>>, StorageError> {
+    read.get(&PROGRAM_PAGES, &page_key(app, hash))
+}
+
+/// A package that is here in one piece takes the place of an older one.
+pub(super) fn put(tx: &mut Tx<'_>, package: &VerifiedPackage) -> Result<(), Fail> {
+    let manifest = package.manifest();
+    let app = manifest.get().app();
+    if let Some(now) = whole(tx, app)? {
+        if now.id() == manifest.id() {
+            return Ok(());
+        }
+        may_follow(now.get(), manifest.get())?;
+    }
+    for (hash, page) in package.pages() {
+        tx.put_raw(&PROGRAM_PAGES, &page_key(app, hash), page.clone())?;
+    }
+    Ok(settle(tx, app, manifest)?)
+}
+
+/// Version codes only rise.
+fn may_follow(now: &Manifest, next: &Manifest) -> Result<(), Fail> {
+    if next.version.code > now.version.code {
+        return Ok(());
+    }
+    let why = format!(
+        "version code {} is not above {}, which is here: a program's version only rises",
+        next.version.code, now.version.code
+    );
+    Err(Refusal::NotAllowed { why }.into())
+}
+
+/// A newer package is to come, in place of one that was coming.
+pub(super) fn expect(tx: &mut Tx<'_>, next: &Signed<Manifest>) -> Result<(), StorageError> {
+    let app = next.get().app();
+    tx.put_raw(&PROGRAM_COMING, &app.0, next.bytes().to_vec())?;
+    prune(tx, app)
+}
+
+/// Whether a manifest is to be preferred to the one that is coming.
+pub(super) fn better(coming: Option<&Signed<Manifest>>, next: &Signed<Manifest>) -> bool {
+    coming.is_none_or(|c| next.get().version.code > c.get().version.code)
+}
+
+/// Pages of the coming package that are not here, with their sizes.
+pub(super) fn missing(
+    read: &dyn Read,
+    next: &Manifest,
+) -> Result<Vec<([u8; 32], usize)>, StorageError> {
+    let app = next.app();
+    let mut missing = Vec::new();
+    for (hash, size) in next.all_pages() {
+        if !read.contains(&PROGRAM_PAGES, &page_key(app, &hash))? {
+            missing.push((hash, size));
+        }
+    }
+    Ok(missing)
+}
+
+/// Stores a page of the coming package.
+pub(super) fn put_page(
+    tx: &mut Tx<'_>,
+    app: AppId,
+    hash: &[u8; 32],
+    page: Vec<u8>,
+) -> Result<(), StorageError> {
+    tx.put_raw(&PROGRAM_PAGES, &page_key(app, hash), page)
+}
+
+/// All pages of a manifest are here: it runs from now on, and what only older ones had goes.
+pub(super) fn settle(
+    tx: &mut Tx<'_>,
+    app: AppId,
+    manifest: &Signed<Manifest>,
+) -> Result<(), StorageError> {
+    tx.put_raw(&PROGRAM_PACKAGES, &app.0, manifest.bytes().to_vec())?;
+    if coming(tx, app)?.is_some_and(|c| c.get().version.code <= manifest.get().version.code) {
+        tx.del(&PROGRAM_COMING, &app.0)?;
+    }
+    prune(tx, app)
+}
+
+/// Drops the pages that neither what runs nor what is coming names.
+fn prune(tx: &mut Tx<'_>, app: AppId) -> Result<(), StorageError> {
+    let mut needed = BTreeSet::new();
+    for manifest in [whole(tx, app)?, coming(tx, app)?].into_iter().flatten() {
+        needed.extend(manifest.get().all_pages().into_iter().map(|(hash, _)| hash));
+    }
+    for key in pages_of(tx, app)? {
+        if key.last_chunk::<32>().is_none_or(|hash| !needed.contains(hash)) {
+            tx.del(&PROGRAM_PAGES, &key)?;
+        }
+    }
+    Ok(())
+}
+
+fn pages_of(tx: &Tx<'_>, app: AppId) -> Result<Vec<Vec<u8>>, StorageError> {
+    // Of what runs, and of two that were coming one after the other.
+    let most = 3 * MAX_PAGES;
+    let mut keys = Vec::new();
+    tx.visit(&PROGRAM_PAGES, &KeyRange::prefix(&app.0), false, &mut |key, _| {
+        keys.push(key.to_vec());
+        if keys.len() < most {
+            std::ops::ControlFlow::Continue(())
+        } else {
+            std::ops::ControlFlow::Break(())
+        }
+    })?;
+    Ok(keys)
+}
+
+/// Forgets a program's packages.
+pub(super) fn clear(tx: &mut Tx<'_>, app: AppId) -> Result<(), StorageError> {
+    for key in pages_of(tx, app)? {
+        tx.del(&PROGRAM_PAGES, &key)?;
+    }
+    tx.del(&PROGRAM_PACKAGES, &app.0)?;
+    tx.del(&PROGRAM_COMING, &app.0)
+}
+
+/// The package that runs here, in one piece.
+pub(super) fn bytes(read: &dyn Read, app: AppId) -> Result<Option<Vec<u8>>, StorageError> {
+    let Some(manifest) = whole(read, app)? else { return Ok(None) };
+    let damaged = |why| StorageError::corrupt(PROGRAM_PAGES.name, why);
+    let mut pages = Vec::new();
+    for (hash, _) in manifest.get().all_pages() {
+        let page = page(read, app, &hash)?.ok_or_else(|| damaged("a page is missing"))?;
+        pages.push(Bytes::try_from(page).map_err(|_| damaged("a page is too long"))?);
+    }
+    let package = Package {
+        version: package::VERSION,
+        manifest: manifest
+            .bytes()
+            .to_vec()
+            .try_into()
+            .map_err(|_| damaged("a manifest is too long"))?,
+        pages: pages.try_into().map_err(|_| damaged("too many pages"))?,
+    };
+    Ok(Some(teahouse_protocols::codec::encode(&package)))
+}
+
+/// A package's name among all.
+pub(super) const fn id(manifest: &Signed<Manifest>) -> PackageId {
+    PackageId(manifest.id())
+}

@@ -1,0 +1,325 @@
+//! A program that is open: its picture, what it has not been told yet, and its wishes.
+//!
+//! Events wait in a bounded queue; wishes that need the person's word wait until they give
+//! it. A program that keeps itself busy (each answer makes the next wish) is slowed down, so
+//! that it costs neither the processor nor the disk what a person would notice.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use teahouse_programs::ui::{Event, Node, Outcome, Payment, Reason, Request, Start};
+use teahouse_programs::{Host, Instance, Launch, ProgramError, limits};
+use teahouse_protocols::package::{Manifest, Power, VerifiedPackage};
+use tokio::time::sleep;
+
+use super::code_of;
+use super::powers::{PowerError, Powers};
+
+/// Events that wait for a program at most. Beyond it what a person does is dropped: the
+/// program is too slow for them anyway.
+pub const MAX_WAITING: usize = 256;
+/// Wishes that wait for the person's word at most. Further ones are refused.
+const MAX_ASKED: usize = 32;
+/// Updates in a row that only answer the program's own wishes, before it is slowed down.
+const BUSY: u32 = 32;
+/// How long it then waits for each.
+const PAUSE: Duration = Duration::from_millis(100);
+/// What is shown in passing at most at once.
+const MAX_HAPPENINGS: usize = 8;
+
+/// How a program is opened.
+#[derive(Debug, Clone, Default)]
+pub struct Opening {
+    /// The language the person reads, as BCP 47.
+    pub locale: String,
+    /// Whether the theme is dark.
+    pub dark_mode: bool,
+    /// What the link carried that opened it.
+    pub launch: String,
+    /// Seconds since 1970.
+    pub now: u64,
+    /// For games.
+    pub seed: u32,
+}
+
+/// What a program wants of whoever shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happening {
+    /// A line shown in passing.
+    Notice(String),
+    /// A card to offer: its title, and what the program is told when it is opened.
+    Share {
+        /// What stands on it.
+        title: String,
+        /// What the link carries.
+        launch: String,
+    },
+    /// It is done.
+    Close,
+}
+
+/// A wish that waits for the person's word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wish {
+    /// What for.
+    pub power: Power,
+    /// Why, in the developer's words.
+    pub reason: String,
+}
+
+/// An open program. Dropping it closes it.
+#[derive(Debug)]
+pub struct Open {
+    package: VerifiedPackage,
+    instance: Instance,
+    waiting: VecDeque<Event>,
+    /// Wishes not carried out yet, in order: first those of the last view.
+    wishes: VecDeque<(u32, Request)>,
+    /// Wishes that wait for the person's word.
+    asked: VecDeque<(u32, Power, Request)>,
+    nodes: Vec<Node>,
+    rev: u64,
+    /// Updates since the person last did something.
+    own: u32,
+}
+
+impl Open {
+    /// Loads a package. Its first picture comes with the first [`Open::update`].
+    pub async fn open(
+        host: &Host,
+        package: VerifiedPackage,
+        how: Opening,
+    ) -> Result<Self, ProgramError> {
+        let code = code_of(&package)?;
+        let app = package.manifest().get().app().0;
+        let instance = host.open(Launch { app, code }).await?;
+        let mut launch = how.launch;
+        launch.truncate(launch.floor_char_boundary(limits::LAUNCH));
+        let Opening { locale, dark_mode, now, seed, .. } = how;
+        let start = Event::Start(Start { locale, dark_mode, launch, now, seed });
+        Ok(Self {
+            package,
+            instance,
+            waiting: VecDeque::from([start]),
+            wishes: VecDeque::new(),
+            asked: VecDeque::new(),
+            nodes: Vec::new(),
+            rev: 0,
+            own: 0,
+        })
+    }
+
+    /// What it is.
+    #[must_use]
+    pub const fn manifest(&self) -> &Manifest {
+        self.package.manifest().get()
+    }
+
+    /// A file of its package: a picture.
+    #[must_use]
+    pub fn file(&self, path: &str) -> Option<Vec<u8>> {
+        self.package.file(path)
+    }
+
+    /// Its picture.
+    #[must_use]
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Counts its pictures.
+    #[must_use]
+    pub const fn rev(&self) -> u64 {
+        self.rev
+    }
+
+    /// The person did something. False where the program has more to do than it can.
+    pub fn tell(&mut self, event: Event) -> bool {
+        self.own = 0;
+        // Of what is written into one field only the last counts.
+        if let Event::Input { key, .. } = &event
+            && let Some(Event::Input { key: before, .. }) = self.waiting.back()
+            && before == key
+        {
+            self.waiting.pop_back();
+        }
+        if self.waiting.len() >= MAX_WAITING {
+            return false;
+        }
+        self.waiting.push_back(event);
+        true
+    }
+
+    /// Whether there is something to tell it.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Tells the program what waits, and takes its new picture and wishes. Says whether the
+    /// picture is new. After an error that [is final](ProgramError::is_final) it has ended.
+    pub async fn update(&mut self) -> Result<bool, ProgramError> {
+        if self.own >= BUSY {
+            sleep(PAUSE).await;
+        }
+        self.own = self.own.saturating_add(1);
+        let events = self.next_events();
+        let view = self.instance.update(events).await?;
+        self.wishes.extend(view.effects.into_iter().map(|e| (e.id, e.request)));
+        if view.nodes.is_empty() {
+            return Ok(false);
+        }
+        (self.nodes, self.rev) = (view.nodes, view.rev);
+        Ok(true)
+    }
+
+    /// As many of the events that wait as one update may carry.
+    fn next_events(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        let mut bytes = 0;
+        while let Some(event) = self.waiting.front() {
+            let weight = weight(event);
+            let full = events.len() >= limits::EVENTS || bytes + weight > limits::EVENT_BYTES;
+            if full && !events.is_empty() {
+                break;
+            }
+            bytes += weight;
+            events.extend(self.waiting.pop_front());
+        }
+        events
+    }
+
+    /// Carries the wishes of the last update out, as far as the person allowed them. Waits
+    /// for the disk.
+    pub fn carry_out(&mut self, powers: &mut impl Powers) -> Vec<Happening> {
+        let mut happened = Vec::new();
+        while let Some((id, request)) = self.wishes.pop_front() {
+            let outcome = match self.may(powers, &request) {
+                May::Yes => Self::meet(powers, request, &mut happened),
+                May::Ask(power) if self.asked.len() < MAX_ASKED => {
+                    self.asked.push_back((id, power, request));
+                    continue;
+                }
+                May::Ask(_) => Outcome::Refused(Reason::Failed),
+                May::No(reason) => Outcome::Refused(reason),
+            };
+            self.waiting.push_back(Event::Answer { id, outcome });
+        }
+        happened
+    }
+
+    /// What the person has to be asked next.
+    #[must_use]
+    pub fn wish(&self) -> Option<Wish> {
+        let (_, power, _) = self.asked.front()?;
+        let reason = self.manifest().names(*power)?.reason.to_string();
+        Some(Wish { power: *power, reason })
+    }
+
+    /// The person's word: kept, and what waited for it is carried out or refused.
+    pub fn decide(
+        &mut self,
+        powers: &mut impl Powers,
+        power: Power,
+        allowed: bool,
+    ) -> Result<Vec<Happening>, PowerError> {
+        powers.grant(power, allowed)?;
+        self.own = 0;
+        let (now, later) = self.asked.drain(..).partition(|(_, p, _)| *p == power);
+        self.asked = later;
+        let now: VecDeque<(u32, Power, Request)> = now;
+        self.wishes.extend(now.into_iter().map(|(id, _, request)| (id, request)));
+        Ok(self.carry_out(powers))
+    }
+
+    /// What became of a payment that the person was asked for.
+    pub fn paid(&mut self, key: String, action: String, outcome: Payment) -> bool {
+        self.tell(Event::Paid { key, action, outcome })
+    }
+
+    fn may(&self, powers: &impl Powers, request: &Request) -> May {
+        let power = match request {
+            Request::Notice(_) | Request::Close => return May::Yes,
+            Request::Login => Power::Login,
+            Request::StorageGet(_)
+            | Request::StorageSet(_)
+            | Request::StorageRemove(_)
+            | Request::StorageList(_) => Power::Storage,
+            Request::Share { .. } => Power::Share,
+            // Nobody is asked for what there is not.
+            Request::StateGet(_)
+            | Request::StateSet(_)
+            | Request::StateList(_)
+            | Request::Call { .. } => return May::No(Reason::NotHere),
+        };
+        if self.manifest().names(power).is_none() {
+            return May::No(Reason::NoGrant);
+        }
+        match powers.granted(power) {
+            Ok(Some(true)) => May::Yes,
+            Ok(Some(false)) => May::No(Reason::NoGrant),
+            Ok(None) => May::Ask(power),
+            Err(_) => May::No(Reason::Failed),
+        }
+    }
+
+    fn meet(powers: &mut impl Powers, request: Request, happened: &mut Vec<Happening>) -> Outcome {
+        let value = |value: Option<Vec<u8>>| value.map_or(Outcome::Missing, Outcome::Value);
+        let done = |()| Outcome::Done;
+        let result = match request {
+            Request::Login => powers.login().map(value),
+            Request::StorageGet(key) => powers.get(&key).map(value),
+            Request::StorageSet(entry) => powers.put(&entry.key, Some(entry.value)).map(done),
+            Request::StorageRemove(key) => powers.put(&key, None).map(done),
+            Request::StorageList(prefix) => powers.keys(&prefix).map(|mut keys| {
+                keys.truncate(limits::KEYS);
+                Outcome::Keys(keys)
+            }),
+            Request::Notice(text) => return happen(happened, Happening::Notice(text)),
+            Request::Close => return happen(happened, Happening::Close),
+            Request::Share { title, launch } => {
+                return happen(happened, Happening::Share { title, launch });
+            }
+            Request::StateGet(_)
+            | Request::StateSet(_)
+            | Request::StateList(_)
+            | Request::Call { .. } => return Outcome::Refused(Reason::NotHere),
+        };
+        match result {
+            Ok(outcome) => outcome,
+            Err(PowerError::TooLarge(_)) => Outcome::Refused(Reason::TooLarge),
+            Err(PowerError::Failed(_)) => Outcome::Refused(Reason::Failed),
+        }
+    }
+}
+
+fn happen(all: &mut Vec<Happening>, one: Happening) -> Outcome {
+    if all.len() >= MAX_HAPPENINGS {
+        return Outcome::Refused(Reason::Failed);
+    }
+    all.push(one);
+    Outcome::Done
+}
+
+enum May {
+    Yes,
+    Ask(Power),
+    No(Reason),
+}
+
+/// What an event counts of an update's bytes.
+fn weight(event: &Event) -> usize {
+    match event {
+        Event::Start(start) => start.locale.len() + start.launch.len(),
+        Event::Tap { key, action, .. }
+        | Event::Step { key, action, .. }
+        | Event::Paid { key, action, .. } => key.len() + action.len(),
+        Event::Input { key, action, text } => key.len() + action.len() + text.len(),
+        Event::Answer { outcome, .. } => match outcome {
+            Outcome::Value(value) => value.len(),
+            Outcome::Keys(keys) => keys.iter().map(String::len).sum(),
+            Outcome::Done | Outcome::Missing | Outcome::Refused(_) => 0,
+        },
+        Event::StateChanged(key) => key.len(),
+    }
+}
