@@ -106,6 +106,8 @@ pub(crate) struct Memory {
     pub(crate) heard: BTreeSet<TopicId>,
     /// Topics with acknowledgements to publish at the end of the step.
     pub(crate) acks_due: BTreeSet<TopicId>,
+    /// Keys that something waits for: one may have come too early ([`crate::engine::inbox`]).
+    pub(crate) keys_due: BTreeSet<(TopicId, EpochId)>,
     /// Topics of which a fork was proved: judged again once, at the end of the step.
     pub(crate) rejudge_due: BTreeSet<TopicId>,
     /// Topics whose own chain or cursor relays may lack.

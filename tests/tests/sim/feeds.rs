@@ -220,7 +220,7 @@ fn a_service_answers() {
     w.use_relay(a, &invite);
     w.use_relay(b, &invite);
     w.run(2_000);
-    w.befriend(b, a);
+    let topic = w.befriend(b, a);
     let second = link(&mut w, a);
     w.run(60_000);
     let answer = |w: &mut World, device: usize, text: &str| {
@@ -229,14 +229,10 @@ fn a_service_answers() {
         w.run(5_000);
     };
     answer(&mut w, a, "we bake");
-    let topic = w.direct(b, a);
-    let texts = |w: &World, device: usize| -> Vec<String> {
-        let all = query::messages(&w.snapshot(device), topic, None, 50).unwrap();
-        all.into_iter().filter_map(|m| m.text).collect()
-    };
-    w.send(b, topic, "open?");
+    let texts = |w: &World, device: usize| w.texts(device, topic);
+    w.say(b, topic, "open?").unwrap();
     w.run(20_000);
-    w.send(b, topic, "hello?");
+    w.say(b, topic, "hello?").unwrap();
     w.run(20_000);
     assert_eq!(texts(&w, b).iter().filter(|t| *t == "we bake").count(), 1, "{:?}", texts(&w, b));
     w.rebuild(a).unwrap();
@@ -245,7 +241,7 @@ fn a_service_answers() {
     // The next day, and both automatic.
     answer(&mut w, b, "on the road");
     w.run(25 * 3_600_000);
-    w.send(b, topic, "today?");
+    w.say(b, topic, "today?").unwrap();
     w.run(60_000);
     let said = texts(&w, b);
     assert_eq!(said.iter().filter(|t| *t == "we bake").count(), 2, "{said:?}");

@@ -13,6 +13,9 @@ use crate::tx::{Effect, Fail, Tx};
 /// How often slow duties (prekey age, outbox age) are looked at.
 const TEND_EVERY: Millis = 10 * 60 * 1000;
 
+/// Keys that were too early and are tried again at the end of one batch.
+const KEYS_A_BATCH: usize = 256;
+
 impl Core {
     /// Duties at the end of every batch.
     pub(super) fn finish(
@@ -30,6 +33,13 @@ impl Core {
                 (a, b) => a.or(b),
             };
         };
+        // One key may let something in that waits for another: the rest has its turn later.
+        for _ in 0..KEYS_A_BATCH {
+            let Some((topic, epoch)) = self.mem.keys_due.pop_first() else { break };
+            self.duty(env, stage, effects, |tx| {
+                inbox::unpark_key(tx, topic, epoch).map(|()| None)
+            })?;
+        }
         for topic in std::mem::take(&mut self.mem.rejudge_due) {
             self.duty(env, stage, effects, |tx| letters::rejudge(tx, topic).map(|()| None))?;
         }
@@ -49,6 +59,7 @@ impl Core {
         at(self.duty(env, stage, effects, services::tend)?);
         if env.now >= self.tended.saturating_add(TEND_EVERY) || env.now < self.tended {
             self.tended = env.now;
+            self.mem.readers_due = true;
             self.duty(env, stage, effects, |tx| {
                 accounts::tend_prekeys(tx)?;
                 inbox::tend(tx)?;

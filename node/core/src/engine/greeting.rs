@@ -189,6 +189,12 @@ impl Digests {
     }
 }
 
+/// Whether a device is one's own, or shares a topic with this account.
+pub(crate) fn shares(tx: &mut Tx<'_>, device: DeviceId) -> Result<bool, Fail> {
+    let theirs = accounts::account_of(tx, device)?;
+    Ok(theirs.is_some() && (theirs == tx.me()?.account || !shared_topics(tx, device)?.is_empty()))
+}
+
 fn shared_topics(tx: &mut Tx<'_>, device: DeviceId) -> Result<Vec<TopicId>, Fail> {
     let mut shared = Vec::new();
     if tx.me()?.account.is_none() || !accounts::is_active(tx, device)? {

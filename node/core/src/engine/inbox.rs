@@ -2,7 +2,7 @@
 
 use teahouse_protocols::codec;
 use teahouse_protocols::envelope::sealed_hash;
-use teahouse_protocols::ids::{AccountId, DeviceId, Millis, RelayId, SealedHash, TopicId};
+use teahouse_protocols::ids::{AccountId, DeviceId, EpochId, Millis, RelayId, SealedHash, TopicId};
 use teahouse_protocols::inbox::{
     self, InboxItem, InboxMessage, message_prekey, open_message, seal_message,
 };
@@ -14,7 +14,7 @@ use crate::command::Refusal;
 use crate::engine::{accounts, cursors, letters, mail, topics};
 use crate::features;
 use crate::store::{KeyRange, ReadExt, StorageError};
-use crate::tables::{OUTBOX, OutItem, OwnPrekey, PARKED, Parked, pair_key};
+use crate::tables::{EPOCHS, OUTBOX, OutItem, OwnPrekey, PARKED, Parked, pair_key};
 use crate::tx::{Fail, Tx, capped};
 
 /// Most items that wait to leave.
@@ -348,6 +348,28 @@ pub(crate) fn unpark(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), Fail> {
         };
         if done {
             tx.del(&PARKED, &key)?;
+        }
+    }
+    Ok(())
+}
+
+/// Tries one key that came when nothing waited for it.
+pub(crate) fn unpark_key(tx: &mut Tx<'_>, topic: TopicId, epoch: EpochId) -> Result<(), Fail> {
+    if tx.contains(&EPOCHS, &epoch.0)? {
+        return Ok(());
+    }
+    let rows: Vec<(Vec<u8>, Parked)> =
+        tx.scan_typed(&PARKED, &KeyRange::prefix(&topic.0), false, MAX_PARKED)?;
+    for (key, parked) in rows {
+        if let InboxItem::Key(parcel) = &parked.item
+            && topics::parcel_epoch(parcel) == Some(epoch)
+        {
+            let keys = opening_keys(tx)?;
+            match topics::take_parcel(tx, parcel, &keys) {
+                Ok(_) => return tx.del(&PARKED, &key).map_err(Fail::from),
+                Err(Fail::Peer(_)) => {}
+                Err(other) => return Err(other),
+            }
         }
     }
     Ok(())

@@ -317,6 +317,10 @@ pub(crate) fn compare(
 /// A device that is no member gets the records that say so, if it ever was one, and
 /// nothing else.
 fn removed(tx: &mut Tx<'_>, to: DeviceId, topic: TopicId) -> Result<(), Fail> {
+    // Nobody is told by this that a feed is followed here.
+    if topics::is_followed(tx, topic)? {
+        return Ok(());
+    }
     let Some(account) = accounts::account_of(tx, to)? else { return Ok(()) };
     let Some(state) = topics::state(tx, topic)? else { return Ok(()) };
     if !state.now().former.contains(&account) {
@@ -494,7 +498,7 @@ pub(crate) fn gap(tx: &mut Tx<'_>, from: DeviceId, topic: TopicId) -> Result<(),
 
 /// Asks connected members for an epoch's key, each once per connection.
 pub(crate) fn want_key(tx: &mut Tx<'_>, topic: TopicId, epoch: EpochId) -> Result<(), Fail> {
-    if tx.mem.peers.is_empty() {
+    if tx.mem.peers.is_empty() || topics::is_followed(tx, topic)? {
         return Ok(());
     }
     let members = topics::devices(tx, topic)?;

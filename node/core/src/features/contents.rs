@@ -12,7 +12,7 @@ use teahouse_protocols::ids::{DeviceId, Millis, TopicId};
 use teahouse_protocols::photo::Photo;
 
 use crate::command::MessageId;
-use crate::engine::{accounts, topics};
+use crate::engine::{accounts, greeting, topics};
 use crate::features::photos::PHOTOS;
 use crate::features::services::{self, Prepared, Service};
 use crate::features::{Feature, feeds};
@@ -74,7 +74,7 @@ pub(crate) fn reachable(tx: &mut Tx<'_>, addr: Vec<u8>) -> Result<(), Fail> {
 
 fn met(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
     // Strangers are told nothing, but for those who ask for a feed of this device's.
-    let known = accounts::account_of(tx, device)?.is_some();
+    let known = greeting::shares(tx, device)?;
     let listens = tx.mem.peers.get(&device).is_some_and(|p| !p.listens.is_empty());
     if tx.mem.content_addr.is_empty() || !known && !listens {
         return Ok(());

@@ -15,7 +15,7 @@ use super::log::{
 use super::prepare::{Content, Prepared, Secrets, open, opened};
 use super::replay::apply;
 use super::waiting::{continue_chain, wait};
-use crate::engine::{accounts, forks, inbox, topics};
+use crate::engine::{accounts, forks, topics};
 use crate::tables::{
     CHAINS, Chain, SEGMENTS, Segment, Status, TIPS, UNOPENED, WaitingOn, chain_key,
 };
@@ -131,10 +131,9 @@ pub(super) fn accept_one(
             return Ok(Outcome::Stored(status));
         }
         Content::NoKey => {
-            let outcome = wait(tx, &envelope, sealed, received, WaitingOn::Epoch(header.epoch))?;
             // The key of somebody who has left may have come when nothing waited for it.
-            inbox::unpark(tx, topic)?;
-            return Ok(outcome);
+            tx.mem.keys_due.insert((topic, header.epoch));
+            return wait(tx, &envelope, sealed, received, WaitingOn::Epoch(header.epoch));
         }
         Content::Bad(why) => {
             return garbage(tx, &mut chain, &envelope, received, account, &why);

@@ -150,6 +150,14 @@ impl Pump<'_, '_> {
             upto = seq;
         }
         let Some(epoch) = epoch else { return Ok(()) };
+        if topics::is_public(self.tx, topic)? {
+            // Whoever knows the topic could open its tag: the publisher's other devices are
+            // reached at their inboxes.
+            if !closed(self.tx, relay.id, topic, upto)? {
+                self.session(relay.id).hush(topic.0, now);
+            }
+            return Ok(());
+        }
         let Some((_, secret)) = topics::secret(self.tx, epoch)? else { return Ok(()) };
         let key = secret.tag_key(week_of(self.tx.now));
         let tag = Tag(key.verifying_key().to_bytes());

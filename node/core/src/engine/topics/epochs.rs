@@ -64,6 +64,11 @@ pub(crate) fn parcel_topic(parcel: &Parcel) -> Option<TopicId> {
     Signed::<EpochHead>::from_bytes(&parcel.head).ok().map(|h| h.get().topic)
 }
 
+/// The epoch that a parcel says it is of.
+pub(crate) fn parcel_epoch(parcel: &Parcel) -> Option<EpochId> {
+    Signed::<EpochHead>::from_bytes(&parcel.head).ok().map(|h| epoch_id(&h))
+}
+
 /// Opens a parcel with one of the keys that it may be sealed to, and takes it in.
 pub(crate) fn take_parcel(
     tx: &mut Tx<'_>,

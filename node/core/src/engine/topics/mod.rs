@@ -34,7 +34,7 @@ use crate::tables::{CHAINS, Chain, DEVICE_ACCOUNT, OPS, TOPICS, Topic};
 use crate::tx::{Fail, TopicState, Tx};
 
 pub(crate) use self::epochs::{
-    MAX_EPOCHS, epochs, head, key_for, parcel_topic, secret, take_parcel,
+    MAX_EPOCHS, epochs, head, key_for, parcel_epoch, parcel_topic, secret, take_parcel,
 };
 pub(crate) use self::operations::{account_changed, create, cuts_of, learn, operate};
 use self::readers::readers;

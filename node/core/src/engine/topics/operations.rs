@@ -13,6 +13,7 @@ use teahouse_protocols::sign::Signed;
 
 use super::readers::{is_public, open_public};
 use super::rekey::rekey;
+use super::sealing::note_new_epoch;
 use super::{audience, devices, members, oracle, require, row, state};
 use crate::command::Refusal;
 use crate::engine::{accounts, inbox, latecomers, letters};
@@ -72,6 +73,7 @@ pub(crate) fn operate(tx: &mut Tx<'_>, topic: TopicId, op: MemberOp) -> Result<(
     let mut parcels = Vec::new();
     if (gone || cut) && !is_public(tx, topic)? && after.now().members.contains_key(&account) {
         parcels = rekey(tx, topic)?;
+        note_new_epoch(tx, topic)?;
     }
     let pack = InboxItem::Account(accounts::pack(tx, account, &[])?);
     for device in audience {

@@ -27,12 +27,15 @@ use super::rekey::is_renewal_due;
 use super::{is_member, members, row, welcome};
 use crate::engine::{accounts, inbox};
 use crate::features::{feeds, moments};
-use crate::store::{Key, Read, ReadExt, StorageError};
+use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
 use crate::tables::{
-    CHAINS, Chain, EPOCHS, Epoch, READERS_TOLD, REKEY_DUE, RENEWED, SEALED_TO, TOPIC_EPOCHS,
-    chain_key, pair_key,
+    CHAINS, Chain, EPOCHS, Epoch, OUTBOX, READERS_TOLD, REKEY_DUE, RENEWED, SEALED_TO,
+    TOPIC_EPOCHS, chain_key, pair_key,
 };
 use crate::tx::{Fail, Tx, best_effort};
+
+/// Most devices of readers of one topic.
+const MAX_TOLD: usize = 65_536;
 
 /// The author of a topic that is read by others than its members, if it is one.
 pub(crate) fn author(tx: &mut Tx<'_>, topic: TopicId) -> Result<Option<AccountId>, StorageError> {
@@ -170,11 +173,24 @@ pub(crate) fn tell_all(tx: &mut Tx<'_>) -> Result<(), Fail> {
         if author(tx, topic)? != Some(own) {
             continue;
         }
+        forget_told(tx, topic)?;
         let wrote = || tx.typed::<Chain>(&CHAINS, &chain_key(topic, me.device));
         if wrote()?.is_some_and(|c| c.high > 0) || is_renewal_due(tx, topic)? {
             // Who may read no more can't read what is sealed from now on, words on old posts
             // among it. Where this fails, the next post sees to it.
             best_effort(moments::renew(tx, topic))?;
+        }
+    }
+    Ok(())
+}
+
+/// Who is out and comes again is welcomed again: there are keys in between.
+fn forget_told(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), StorageError> {
+    for (key, _) in tx.scan(&READERS_TOLD, &KeyRange::prefix(&topic.0), false, MAX_TOLD)? {
+        let Some(device) = key.last_chunk::<32>().map(|d| DeviceId(*d)) else { continue };
+        let account = accounts::account_of(tx, device)?;
+        if !account.map_or(Ok(false), |account| reads(tx, topic, account))? {
+            tx.del(&READERS_TOLD, &key)?;
         }
     }
     Ok(())
@@ -197,6 +213,10 @@ pub(crate) fn shut_out(tx: &mut Tx<'_>, account: AccountId) -> Result<(), Storag
 /// meanwhile.
 pub(crate) fn tell_again(tx: &mut Tx<'_>, account: AccountId) -> Result<(), StorageError> {
     let Some(own) = tx.me()?.account else { return Ok(()) };
+    // Whoever says so again and again fills no outbox with welcomes.
+    if tx.count(&OUTBOX, &KeyRange::all(), inbox::MAX_OUTBOX / 4)? >= inbox::MAX_OUTBOX / 4 {
+        return Ok(());
+    }
     let devices = accounts::devices_of(tx, account)?;
     for topic in accounts::topic_ids(tx)? {
         if author(tx, topic)? == Some(own) {

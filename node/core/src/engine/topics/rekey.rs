@@ -11,6 +11,7 @@ use super::epochs::add_epoch;
 use super::readers::{author, is_public, told};
 use super::{audience, devices, is_member, members, require, row};
 use crate::engine::{accounts, latecomers};
+use crate::features::moments;
 use crate::store::{KeyRange, ReadExt, StorageError};
 use crate::tables::{REKEY_DUE, SEALED_TO, pair_key};
 use crate::tx::{Fail, Tx};
@@ -79,7 +80,9 @@ pub(crate) fn devices_removed(
 ) -> Result<(), StorageError> {
     let Some(me) = tx.me()?.account.filter(|_| !removed.is_empty()) else { return Ok(()) };
     for topic in accounts::topic_ids(tx)? {
-        let within = audience(tx, topic)?.contains(&account) && members(tx, topic)?.contains(&me);
+        // A reader counts that is out just now: it may be in again, and the key the same.
+        let meant = audience(tx, topic)?.contains(&account) || moments::allows(tx, topic, account)?;
+        let within = meant && members(tx, topic)?.contains(&me);
         if within && !is_public(tx, topic)? {
             for device in removed {
                 tx.put_raw(&REKEY_DUE, &pair_key(&topic.0, &device.0), Vec::new())?;

@@ -11,7 +11,7 @@ use teahouse_protocols::membership::{MemberOp, TopicKind};
 use teahouse_protocols::sign::Signed;
 
 use super::epochs::{MAX_EPOCHS, epochs, head, secret};
-use super::readers::{give, is_public, note_renewal, sealed_to, tell};
+use super::readers::{author, give, is_public, note_renewal, sealed_to, tell};
 use super::rekey::{Demand, demand, is_renewal_due, note_rekey, reachable, rekey};
 use super::{devices, is_member, require};
 use crate::tx::{Fail, TopicState, Tx};
@@ -47,13 +47,26 @@ pub(crate) fn epoch_for_sending(
         return Ok((found.epoch, found.secret));
     }
     let parcels = rekey(tx, topic)?;
-    give(tx, topic, parcels)?;
     let newest = epochs(&tx.stage, topic, 1)?;
     let epoch = *newest.first().ok_or_else(|| Fail::peer("no epoch after a rekey"))?;
+    // Noted first: where giving fails half-way, the rest asks.
     note_rekey(tx, topic, epoch)?;
     note_renewal(tx, topic, epoch, outdated.get())?;
+    give(tx, topic, parcels)?;
     let (_, secret) = secret(tx, epoch)?.ok_or_else(|| Fail::peer("no epoch after a rekey"))?;
     Ok((epoch, secret))
+}
+
+/// An epoch was made because somebody is out: in a topic with readers, they are to be told.
+pub(super) fn note_new_epoch(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), Fail> {
+    if author(tx, topic)?.is_some()
+        && let Some(epoch) = epochs(&tx.stage, topic, 1)?.first().copied()
+    {
+        note_rekey(tx, topic, epoch)?;
+        note_renewal(tx, topic, epoch, true)?;
+        tx.mem.readers_due = true;
+    }
+    Ok(())
 }
 
 /// An epoch under which acknowledgements may be mailed.
@@ -91,7 +104,7 @@ enum Fit {
 }
 
 /// The newest epoch that `fit` takes of those that removed devices leave usable ([`Demand`]).
-/// It is told the head, whether the epoch is [`clean`], and whether it is and its author
+/// It is told whom the epoch was sealed to, whether it is [`clean`], and whether it is and its author
 /// [`saw_all_removals`].
 fn newest_fit(
     tx: &mut Tx<'_>,

@@ -65,8 +65,8 @@ pub enum Command {
         /// The article.
         article: MessageId,
     },
-    /// Follow a feed by its link. Those who are asked for it see that a device asks, not whose;
-    /// there is no list. Replies [`Reply::Topic`].
+    /// Follow a feed by its link. Whoever the link names is asked for it and sees which device
+    /// asks; there is no list. Replies [`Reply::Topic`].
     Follow {
         /// `teahouse:feed/…`.
         link: String,

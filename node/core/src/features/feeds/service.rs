@@ -131,16 +131,12 @@ fn page_came(tx: &mut Tx<'_>, from: DeviceId, page: Page) -> Result<(), Fail> {
 
 fn met(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
     for (topic, row) in followed(tx)? {
-        if row.providers.iter().any(|p| p.device == device) || publishes(tx, topic, device)? {
+        // Nobody else, not even a publisher's device that happens to be met.
+        if row.providers.iter().any(|p| p.device == device) {
             ask(tx, device, topic)?;
         }
     }
     Ok(())
-}
-
-/// Whether a device is a publisher's.
-fn publishes(tx: &mut Tx<'_>, topic: TopicId, device: DeviceId) -> Result<bool, StorageError> {
-    topics::is_member(tx, topic, device)
 }
 
 fn wanted(tx: &mut Tx<'_>) -> Result<Vec<Wanted>, StorageError> {

@@ -132,7 +132,7 @@ pub(super) fn entries(
     seq: u64,
     all: impl IntoIterator<Item = MomentsEntry>,
 ) -> Result<Vec<Entry>, Fail> {
-    all.into_iter().map(|e| Ok(e.to_entry(seq).map_err(invalid)?)).collect()
+    all.into_iter().map(|e| e.to_entry(seq).map_err(invalid)).collect()
 }
 
 /// An audience in the one form that names its topic.

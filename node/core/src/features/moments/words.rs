@@ -1,5 +1,6 @@
 //! Words on posts: sealing one's own, and opening those that this device has the keys to.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rand_chacha::ChaCha20Rng;
@@ -146,8 +147,7 @@ pub(super) fn opened(
             }
             if matches!(word.said, Said::Comment { .. }) {
                 comments.insert(here);
-                if let std::collections::btree_map::Entry::Vacant(slot) = circles.entry(here.topic)
-                {
+                if let Entry::Vacant(slot) = circles.entry(here.topic) {
                     slot.insert(known.of(read, here.topic, &on)?);
                 }
             }
@@ -174,15 +174,17 @@ impl Circles {
         topic: TopicId,
         on: &PostRef,
     ) -> Result<Circle, StorageError> {
-        if !self.0.contains_key(&topic) {
-            let mut all = Vec::new();
-            for epoch in topics::epochs(read, topic, MAX_EPOCHS)? {
-                all.extend(secret(read, epoch)?);
+        let secrets = match self.0.entry(topic) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(slot) => {
+                let mut all = Vec::new();
+                for epoch in topics::epochs(read, topic, MAX_EPOCHS)? {
+                    all.extend(secret(read, epoch)?);
+                }
+                slot.insert(all)
             }
-            self.0.insert(topic, all);
-        }
-        let secrets = self.0.get(&topic).into_iter().flatten();
-        Ok(Circle(secrets.map(|s| (hint(on, s), s.clone())).collect()))
+        };
+        Ok(Circle(secrets.iter().map(|s| (hint(on, s), s.clone())).collect()))
     }
 }
 
