@@ -126,14 +126,14 @@ impl World {
         for device in 0..self.devices.len() {
             if self.devices[device].core.is_some() {
                 let s = self.snapshot(device);
-                self.check_issuer(device, &s)?;
+                Self::check_issuer(device, &s)?;
                 self.check_wallet(device, &s)?;
             }
         }
         Ok(())
     }
 
-    fn check_issuer(&self, device: usize, s: &Snapshot) -> Result<(), String> {
+    fn check_issuer(device: usize, s: &Snapshot) -> Result<(), String> {
         for (key, bytes) in s.scan(&ISSUED, &KeyRange::all(), false, 64).expect("reads") {
             let id = AssetId(key.try_into().expect("an id"));
             let asset = Signed::<Asset>::from_bytes(&bytes).expect("an asset");
@@ -152,7 +152,7 @@ impl World {
             let prefix = KeyRange::prefix(&id.0);
             for (key, held) in rows::<Holding>(s, &HOLDINGS, &prefix) {
                 let holder = AccountId(key[32..64].try_into().expect("an id"));
-                topped += self.check_statement(device, s, &asset, holder, &held)?;
+                topped += Self::check_statement(device, s, &asset, holder, &held)?;
                 let of = AccountKey { asset: id, kind: HOLDER, of: holder.0 };
                 let account = ledger.account(of).expect("reads").expect("a holder");
                 let (left, pending) = (account.left_to_debit(), account.debits_pending);
@@ -170,12 +170,11 @@ impl World {
                 return Err(format!("{topped} was paid in, {} created", created.debits_posted));
             }
         }
-        self.check_orders(device, s)
+        Self::check_orders(device, s)
     }
 
     /// Returns what was paid in.
     fn check_statement(
-        &self,
         device: usize,
         s: &Snapshot,
         asset: &Signed<Asset>,
@@ -206,7 +205,7 @@ impl World {
         Ok(topped.map(|e| u128::from(e.amount)).sum())
     }
 
-    fn check_orders(&self, device: usize, s: &Snapshot) -> Result<(), String> {
+    fn check_orders(device: usize, s: &Snapshot) -> Result<(), String> {
         for (key, row) in rows::<OrderRow>(s, &ORDERS, &KeyRange::all()) {
             let id = OrderId(key.try_into().expect("an id"));
             let order = Signed::<PaymentOrder>::from_bytes(&row.order).expect("an order");

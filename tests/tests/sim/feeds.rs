@@ -6,6 +6,7 @@ use teahouse_core::feeds::query::{Articles, Feed, Feeds};
 use teahouse_core::query::{self, Query};
 use teahouse_core::store::{KeyRange, ReadExt};
 use teahouse_core::tables::{ACCOUNT_RECORDS, ACKS};
+use teahouse_protocols::codec::List;
 use teahouse_protocols::ids::TopicId;
 use teahouse_protocols::link::{Link, Provider};
 use teahouse_tests::world::World;
@@ -139,7 +140,7 @@ fn who_follows_keeps_it_to_itself() {
     let Ok(Link::Feed(mut guess)) = Link::parse(&link) else { panic!("a feed's link") };
     guess.providers = vec![Provider {
         device: w.devices[b].id,
-        addrs: Default::default(),
+        addrs: List::default(),
         relays: guess.providers[0].relays.clone(),
     }]
     .try_into()

@@ -75,7 +75,7 @@ fn rules_of_forms() {
     refused(
         channel(5).get(),
         &[&|c| c.capacity = 5, &|c| c.expires += 1, &|c| c.settle_by = c.expires, &|c| {
-            c.settle_by += 1
+            c.settle_by += 1;
         }],
     );
     let first = plain_voucher(channel(5).get(), 1, 5, VoucherId([0; 32]));

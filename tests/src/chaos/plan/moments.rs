@@ -93,10 +93,9 @@ impl Town {
             .collect();
         named.sort_unstable();
         let audience = match self.below(10) {
-            0..6 => Audience::Friends,
             6..8 if !named.is_empty() => Audience::Except(named),
-            6..8 => Audience::Friends,
-            _ => Audience::Only(named),
+            8.. => Audience::Only(named),
+            _ => Audience::Friends,
         };
         let number = self.number(account);
         let kind = match &audience {
