@@ -75,6 +75,15 @@ fn wait(window: &mut Window, label: &str) {
     }
 }
 
+fn gone(window: &mut Window, label: &str) {
+    let started = Instant::now();
+    while has(window, label) {
+        assert!(started.elapsed().as_secs() < 60, "{label:?} is still on the screen");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        window.run();
+    }
+}
+
 fn field<'w>(window: &'w Window, name: &'w str) -> Seen<'w> {
     let is_field = |node: &Seen<'_>| {
         [Role::TextInput, Role::MultilineTextInput].contains(&node.accesskit_node().role())
@@ -430,6 +439,8 @@ fn breakfast_is_chosen_in_the_window() {
     wait(&mut window, "keep things on this device");
     click(&mut window, words::allow());
     wait(&mut window, "Nothing chosen yet");
+    // What is asked stands above the program: once it is gone, nothing moves any more.
+    gone(&mut window, "keep things on this device");
     click(&mut window, "more: Soy milk: how many");
     wait(&mut window, "Together 3.00");
     click(&mut window, "Order");

@@ -1,5 +1,5 @@
 //! A member who turns against the others: with a real device key and real epoch secrets.
-//! [`words`] is what it does in Moments.
+//! `words` is what it does in Moments.
 
 mod words;
 
