@@ -198,7 +198,7 @@ impl Terminal {
             match one {
                 Happening::Notice(text) => line(format!("** {}", tidy(&text)))?,
                 Happening::Share { title, launch } => line(format!(
-                    "** offers a card: {} (teahouse program link --launch '{}')",
+                    "** offers a card: {}; make its link with --launch and these words: {}",
                     tidy(&title),
                     tidy(&launch)
                 ))?,

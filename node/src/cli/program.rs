@@ -305,7 +305,9 @@ fn install(session: &Session, from: String) -> Result<()> {
     }
     match came {
         Some(row) => {
-            line(format!("{0} is installed. Open it: teahouse program open '{0}'", tidy(&row.name)))
+            // By its id: a name is a stranger's text, and this is for a shell.
+            let (name, id) = (tidy(&row.name), short(&app.to_hex()));
+            line(format!("{name} is installed. Open it: teahouse program open {id}"))
         }
         None => {
             line("Noted. Nobody who has it has answered yet; it comes as soon as one does.")?;

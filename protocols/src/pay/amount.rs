@@ -113,7 +113,7 @@ impl<'de> Deserialize<'de> for Currency {
 }
 
 /// An amount with what it takes to show it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Money {
     /// The currency.
     pub currency: Currency,

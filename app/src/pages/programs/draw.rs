@@ -29,6 +29,8 @@ const REST: f64 = 0.6;
 /// What a person is doing in the open program.
 #[derive(Default)]
 pub(super) struct Doing {
+    /// How many programs were opened before: what was written in one is nothing to the next.
+    pub(super) opened: u64,
     nodes: Arc<[Node]>,
     /// The children of each node.
     children: Vec<Vec<usize>>,
@@ -197,7 +199,7 @@ impl Drawing<'_> {
             TextEdit::singleline(&mut own.text)
         };
         let edit = edit
-            .id(Id::unique(("program field", &node.key)))
+            .id(Id::unique(("program field", self.doing.opened, &node.key)))
             .char_limit(field.max_length as usize)
             .desired_width(f32::INFINITY);
         let response = ui.add(edit).accessible_name(field.label.as_str());

@@ -249,12 +249,9 @@ pub(super) fn pay(
         let row = row.ok_or(StorageError::corrupt(ORDERS.name, "an order is missing"))?;
         return Ok(row.outcome);
     }
-    if tx.now >= o.expires {
-        // Nothing is kept of it: the same words follow from the order every time.
-        let verdict = Verdict::Refused(Refusal::Expired);
-        return Ok(say(tx, &asset, id, verdict, o.expires)?.bytes().to_vec());
-    }
-    if o.in_time(tx.now).is_err() {
+    // Kept like every answer: should this clock be set back, the word stays the same.
+    let expired = tx.now >= o.expires;
+    if !expired && o.in_time(tx.now).is_err() {
         // It claims to be made later: then it may be right.
         return Err(Refusal::Unavailable.into());
     }
@@ -263,7 +260,8 @@ pub(super) fn pay(
         return Err(Refusal::SlowDown.into());
     }
     let now = tx.now;
-    let (verdict, state) = match carry_out(tx, &asset, order, offer)? {
+    let done = if expired { Err(Refusal::Expired) } else { carry_out(tx, &asset, order, offer)? };
+    let (verdict, state) = match done {
         Ok(done) => done,
         Err(why) => (Verdict::Refused(why), OrderState::Refused),
     };

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use teahouse_protocols::account::RelayAddr;
 use teahouse_protocols::ids::{AccountId, AssetId, DeviceId, Millis, OfferId, OrderId};
 use teahouse_protocols::pay::frames::OfferState;
-use teahouse_protocols::pay::{Grant, Tally};
+use teahouse_protocols::pay::{Grant, Money, Tally};
 
 crate::tables::tables! {
     /// asset → signed asset (raw): money that this device issues.
@@ -219,8 +219,8 @@ pub struct Payment {
     pub title: String,
     /// In minor units; of what was only asked for, what the poster said.
     pub amount: u64,
-    /// Paid without asking again if it costs no more, in minor units.
-    pub up_to: Option<u64>,
+    /// Paid without asking again if it costs no more, in the money that the poster showed.
+    pub up_to: Option<Money>,
     /// Where it stands.
     pub state: PayState,
     /// What the issuer said last without signing it: no final word.

@@ -12,7 +12,7 @@ use teahouse_protocols::codec;
 use teahouse_protocols::ids::{AccountId, AssetId, DeviceId, Millis, OrderId};
 use teahouse_protocols::pay::frames::{Log, MAX_RECORDS, SERVICE};
 use teahouse_protocols::pay::{
-    Answer, Ask, Asset, Contradiction, Entry, EntryKind, Grant, Line, Offer, Outcome, Paid,
+    Answer, Ask, Asset, Contradiction, Entry, EntryKind, Grant, Line, Money, Offer, Outcome, Paid,
     PayFrame, PayReply, PayRequest, PaymentOrder, Receipt, Refund, Refusal, StatementHead, Tally,
     TransferAnswer, VERSION, Verdict, VerifiedAsset,
 };
@@ -359,7 +359,7 @@ pub(super) fn order(
         to: product.payee,
         title: product.title.to_string(),
         amount: product.price.saturating_mul(count),
-        up_to,
+        up_to: up_to.map(|minor| Money { minor, ..product.money() }),
         state: PayState::Asked,
         hint: None,
         offer: None,
@@ -561,6 +561,7 @@ pub(super) fn hear(tx: &mut Tx<'_>, from: DeviceId, heard: Heard) -> Result<(), 
                 }
                 learn(tx, asset, &grant, relays.clone(), addrs.clone())?;
                 answered(tx, from, MONEY, id.0)?;
+                pay_expected(tx, id)?;
                 follow(tx, id)?;
             }
         }
@@ -568,7 +569,7 @@ pub(super) fn hear(tx: &mut Tx<'_>, from: DeviceId, heard: Heard) -> Result<(), 
         Said::Outcome(outcome) => decided(tx, &outcome)?,
         Said::Statement(asset, entries, more) => {
             if let Some(head) = &head {
-                return followed(tx, asset, &entries, more, head);
+                return followed(tx, from, asset, &entries, more, head);
             }
         }
         Said::Order(outcome, fulfilled, refunds) => {
@@ -597,7 +598,9 @@ fn offered(
     let fits = row.state == PayState::Asked
         && from == row.issuer
         && (o.asset, o.payee, o.key) == (row.asset, row.to, row.issuer)
-        && o.is_for(&tx.me()?.device);
+        && o.is_for(&tx.me()?.device)
+        // What was asked for too long ago is wanted no more.
+        && tx.contains(&OUT, &out_key(from, OFFER, wide(id)))?;
     if !fits {
         return Ok(());
     }
@@ -611,15 +614,49 @@ fn offered(
         ..row
     };
     tx.put(&PAYMENTS, &id, &row)?;
-    if row.up_to.is_some_and(|most| o.price <= most) && o.stands(tx.now) {
-        // What can't be paid now stays offered; a refusal comes before anything is staged.
-        if let Err(e) = sign(tx, id, row, Some(offer), "")
-            && !matches!(e, Fail::Refusal(_))
+    pay_if_expected(tx, id, row, offer)
+}
+
+fn pay_if_expected(
+    tx: &mut Tx<'_>,
+    id: [u8; 16],
+    row: Payment,
+    offer: &Signed<Offer>,
+) -> Result<(), Fail> {
+    if !offer.get().stands(tx.now) || !is_expected(tx, &row, offer.get().price)? {
+        return Ok(());
+    }
+    // What can't be paid now stays offered; a refusal comes before anything is staged.
+    match sign(tx, id, row, Some(offer), "") {
+        Ok(()) | Err(Fail::Refusal(_)) => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// A money became known: what was offered in it before is paid, if it was to be.
+fn pay_expected(tx: &mut Tx<'_>, asset: AssetId) -> Result<(), Fail> {
+    for (key, _) in tx.scan(&PAYMENT_TIMES, &KeyRange::all(), true, MAX_OPEN)? {
+        let Some(id) = key.last_chunk::<16>().copied() else { continue };
+        let Some(row) = payment(tx, id)? else { continue };
+        if row.asset == asset
+            && row.state == PayState::Offered
+            && let Some(offer) = &row.offer
+            && let Ok(offer) = Signed::<Offer>::from_bytes(offer)
         {
-            return Err(e);
+            pay_if_expected(tx, id, row, &offer)?;
         }
     }
     Ok(())
+}
+
+/// Whether a price is within what the person said to pay without being asked again: in the
+/// money that the poster showed, and the issuer's whose poster it was.
+fn is_expected(tx: &Tx<'_>, row: &Payment, price: u64) -> Result<bool, Fail> {
+    let (Some(most), Some(asset)) = (row.up_to, asset(tx, row.asset)?) else { return Ok(false) };
+    let a = asset.get();
+    Ok(price <= most.minor
+        && (a.currency, a.exponent) == (most.currency, most.exponent)
+        && (a.issuer, a.key) == (row.to, row.issuer))
 }
 
 /// The issuer's final word on an order.
@@ -858,6 +895,7 @@ fn head_came(tx: &mut Tx<'_>, head: &Signed<StatementHead>) -> Result<(), Fail> 
 /// Entries of the account's own statement.
 fn followed(
     tx: &mut Tx<'_>,
+    from: DeviceId,
     money: AssetId,
     entries: &[Entry],
     more: bool,
@@ -865,6 +903,13 @@ fn followed(
 ) -> Result<(), Fail> {
     let Some(asset) = asset(tx, money)? else { return Ok(()) };
     let account = tx.account()?;
+    // Entries are not signed one by one: they are taken from the issuer's own device, and from
+    // nobody else.
+    let (key, h) = (asset.get().key, head.get());
+    let ours = (h.asset, h.key, h.holder) == (money, key, account);
+    if from != key || !ours {
+        return Ok(());
+    }
     let balance: Option<Balance> = tx.typed(&BALANCES, &money.0)?;
     let tally = balance.as_ref().map_or_else(|| Tally::new(&asset, account), |b| b.tally.clone());
     // What was followed meanwhile is here already.
