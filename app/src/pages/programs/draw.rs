@@ -30,7 +30,7 @@ const REST: f64 = 0.6;
 #[derive(Default)]
 pub(super) struct Doing {
     /// How many programs were opened before: what was written in one is nothing to the next.
-    pub(super) opened: u64,
+    opened: u64,
     nodes: Arc<[Node]>,
     /// The children of each node.
     children: Vec<Vec<usize>>,
@@ -49,6 +49,11 @@ struct Field {
 }
 
 impl Doing {
+    /// Nothing yet, in another program.
+    pub(super) fn next(&self) -> Self {
+        Self { opened: self.opened + 1, ..Self::default() }
+    }
+
     /// Takes a new picture over: what has gone is forgotten.
     fn take(&mut self, running: &Running) {
         if Arc::ptr_eq(&self.nodes, &running.nodes) {

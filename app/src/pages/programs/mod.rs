@@ -155,7 +155,7 @@ impl Programs {
 
     fn start(&mut self, app: AppId, launch: String, ui: &Ui, cx: &mut Cx<'_>) {
         self.open = Some(app);
-        self.doing = Doing { opened: self.doing.opened + 1, ..Doing::default() };
+        self.doing = self.doing.next();
         (self.notices, self.offers) = (0, 0);
         let dark_mode = ui.visuals().dark_mode;
         cx.desk.actions.push(Action::Program(ProgramAct::Open { app, launch, dark_mode }));
