@@ -229,7 +229,7 @@ impl Wallet {
                 let payment = find_payment(session, &payment)?;
                 let order = payment.order.context("this payment was not signed")?;
                 let found = session.ask(&Receipts { order: Some(order), after: None, limit: 1 })?;
-                let receipt = found.first().context("there is no receipt: it was not paid")?;
+                let receipt = found.first().context("there is no receipt of it here")?;
                 if session.json {
                     return json(receipt);
                 }

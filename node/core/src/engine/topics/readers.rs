@@ -10,8 +10,8 @@
 //!   ask for it by a service (`features::feeds`). Among the devices of a follower it is synced
 //!   like anything else; nobody else is told that it is followed.
 //! - an epoch's head names the author's devices only. Whom else it was sealed to is known to
-//!   the device that made it alone ([`SEALED_TO`]), and complete there: nobody else gives it to
-//!   readers, and the maker notes whoever it gives it to. So each of the author's devices seals
+//!   the device that made it alone ([`SEALED_TO`]): nobody else of the author's gives it to
+//!   readers, and the maker notes whoever it gives it to (a reader's own devices share it). So each of the author's devices seals
 //!   under the newest epoch that it made itself, or makes another.
 //! - where that was in place of one that somebody has who may read no more, readers are told
 //!   ([`RENEWED`], `moments::renew`): what they say about older posts is sealed under it.
