@@ -6,8 +6,10 @@
 //! topics ([`envelope`], [`membership`], [`epoch`]) and [`content`], then transport
 //! ([`inbox`], [`sync`], [`cursor`], [`mailbox`], [`pairing`]), then what topics carry
 //! ([`photo`], [`moments`], [`feed`]), then money ([`pay`]) and Mini Programs ([`package`]).
+//! [`bugs`] is for the simulator alone.
 
 pub mod account;
+pub mod bugs;
 pub mod card;
 pub mod codec;
 pub mod content;

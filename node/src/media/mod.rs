@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use teahouse_core::command::MessageId;
-use teahouse_core::contents::{self, Sources};
+use teahouse_core::contents::{self, CONTENT_PEERS, Source, Sources};
 use teahouse_core::photos::NewPhoto;
 use teahouse_core::query::{self, Query};
 use teahouse_core::store::StorageError;
@@ -37,6 +37,7 @@ use teahouse_protocols::ids::TopicId;
 use teahouse_protocols::photo::{MAX_PHOTOS, MAX_PICTURE, Photo};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::blobs::image::{self, ImageError, Kind};
@@ -53,6 +54,9 @@ const FOLDER: &str = "content";
 
 /// How long a photo that was taken in waits for the command that sends it.
 pub const HOLD: Duration = Duration::from_hours(1);
+
+/// How long somebody who may have a picture is waited for, where nobody is known.
+const LOOKED_FOR: Duration = Duration::from_secs(10);
 
 /// Photos that wait so at a time.
 pub const MAX_WAITING: usize = 256;
@@ -236,14 +240,8 @@ impl Media {
         told: impl Fn(Progress) + Send,
     ) -> Result<Picture, MediaError> {
         let Which { topic, message: id, index } = which;
-        let handle = self.handle.clone();
         let asked = Sources { topic, id, index };
-        let source = spawn_blocking(move || handle.query(|s| asked.run(s))).await;
-        let source = source.map_err(|_| BlobsError::Closed)?.map_err(|e| match e {
-            NodeError::Storage(e) => MediaError::Storage(e),
-            _ => BlobsError::Closed.into(),
-        })?;
-        let source = source.ok_or(MediaError::Unknown)?;
+        let mut source = self.source(&asked).await?;
         let content = content_of(&source.photo);
         let sealed = sealed_size(content.size).ok_or(MediaError::TooLarge)?;
         self.used.store(true, Ordering::Release);
@@ -252,6 +250,11 @@ impl Media {
         if here != (Status::Complete { size: sealed }) {
             if !self.online {
                 return Err(MediaError::Offline);
+            }
+            if source.providers.is_empty() {
+                // Whoever has just sent it says in a moment how its content is reached.
+                let found = timeout(LOOKED_FOR, self.found(&asked)).await;
+                source = found.unwrap_or(Ok(source))?;
             }
             let providers = self.nearest_first(source.providers);
             let fetch = self.blobs.fetch(content.hash, sealed, providers)?;
@@ -270,6 +273,29 @@ impl Media {
         }
         let bytes = self.blobs.read_plain(&content, MAX_PICTURE).await?;
         Ok(Picture { kind: image::kind(&bytes)?, bytes })
+    }
+
+    /// The picture that is asked for, and who may have it.
+    async fn source(&self, asked: &Sources) -> Result<Source, MediaError> {
+        let (handle, asked) = (self.handle.clone(), asked.clone());
+        let source = spawn_blocking(move || handle.query(|s| asked.run(s))).await;
+        let source = source.map_err(|_| BlobsError::Closed)?.map_err(|e| match e {
+            NodeError::Storage(e) => MediaError::Storage(e),
+            _ => BlobsError::Closed.into(),
+        })?;
+        source.ok_or(MediaError::Unknown)
+    }
+
+    /// The same, once somebody is known who may have it.
+    async fn found(&self, asked: &Sources) -> Result<Source, MediaError> {
+        let mut changes = self.handle.changes();
+        loop {
+            let source = self.source(asked).await?;
+            if !source.providers.is_empty() {
+                return Ok(source);
+            }
+            while !changes.next().await.ok_or(BlobsError::Closed)?.touches(&CONTENT_PEERS) {}
+        }
     }
 
     /// Holds what a command is about to send, all of which must be here.

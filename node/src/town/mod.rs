@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail};
 use teahouse_core::command::{Chat, Command, Contacts, Devices, Groups, Relays, Reply};
 use teahouse_core::query;
 use teahouse_core::view;
-use teahouse_protocols::ids::{AccountId, TopicId};
+use teahouse_protocols::ids::TopicId;
 
 use crate::config;
 use crate::handle::Handle;
@@ -235,9 +235,4 @@ pub(crate) fn wait(what: &str, mut so: impl FnMut() -> Result<bool>) -> Result<(
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-}
-
-/// The account of a node.
-pub(crate) fn account(handle: &Handle) -> Result<AccountId> {
-    handle.query(|s| query::identity(s))?.account.context("the node has no account")
 }

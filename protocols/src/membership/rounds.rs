@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use super::evaluate::{Oracle, Refused};
 use super::rules::Index;
 use super::{MemberOp, MembershipRecord, Role, TopicKind};
+use crate::bugs::planted;
 use crate::dag::{Bits, Dag};
 use crate::ids::{AccountId, DeviceId, OpId};
 
@@ -93,7 +94,7 @@ impl<'a> Ground<'a> {
     /// The rounds described at the top.
     pub(super) fn resolve(&self) -> Replay {
         // A planted bug for the simulator: removals don't reach back.
-        let strong = !cfg!(sim_bug = "no_strong_remove");
+        let strong = !planted("no_strong_remove");
         let mut decided: BTreeMap<usize, Restriction> = BTreeMap::new();
         let mut struck: BTreeMap<usize, Refused> = BTreeMap::new();
         loop {

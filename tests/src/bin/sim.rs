@@ -3,6 +3,8 @@
 //!
 //! Exit code 0: every invariant held. 1: one broke; what, after which actions, and the
 //! command that replays it are printed. 2: wrong arguments.
+//!
+//! A build with `--cfg sim_bugs` also takes `--bug NAME`, which plants that bug.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -21,6 +23,12 @@ fn main() -> ExitCode {
     while let Some(arg) = args.next() {
         if arg == "--keep-going" {
             enough = usize::MAX;
+            continue;
+        }
+        #[cfg(sim_bugs)]
+        if arg == "--bug" {
+            let Some(bug) = args.next() else { return usage() };
+            teahouse_protocols::bugs::plant(bug);
             continue;
         }
         let Some(value) = args.next().and_then(|v| v.parse::<u64>().ok()) else {

@@ -26,6 +26,7 @@ mod rebuild;
 mod stage;
 
 use rand_core::Rng;
+use teahouse_protocols::bugs::planted;
 use teahouse_protocols::ids::{DeviceId, Millis};
 use teahouse_protocols::sign::SigningKey;
 use zeroize::Zeroizing;
@@ -191,14 +192,14 @@ impl Core {
         self.finish(env, &mut stage, mail_came, &mut outputs, &mut effects)?;
 
         let writes = stage.into_writes();
-        if !writes.is_empty() && !cfg!(sim_bug = "ack_before_commit") {
+        if !writes.is_empty() && !planted("ack_before_commit") {
             outputs.changes = self.store.commit(&writes)?;
         }
         if effects.iter().any(|e| matches!(e, Effect::Peers)) {
             outputs.peers = Some(self.with_tx(env, peers)?);
         }
         outputs.frames = encode(effects);
-        if cfg!(sim_bug = "ack_before_commit") && !writes.is_empty() {
+        if planted("ack_before_commit") && !writes.is_empty() {
             // The planted bug: outputs are decided, the commit's failure goes unnoticed.
             let _ = self.store.commit(&writes);
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use teahouse_protocols::bugs::planted;
 use teahouse_protocols::codec;
 use teahouse_protocols::cursor::{Ack, Cursor, MAX_ACKS};
 use teahouse_protocols::envelope::Envelope;
@@ -149,7 +150,7 @@ pub(crate) fn sign(
 ) -> Result<Signed<Cursor>, Fail> {
     let me = tx.me()?;
     let mut acks = acks;
-    if cfg!(sim_bug = "cursor_overclaims") {
+    if planted("cursor_overclaims") {
         for ack in &mut acks {
             ack.seq += 1;
         }
@@ -287,8 +288,8 @@ impl Proofs {
                 continue;
             }
             let claims = row.seq >= seq
-                || cfg!(sim_bug = "delivered_without_ack")
-                || cfg!(sim_bug = "status_overclaims") && row.seq + 1 >= seq;
+                || planted("delivered_without_ack")
+                || planted("status_overclaims") && row.seq + 1 >= seq;
             if claims {
                 delivered.insert(row.account);
             }

@@ -23,6 +23,7 @@ mod tests;
 mod watches;
 
 use serde::{Deserialize, Serialize};
+use teahouse_protocols::bugs::planted;
 use teahouse_protocols::codec;
 use teahouse_protocols::ids::{Millis, RelayId};
 use teahouse_protocols::mailbox::{Refusal, Reply, Request};
@@ -191,7 +192,7 @@ impl Relay {
         config: RelayConfig,
         env: &mut Env,
     ) -> Result<Self, StorageError> {
-        if cfg!(sim_bug = "relay_reuses_index") {
+        if planted("relay_reuses_index") {
             reuse_indices(&mut store)?;
         }
         let mut totals = decide::totals(&store.snapshot()?)?;
@@ -317,7 +318,7 @@ impl Relay {
         };
         let writes = stage.into_writes();
         let skipped = progress.counts.deposits > 0 && writes.bytes().is_multiple_of(4);
-        if cfg!(sim_bug = "relay_acks_before_commit") && skipped {
+        if planted("relay_acks_before_commit") && skipped {
             return Ok(progress);
         }
         self.store.commit(&writes)?;

@@ -6,9 +6,11 @@ use rand_core::{Rng, SeedableRng};
 use teahouse_core::command::Command;
 use teahouse_core::pay::Command as Ask;
 use teahouse_core::pay::query::{Orders, Payments, Waiting};
-use teahouse_core::pay::tables::{IncomingState, PayState};
+use teahouse_core::pay::tables::{IncomingState, Number, OFFERS, OfferRow, PayState};
 use teahouse_core::query::Query;
+use teahouse_core::store::{KeyRange, ReadExt};
 use teahouse_protocols::ids::AssetId;
+use teahouse_protocols::pay::frames::OfferState;
 
 use super::{Check, SECOND, Town};
 use crate::chaos::plan::replies::Asked;
@@ -19,6 +21,8 @@ pub(crate) struct Market {
     stall: usize,
     asset: AssetId,
     posters: Vec<String>,
+    /// Products of which there are so many to begin with.
+    counted: Vec<(Number, u32)>,
 }
 
 impl Market {
@@ -44,9 +48,13 @@ impl Town {
             self.world.credit(stall, asset, account, PURSE);
         }
         let stocks = [None, Some(20), Some(2)];
-        let posters =
-            stocks.map(|stock| self.world.sell(stall, asset, 150, stock).1).into_iter().collect();
-        let market = Market { rng, stall, asset, posters };
+        let (mut posters, mut counted) = (Vec::new(), Vec::new());
+        for stock in stocks {
+            let (product, poster) = self.world.sell(stall, asset, 150, stock);
+            posters.push(poster);
+            counted.extend(stock.map(|stock| (product, stock)));
+        }
+        let market = Market { rng, stall, asset, posters, counted };
         // Everybody has bought once.
         for i in 1..self.people.len() {
             let device = self.people[i].devices[0];
@@ -138,9 +146,34 @@ impl Town {
 
     /// Money is right, on every device that is up.
     pub(crate) fn check_trade(&self) -> Check {
-        if self.market.is_none() {
+        let Some(market) = &self.market else { return Ok(()) };
+        self.check_stock(market)?;
+        self.world.check_money()
+    }
+
+    /// What is promised and what is left make what there was.
+    fn check_stock(&self, market: &Market) -> Check {
+        if self.world.devices[market.stall].core.is_none() {
             return Ok(());
         }
-        self.world.check_money()
+        let s = self.world.snapshot(market.stall);
+        let offers: Vec<(Vec<u8>, OfferRow)> =
+            s.scan_typed(&OFFERS, &KeyRange::all(), false, 1 << 16).expect("reads");
+        for (product, there_were) in &market.counted {
+            let promised: u32 = offers
+                .iter()
+                .filter(|(_, row)| row.state != OfferState::Expired)
+                .flat_map(|(_, row)| &row.lines)
+                .filter(|(of, _)| *of == product.0)
+                .map(|(_, quantity)| quantity)
+                .sum();
+            let left = self.world.stock(market.stall, *product).unwrap_or_default();
+            if promised.saturating_add(left) != *there_were {
+                return Err(format!(
+                    "of {there_were} of a product {promised} are promised and {left} left"
+                ));
+            }
+        }
+        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 //! by its successor.
 
 use teahouse_crdt::segment::{SegmentRef, Tip};
+use teahouse_protocols::bugs::planted;
 use teahouse_protocols::envelope::Envelope;
 use teahouse_protocols::ids::{AccountId, Millis};
 use teahouse_protocols::membership::{Reason, Verdict};
@@ -108,8 +109,7 @@ pub(super) fn accept_one(
         }
         // Who was no member when writing is not even stored.
         Verdict::Void(why @ (Reason::NotAMember | Reason::NotADevice))
-            if !cfg!(sim_bug = "outsiders_stored")
-                && !forks::covers(tx, topic, device, envelope.seq)? =>
+            if !planted("outsiders_stored") && !forks::covers(tx, topic, device, envelope.seq)? =>
         {
             return Err(Fail::peer(why));
         }

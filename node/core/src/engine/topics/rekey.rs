@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use teahouse_protocols::bugs::planted;
 use teahouse_protocols::epoch::{GroupKeys, PairwiseHpke, Parcel};
 use teahouse_protocols::ids::{AccountId, DeviceId, EpochId, TopicId};
 use teahouse_protocols::membership::TopicKind;
@@ -23,7 +24,7 @@ const MAX_REKEY_DUE: usize = 4_096;
 pub(crate) fn rekey(tx: &mut Tx<'_>, topic: TopicId) -> Result<Vec<Parcel>, Fail> {
     let me = tx.me()?;
     let mut recipients: Vec<DeviceId> = reachable(tx, topic)?.into_iter().collect();
-    if cfg!(sim_bug = "rekey_includes_removed") {
+    if planted("rekey_includes_removed") {
         let former: Vec<AccountId> = require(tx, topic)?.now().former.iter().copied().collect();
         for account in former {
             recipients.extend(accounts::devices_of(tx, account)?);
@@ -128,7 +129,7 @@ pub(super) fn demand(
         if key.last_chunk::<32>().is_some_and(|d| cut.contains(&DeviceId(*d))) {
             continue;
         }
-        let kept = cfg!(sim_bug = "former_friend_keeps_reading") && has_readers;
+        let kept = planted("former_friend_keeps_reading") && has_readers;
         if since.is_empty() && !kept {
             return Ok(Demand::Fresh);
         }

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use teahouse_protocols::bugs::planted;
 use teahouse_protocols::epoch::{EpochHead, EpochSecret, public_epoch};
 use teahouse_protocols::ids::{DeviceId, EpochId, OpId, TopicId};
 use teahouse_protocols::membership::{MemberOp, TopicKind};
@@ -34,13 +35,12 @@ pub(crate) fn epoch_for_sending(
     let outdated = Cell::new(is_renewal_due(tx, topic)?);
     let found = newest_fit(tx, topic, |to, clean, later| {
         outdated.set(outdated.get() || !clean || !later);
-        if !clean && !cfg!(sim_bug = "stale_epoch") && !cfg!(sim_bug = "granted_epoch") {
+        if !clean && !planted("stale_epoch") && !planted("granted_epoch") {
             return Fit::NoOlder;
         }
         let covers = needed.iter().all(|d| to.contains(d));
-        let adequate = covers
-            && (clean && (later || cfg!(sim_bug = "granted_epoch"))
-                || cfg!(sim_bug = "stale_epoch"));
+        let adequate =
+            covers && (clean && (later || planted("granted_epoch")) || planted("stale_epoch"));
         if adequate { Fit::Yes } else { Fit::No }
     })?;
     if let Some(found) = found {
@@ -137,8 +137,7 @@ fn newest_fit(
         };
         let to: BTreeSet<DeviceId> = to.into_iter().collect();
         let clean = clean(&to, head.get(), &current, &cut)
-            || cfg!(sim_bug = "former_friend_keeps_reading")
-                && state.now().kind == TopicKind::Moments;
+            || planted("former_friend_keeps_reading") && state.now().kind == TopicKind::Moments;
         let later = clean && saw_all_removals(&state, head.get(), me);
         match fit(&to, clean, later) {
             Fit::Yes => {

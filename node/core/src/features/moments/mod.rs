@@ -21,6 +21,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use teahouse_crdt::segment::Entry;
 use teahouse_crdt::{MomentsEntry, TypedEntry};
+use teahouse_protocols::bugs::planted;
 use teahouse_protocols::ids::{AccountId, DeviceId, TopicId};
 use teahouse_protocols::membership::TopicKind;
 
@@ -71,6 +72,7 @@ impl Audience {
     fn allows(&self, account: &AccountId) -> bool {
         match self {
             Self::Friends => true,
+            _ if planted("audience_leak") => true,
             Self::Except(list) => !list.contains(account),
             Self::Only(list) => list.contains(account),
         }
@@ -137,7 +139,7 @@ fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), Sto
                 return Ok(());
             };
             let bodies = change.header.bodies.len() as u8;
-            if tx.contains(&DELETED, &key)? && !cfg!(sim_bug = "deleted_post_returns") {
+            if tx.contains(&DELETED, &key)? && !planted("deleted_post_returns") {
                 return letters_erased(tx, topic, id, 0..bodies);
             }
             let said = photos::put(tx, change, first)?;

@@ -5,6 +5,7 @@
 //! signed words, and both move together or not at all.
 
 use rand_core::Rng;
+use teahouse_protocols::bugs::planted;
 use teahouse_protocols::codec;
 use teahouse_protocols::ids::{AccountId, AssetId, Millis, OrderId};
 use teahouse_protocols::pay::frames::OfferState;
@@ -240,7 +241,7 @@ pub(super) fn pay(
     let asset = issued(tx, o.asset)?.ok_or(Refusal::UnknownAsset)?;
     let place = Key::new().fixed(&o.device.0).fixed(&o.nonce);
     if let Some(known) = tx.get(&ORDER_KEYS, &place)?
-        && !cfg!(sim_bug = "double_post")
+        && !planted("double_post")
     {
         if known != id.0 {
             return Err(Refusal::SameKeyOtherBytes.into());
@@ -266,7 +267,7 @@ pub(super) fn pay(
         Err(why) => (Verdict::Refused(why), OrderState::Refused),
     };
     let outcome = say(tx, &asset, id, verdict, now)?.bytes().to_vec();
-    if cfg!(sim_bug = "answer_before_commit") && id.0[0] < 64 {
+    if planted("answer_before_commit") && id.0[0] < 64 {
         return Ok(outcome);
     }
     let row = OrderRow {
@@ -344,12 +345,12 @@ fn carry_out(
         let what = What::Reserve { movement, timeout: Some(HOLD) };
         (TransferId::of("held", &[&id.0]), HOLDS, what)
     };
-    let transfer = if cfg!(sim_bug = "double_post") {
+    let transfer = if planted("double_post") {
         TransferId::of("paid", &[&id.0, &tx.rng.next_u64().to_le_bytes()])
     } else {
         transfer
     };
-    if cfg!(sim_bug = "answer_before_commit") && id.0[0] < 64 {
+    if planted("answer_before_commit") && id.0[0] < 64 {
         return Ok(Ok((
             Verdict::Paid { entry: 0 },
             OrderState::Paid { refunded: 0, fulfilled: false },

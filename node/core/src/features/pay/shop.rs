@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use rand_core::Rng;
+use teahouse_protocols::bugs::planted;
 use teahouse_protocols::codec::{List, Text};
 use teahouse_protocols::ids::{DeviceId, Millis, OfferId};
 use teahouse_protocols::pay::frames::OfferState;
@@ -100,7 +101,8 @@ pub(super) fn offer(
         note: note.to_owned(),
         state: OfferState::Open,
     };
-    for (product, row) in reserved.iter().filter(|(_, row)| row.stock.is_some()) {
+    let counted = |row: &ProductRow| row.stock.is_some() && !planted("oversold");
+    for (product, row) in reserved.iter().filter(|(_, row)| counted(row)) {
         tx.put(&PRODUCTS, product, row)?;
     }
     tx.put(&OFFERS, &id.0, &row)?;
