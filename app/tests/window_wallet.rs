@@ -401,3 +401,53 @@ fn a_shop_is_paid_and_a_friend_takes_money() {
     gone(&mut lin, words::held_how());
     wait(&mut lin, words::receipt_copy());
 }
+
+/// The tea shop opens, sells a pot, hands it over and gives some of it back, all in its window.
+#[test]
+fn a_shop_is_opened_and_run_in_the_window() {
+    let street = Street::new();
+    let mut shop = Person::new(&street, "Tea").window();
+    let mut lin = Person::new(&street, "Lin");
+    wait(&mut shop, words::title());
+    open(&mut shop);
+    wait(&mut shop, words::empty());
+    click(&mut shop, words::open_shop());
+    write(&mut shop, words::shop_name(), "Old Street Tea");
+    write(&mut shop, words::currency(), "eur");
+    click(&mut shop, words::open_now());
+    wait(&mut shop, words::products_none());
+    write(&mut shop, words::product_title(), "Oolong");
+    write(&mut shop, words::price(), "3.50");
+    click(&mut shop, words::product_add());
+    wait(&mut shop, words::poster_qr());
+    let link = shop.get_by_label_contains("teahouse:order/").accesskit_node();
+    let link = link.label().or(link.value()).unwrap();
+    gone(&mut shop, words::products_none());
+
+    // Lin paid 20.00 in, in cash.
+    click(&mut shop, words::credit());
+    write(&mut shop, words::credit_account(), &lin.account().to_hex());
+    write(&mut shop, words::how_much(), "20");
+    click(&mut shop, words::review());
+    assert!(has(&shop, &words::credit_this("20.00 EUR", words::credit_stranger())));
+    click(&mut shop, words::credit_now());
+    gone(&mut shop, words::credit_now());
+
+    let (lines, note) = (vec![(link, 1)], "less sugar".into());
+    lin.tell(Command::Pay(Pay::Order { lines, note, up_to: Some(350), number: None }));
+    let due = strings::with_unread(words::orders(), 1);
+    wait(&mut shop, &due);
+    click(&mut shop, &due);
+    shop.get_by_label_contains("1 × Oolong, ").click();
+    shop.run();
+    wait(&mut shop, "less sugar");
+    click(&mut shop, words::fulfil());
+    wait(&mut shop, "paid, handed over");
+    gone(&mut shop, &due);
+    write(&mut shop, words::refund_amount(), "1.00");
+    click(&mut shop, words::refund());
+    assert!(has(&shop, "Give 1.00 EUR back to"));
+    click(&mut shop, words::refund_now());
+    wait(&mut shop, "paid, something given back");
+    gone(&mut shop, words::refund_now());
+}

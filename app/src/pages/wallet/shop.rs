@@ -219,7 +219,7 @@ impl Wallet {
         for row in model.products.iter() {
             self.product(ui, row, cx);
         }
-        section(ui, words::product_add());
+        section(ui, words::product_new());
         field(ui, &mut self.shop.title, words::product_title(), words::product_title());
         let money = self.shop.money(ui, &model.issued);
         field(ui, &mut self.shop.price, words::price(), words::price());
@@ -360,7 +360,7 @@ impl Wallet {
         cx: &mut Cx<'_>,
     ) {
         let shown = |minor| format!("{} {}", amount::show(minor, money.exponent), money.currency);
-        section(ui, words::refund());
+        section(ui, words::refund_title());
         if !self.shop.review {
             let all = words::refund_hint(&shown(left));
             field(ui, &mut self.shop.amount, words::refund_amount(), &all);

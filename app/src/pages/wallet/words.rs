@@ -103,6 +103,7 @@ words! {
     open_now = "Open it", "开店";
     products = "For sale", "商品";
     products_none = "Nothing for sale yet.", "还没有商品。";
+    product_new = "Something new", "新商品";
     product_add = "Put up for sale", "上架";
     product_title = "What it is", "商品名称";
     price = "Price", "价格";
@@ -120,6 +121,7 @@ words! {
     orders_none = "No orders yet. Show somebody a poster.", "还没有订单。给顾客看海报吧。";
     fulfil = "Handed over", "已交付";
     refund = "Give back", "退款";
+    refund_title = "Give something back", "退款给顾客";
     refund_amount = "How much to give back", "退款金额";
     refund_more = "That is more than is left of it.", "超过了可退金额。";
     refund_now = "Give it back", "确认退款";
