@@ -450,7 +450,11 @@ pub fn lists(
     let sent = |w: &WaitingView| WaitingRow {
         order: w.order,
         from: one_line(w.from.trim()),
-        amount: w.amount.clone(),
+        // Minor units of who knows what are no amount.
+        amount: match whose.get(&w.asset) {
+            Some(_) => w.amount.clone(),
+            None => words::unknown_amount().into(),
+        },
         whose: whose.get(&w.asset).cloned(),
         memo: one_line(w.memo.trim()),
         until: moment(zone, w.until, now),

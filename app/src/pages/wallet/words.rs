@@ -89,6 +89,7 @@ words! {
     take = "Take it", "收款";
     decline = "Decline", "拒收";
     take_how = "It is in the issuer's hands until you take it. Taken, it is part of your balance there.", "在你收款之前由发行方保管；收款后计入你在那里的余额。";
+    unknown_amount = "Money that is not known here", "未知的钱";
     money_unknown = "This money is not known here: ask who sent it whose it is before you take it.", "这里不认识这种钱：收款前先问清是谁发行的。";
     until = "To be taken until", "收款期限";
     from = "From", "来自";
