@@ -81,7 +81,7 @@ pub struct Answer {
     pub ticket: u64,
     /// What the node says; a refusal in its own words.
     pub result: Result<Reply, String>,
-    /// The QR code of a card or link code.
+    /// The QR code of a card, link code, link or poster.
     pub qr: Option<Arc<Qr>>,
 }
 

@@ -188,17 +188,18 @@ impl Shell {
         }
     }
 
-    fn answered(&mut self, Answer { ticket, result, qr }: Answer) {
-        let Some(after) = self.desk.answered(ticket) else { return };
+    fn answered(&mut self, answer: Answer) {
+        let Some(after) = self.desk.answered(answer.ticket) else { return };
+        if let After::Page(id) = after
+            && let Some(page) = self.pages.get_mut(id)
+        {
+            page.answered(&answer);
+        }
+        let Answer { ticket, result, qr } = answer;
         if let After::Sent(topic) = after
             && let Some(talk) = self.talks.get_mut(&topic)
         {
             talk.composer.answered(ticket, result.is_ok());
-        }
-        if let After::Page(id) = after
-            && let Some(page) = self.pages.get_mut(id)
-        {
-            page.answered(ticket, &result);
         }
         let reply = match result {
             Ok(reply) => reply,

@@ -2,43 +2,26 @@
 //! made-up node. The harness itself fails on controls without a name and on letters that no
 //! font has.
 
-#[path = "window/made_up.rs"]
-mod made_up;
+mod common;
 
-use egui::{Event, ImeEvent, Key, Modifiers, Role};
-use egui_kittest::kittest::{NodeT as _, Queryable as _};
-use egui_kittest::{Harness, Node};
-use made_up::{
-    CHEN, MEI, MINUTE, MadeUp, NOW, WALK, WITH_MEI, chat, chats, conversation, full, message,
+use common::made_up::{
+    self, CHEN, MEI, MINUTE, MadeUp, NOW, WALK, WITH_MEI, chat, chats, conversation, full, message,
     nobody, talk,
 };
+use common::{Window, click, field, wait, window, window_of, write};
+use egui::{Event, ImeEvent, Key, Modifiers};
+use egui_kittest::kittest::Queryable as _;
 use teahouse_app::bridge::{Action, Bridge, Source};
 use teahouse_app::shell::{Shell, Tour};
-use teahouse_app::{strings, theme};
+use teahouse_app::strings;
 use teahouse_node::NodeConfig;
 use teahouse_node::core::command::{Chat, Command, Contacts, Devices, Groups, Relays, Reply};
 use teahouse_node::core::view;
 use teahouse_node::protocols::ids::TopicId;
 use teahouse_node::protocols::membership;
 
-type Window = Harness<'static, Shell>;
-
-fn window(node: &MadeUp) -> Window {
-    window_of(node, [1100.0, 720.0], |shell| shell)
-}
-
-fn window_of(node: &MadeUp, size: [f32; 2], make: impl FnOnce(Shell) -> Shell) -> Window {
-    let shell = make(Shell::new(Box::new(node.clone())));
-    Harness::builder()
-        .with_size(size)
-        .with_max_steps(16)
-        .with_context_setup(theme::install)
-        .build_ui_state(|ui, shell: &mut Shell| shell.ui(ui), shell)
-}
-
-fn click(window: &mut Window, label: &str) {
-    window.get_by_label(label).click();
-    window.run();
+fn over(node: &MadeUp) -> Window {
+    window(node, [1100.0, 720.0])
 }
 
 fn open(window: &mut Window, title: &str) {
@@ -58,25 +41,6 @@ fn wheel(window: &mut Window, points: f32) {
     window.step();
 }
 
-/// The text field of this name; a label beside it may say the same.
-fn field<'w>(window: &'w Window, name: &'w str) -> Node<'w> {
-    let is_field = |node: &Node<'_>| {
-        [Role::TextInput, Role::MultilineTextInput].contains(&node.accesskit_node().role())
-    };
-    let mut fields = window.get_all_by_label(name).filter(is_field);
-    let field = fields.next().expect("a field of this name");
-    assert!(fields.next().is_none(), "two fields are called {name}");
-    field
-}
-
-/// Types into a field as a keyboard would.
-fn write(window: &mut Window, name: &str, text: &str) {
-    field(window, name).focus();
-    window.run();
-    field(window, name).type_text(text);
-    window.run();
-}
-
 fn sent(node: &MadeUp) -> Vec<(u64, String)> {
     node.commands()
         .into_iter()
@@ -90,7 +54,7 @@ fn sent(node: &MadeUp) -> Vec<(u64, String)> {
 #[test]
 fn an_account_is_created_and_its_words_are_shown_until_written_down() {
     let node = MadeUp::new(nobody());
-    let mut window = window(&node);
+    let mut window = over(&node);
     write(&mut window, strings::welcome_name(), "Lin 林");
     click(&mut window, strings::welcome_create());
     let commands = node.commands();
@@ -118,7 +82,7 @@ fn an_account_is_created_and_its_words_are_shown_until_written_down() {
 #[test]
 fn a_device_is_linked_and_a_failure_told() {
     let node = MadeUp::new(nobody());
-    let mut window = window(&node);
+    let mut window = over(&node);
     write(&mut window, strings::welcome_link_field(), " teahouse:pair/abc\n");
     click(&mut window, strings::welcome_link_button());
     let commands = node.commands();
@@ -135,7 +99,7 @@ fn a_device_is_linked_and_a_failure_told() {
 #[test]
 fn the_town_is_asked_for() {
     let node = MadeUp::new(nobody());
-    let mut window = window(&node);
+    let mut window = over(&node);
     click(&mut window, strings::welcome_look_button());
     assert!(node.0.borrow().actions.iter().any(|a| matches!(a, Action::Town)));
 }
@@ -143,7 +107,7 @@ fn the_town_is_asked_for() {
 #[test]
 fn enter_sends_once_and_shift_enter_breaks_the_line() {
     let node = MadeUp::new(full(WITH_MEI));
-    let mut window = window(&node);
+    let mut window = over(&node);
     open(&mut window, "Mei");
     write(&mut window, strings::compose_hint(), "one");
     window.key_press_modifiers(Modifiers::SHIFT, Key::Enter);
@@ -162,7 +126,7 @@ fn enter_sends_once_and_shift_enter_breaks_the_line() {
 #[test]
 fn enter_that_chooses_a_word_sends_nothing() {
     let node = MadeUp::new(full(WITH_MEI));
-    let mut window = window(&node);
+    let mut window = over(&node);
     open(&mut window, "Mei");
     field(&window, strings::compose_hint()).focus();
     window.run();
@@ -195,7 +159,7 @@ fn enter_that_chooses_a_word_sends_nothing() {
 #[test]
 fn a_message_is_shown_as_sending_and_comes_back_when_refused() {
     let node = MadeUp::new(full(WITH_MEI));
-    let mut window = window(&node);
+    let mut window = over(&node);
     open(&mut window, "Mei");
     write(&mut window, strings::compose_hint(), "hello");
     click(&mut window, strings::compose_send());
@@ -214,7 +178,7 @@ fn a_message_is_shown_as_sending_and_comes_back_when_refused() {
 #[test]
 fn a_full_queue_is_told_and_loses_nothing() {
     let node = MadeUp::new(full(WITH_MEI));
-    let mut window = window(&node);
+    let mut window = over(&node);
     open(&mut window, "Mei");
     write(&mut window, strings::compose_hint(), "hello");
     node.0.borrow_mut().full = true;
@@ -226,7 +190,7 @@ fn a_full_queue_is_told_and_loses_nothing() {
 #[test]
 fn drafts_are_kept_when_a_chat_is_left() {
     let node = MadeUp::new(full(WITH_MEI));
-    let mut window = window(&node);
+    let mut window = over(&node);
     open(&mut window, "Mei");
     write(&mut window, strings::compose_hint(), "not yet");
     node.commands();
@@ -249,7 +213,7 @@ fn drafts_are_kept_when_a_chat_is_left() {
 #[test]
 fn every_kind_of_message_is_told_in_words() {
     let node = MadeUp::new(full(WITH_MEI));
-    let mut window = window_of(&node, [1100.0, 1100.0], |shell| shell);
+    let mut window = window(&node, [1100.0, 1100.0]);
     open(&mut window, "Mei");
     for words in [
         "Good morning! 早上好！今天天气真好，要不要一起去喝茶？",
@@ -292,7 +256,7 @@ fn only_visible_messages_are_laid_out() {
     let mut model = full(WITH_MEI);
     model.conversation = Some(conversation(&with_mei, &long));
     let node = MadeUp::new(model);
-    let mut window = window(&node);
+    let mut window = over(&node);
     open(&mut window, "Mei");
     let visible = window.state().visible_messages().unwrap();
     assert_eq!(visible.end, 10_000, "it opens at the newest message");
@@ -335,7 +299,7 @@ fn older_messages_are_asked_for_at_the_beginning() {
         .collect();
     model.conversation = Some(some.into());
     let node = MadeUp::new(model);
-    let mut window = window(&node);
+    let mut window = over(&node);
     open(&mut window, "Mei");
     node.0.borrow_mut().actions.clear();
     let center = window.ctx.content_rect().center();
@@ -361,7 +325,7 @@ fn older_messages_are_asked_for_at_the_beginning() {
 #[test]
 fn details_and_a_narrow_window_keep_the_end_in_view() {
     let node = MadeUp::new(full(WALK));
-    let mut window = window(&node);
+    let mut window = over(&node);
     open(&mut window, "Sunday walk");
     click(&mut window, strings::conversation_details());
     assert!(window.query_by_label(strings::conversation_bottom()).is_none());
@@ -375,7 +339,7 @@ fn details_and_a_narrow_window_keep_the_end_in_view() {
 #[test]
 fn a_chat_on_the_screen_is_marked_as_read_once() {
     let node = MadeUp::new(full(WALK));
-    let mut window = window(&node);
+    let mut window = over(&node);
     open(&mut window, "Sunday walk");
     window.run();
     let marks = |node: &MadeUp| {
@@ -392,7 +356,7 @@ fn a_chat_on_the_screen_is_marked_as_read_once() {
 #[test]
 fn a_message_can_be_answered_reacted_to_and_recalled() {
     let node = MadeUp::new(full(WITH_MEI));
-    let mut window = window(&node);
+    let mut window = over(&node);
     open(&mut window, "Mei");
     let menu = |window: &mut Window, n: usize| {
         window.get_all_by_label(strings::message_actions()).nth(n).unwrap().click();
@@ -423,7 +387,7 @@ fn a_message_can_be_answered_reacted_to_and_recalled() {
 #[test]
 fn requests_are_answered_and_people_blocked() {
     let node = MadeUp::new(full(WITH_MEI));
-    let mut window = window(&node);
+    let mut window = over(&node);
     open(&mut window, strings::rail_contacts());
     click(&mut window, "Old Wang");
     window.get_by_label_contains("It's Wang");
@@ -448,7 +412,7 @@ fn requests_are_answered_and_people_blocked() {
 #[test]
 fn a_link_is_pasted_whatever_a_mail_program_did_to_it() {
     let node = MadeUp::new(full(WITH_MEI));
-    let mut window = window(&node);
+    let mut window = over(&node);
     open(&mut window, strings::rail_contacts());
     click(&mut window, strings::contacts_add());
     // What is no link is told where it was typed, and nothing is lost.
@@ -480,7 +444,7 @@ fn a_link_is_pasted_whatever_a_mail_program_did_to_it() {
 #[test]
 fn a_group_is_made_changed_and_left() {
     let node = MadeUp::new(full(WALK));
-    let mut window = window(&node);
+    let mut window = over(&node);
     click(&mut window, strings::chats_new_group());
     write(&mut window, strings::group_title(), "Cinema");
     click(&mut window, "Chen");
@@ -530,7 +494,7 @@ fn a_group_is_made_changed_and_left() {
 #[test]
 fn my_card_my_devices_my_relays() {
     let node = MadeUp::new(full(WITH_MEI));
-    let mut window = window(&node);
+    let mut window = over(&node);
     click(&mut window, strings::rail_me());
     let commands = node.commands();
     let [(ticket, Command::Contacts(Contacts::Card { .. }))] = commands.as_slice() else {
@@ -572,7 +536,7 @@ fn alarms_stand_above_everything_until_hidden() {
     let node = MadeUp::new(full(WITH_MEI));
     let alarm = |time, text: &str| view::Alarm { time, text: text.into() };
     node.change(|m| m.alarms = [alarm(2, "newer"), alarm(1, "older")].into());
-    let mut window = window(&node);
+    let mut window = over(&node);
     window.get_by_label("newer");
     window.get_by_label(&strings::alarms_more(1));
     click(&mut window, strings::alarms_hide());
@@ -585,7 +549,7 @@ fn alarms_stand_above_everything_until_hidden() {
 #[test]
 fn the_keyboard_reaches_everything() {
     let node = MadeUp::new(full(WITH_MEI));
-    let mut window = window(&node);
+    let mut window = over(&node);
     window.key_press_modifiers(Modifiers::ALT, Key::ArrowDown);
     window.run();
     let shown = |node: &MadeUp| {
@@ -629,7 +593,7 @@ fn the_keyboard_reaches_everything() {
 #[test]
 fn nothing_moves_when_nothing_happens() {
     let node = MadeUp::new(full(WITH_MEI));
-    let mut window = window(&node);
+    let mut window = over(&node);
     open(&mut window, "Mei");
     window.run();
     for _ in 0..3 {
@@ -651,19 +615,7 @@ fn a_real_node_keeps_what_is_written() {
     };
     let start = || {
         let bridge = Bridge::start(Source::Home(config.clone()), config.clone(), || {}).unwrap();
-        Harness::builder()
-            .with_size([1100.0, 720.0])
-            .with_max_steps(16)
-            .with_context_setup(theme::install)
-            .build_ui_state(|ui, shell: &mut Shell| shell.ui(ui), Shell::new(Box::new(bridge)))
-    };
-    let wait = |window: &mut Window, label: &str| {
-        let started = std::time::Instant::now();
-        while window.query_all_by_label_contains(label).next().is_none() {
-            assert!(started.elapsed().as_secs() < 20, "no {label:?} on the screen");
-            std::thread::sleep(std::time::Duration::from_millis(10));
-            window.run();
-        }
+        window_of(Shell::new(Box::new(bridge)), [1100.0, 720.0])
     };
     let mut window = start();
     wait(&mut window, strings::welcome_create());
@@ -695,7 +647,7 @@ fn the_tour_ends_once_a_reply_is_on_the_screen() {
     model.conversation = None;
     let node = MadeUp::new(model);
     let (tour, outcome) = Tour::new();
-    let mut window = window_of(&node, [1100.0, 720.0], |shell| shell.with_tour(tour));
+    let mut window = window_of(Shell::new(Box::new(node.clone())).with_tour(tour), [1100.0, 720.0]);
     window.run();
     let with_mei = chat(WITH_MEI, "Mei 梅", Some(MEI));
     let mut all = talk();

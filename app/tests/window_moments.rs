@@ -1,84 +1,28 @@
 //! Moments in the window: over a made-up node what the page does, and over real ones, with a
 //! relay between, what reaches whom.
 
-#[path = "window/made_up.rs"]
-#[allow(dead_code, reason = "not every test needs all of it")]
-mod made_up;
-#[path = "window_moments/people.rs"]
-mod people;
+mod common;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use egui::{Key, Modifiers, Role};
-use egui_kittest::kittest::{NodeT as _, Queryable as _};
-use egui_kittest::{Harness, Node};
-use made_up::{CHEN, MEI, MINUTE, MadeUp, NOW, WITH_MEI, full};
-use people::{Person, Street};
+use common::made_up::{self, CHEN, MEI, MINUTE, MadeUp, NOW, WITH_MEI, full};
+use common::people::{Person, Street};
+use common::{Window, click, field, has, until, wait, window, write};
+use egui::{Key, Modifiers};
+use egui_kittest::kittest::Queryable as _;
 use teahouse_app::bridge::Action;
 use teahouse_app::pages::Shared;
 use teahouse_app::pages::moments::pictures::Picture;
 use teahouse_app::pages::moments::vm::{Ask, Feed, PAGE, cards};
 use teahouse_app::pages::moments::words;
-use teahouse_app::shell::Shell;
+use teahouse_app::strings;
 use teahouse_app::vm::Zone;
-use teahouse_app::{strings, theme};
 use teahouse_node::core::command::{Command, MessageId, Reply};
 use teahouse_node::core::moments::query::{Comment, Person as Who, Post};
 use teahouse_node::core::moments::{Audience, Command as Moment};
 use teahouse_node::core::view::{Blob, Photo};
 use teahouse_node::protocols::ids::{AccountId, DeviceId, TopicId};
-
-type Window = Harness<'static, Shell>;
-
-fn window(node: &MadeUp, size: [f32; 2]) -> Window {
-    let shell = Shell::new(Box::new(node.clone()));
-    Harness::builder()
-        .with_size(size)
-        .with_max_steps(16)
-        .with_context_setup(theme::install)
-        .build_ui_state(|ui, shell: &mut Shell| shell.ui(ui), shell)
-}
-
-fn click(window: &mut Window, label: &str) {
-    // What has come meanwhile moves what is to be clicked.
-    window.run();
-    window.get_by_label(label).click();
-    window.run();
-}
-
-/// The field of this name; a label beside it may say the same.
-fn field<'w>(window: &'w Window, name: &'w str) -> Node<'w> {
-    let is_field = |node: &Node<'_>| {
-        [Role::TextInput, Role::MultilineTextInput].contains(&node.accesskit_node().role())
-    };
-    window.get_all_by_label(name).find(is_field).expect("a field of this name")
-}
-
-fn write(window: &mut Window, name: &str, text: &str) {
-    field(window, name).focus();
-    window.run();
-    field(window, name).type_text(text);
-    window.run();
-}
-
-fn has(window: &Window, label: &str) -> bool {
-    window.query_all_by_label_contains(label).next().is_some()
-}
-
-/// Goes on until something of this name is there.
-fn wait(window: &mut Window, label: &str) {
-    until(window, label, |window| has(window, label));
-}
-
-fn until(window: &mut Window, what: &str, done: impl Fn(&Window) -> bool) {
-    let started = Instant::now();
-    while !done(window) {
-        assert!(started.elapsed().as_secs() < 60, "no {what:?} on the screen");
-        std::thread::sleep(Duration::from_millis(10));
-        window.run();
-    }
-}
 
 fn open(window: &mut Window) {
     window.input_mut().focused = true;

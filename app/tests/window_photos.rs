@@ -1,77 +1,27 @@
 //! Photos in the window: over a made-up node what is asked for and shown, and over real ones
 //! what reaches the other side.
 
-#[path = "window/made_up.rs"]
-#[allow(dead_code, reason = "not every test needs all of it")]
-mod made_up;
-#[path = "window_moments/people.rs"]
-mod people;
+mod common;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use egui::{Color32, ColorImage, Event, Key, Role};
-use egui_kittest::kittest::{NodeT as _, Queryable as _};
-use egui_kittest::{Harness, Node};
-use made_up::{MEI, MadeUp, NOW, WITH_MEI, chat, conversation, full, message};
-use people::{Person, Street};
+use common::made_up::{MEI, MadeUp, NOW, WITH_MEI, chat, conversation, full, message};
+use common::people::{Person, Street};
+use common::{Window, click, field, has, until, window, write};
+use egui::{Color32, ColorImage, Event, Key};
+use egui_kittest::kittest::Queryable as _;
 use teahouse_app::bridge::Action;
 use teahouse_app::pages::moments::words as moments;
 use teahouse_app::photos::news::{Look, News, Pick};
 use teahouse_app::photos::words;
-use teahouse_app::shell::Shell;
-use teahouse_app::{strings, theme};
+use teahouse_app::strings;
 use teahouse_node::blobs::image;
 use teahouse_node::core::command::{Chat, Command};
 use teahouse_node::core::photos::NewPhoto;
 use teahouse_node::core::view;
 use teahouse_node::media::Which;
 use teahouse_node::protocols::photo::Photo;
-
-type Window = Harness<'static, Shell>;
-
-fn window(node: &MadeUp) -> Window {
-    let shell = Shell::new(Box::new(node.clone()));
-    Harness::builder()
-        .with_size([1000.0, 720.0])
-        .with_max_steps(16)
-        .with_context_setup(theme::install)
-        .build_ui_state(|ui, shell: &mut Shell| shell.ui(ui), shell)
-}
-
-fn click(window: &mut Window, label: &str) {
-    window.run();
-    window.get_by_label(label).click();
-    window.run();
-}
-
-fn field<'w>(window: &'w Window, name: &'w str) -> Node<'w> {
-    let is_field = |node: &Node<'_>| {
-        [Role::TextInput, Role::MultilineTextInput].contains(&node.accesskit_node().role())
-    };
-    window.get_all_by_label(name).find(is_field).expect("a field of this name")
-}
-
-fn write(window: &mut Window, name: &str, text: &str) {
-    field(window, name).focus();
-    window.run();
-    field(window, name).type_text(text);
-    window.run();
-}
-
-fn has(window: &Window, label: &str) -> bool {
-    window.query_all_by_label_contains(label).next().is_some()
-}
-
-fn until(window: &mut Window, what: &str, mut done: impl FnMut(&mut Window) -> bool) {
-    let started = Instant::now();
-    while !done(window) {
-        assert!(started.elapsed().as_secs() < 60, "no {what:?} on the screen");
-        std::thread::sleep(Duration::from_millis(10));
-        window.run();
-    }
-}
 
 /// A picture's file: hills under a sky.
 fn picture() -> Vec<u8> {
@@ -119,7 +69,7 @@ fn taken(node: &MadeUp) -> Vec<(u64, PathBuf)> {
 #[test]
 fn a_photo_is_added_made_ready_and_sent_and_comes_back_if_it_is_refused() {
     let node = MadeUp::new(full(WITH_MEI));
-    let mut window = window(&node);
+    let mut window = window(&node, [1000.0, 720.0]);
     click_chat(&mut window, "Mei");
     click(&mut window, words::add());
     click(&mut window, words::choose());
@@ -201,7 +151,7 @@ fn a_photo_opens_in_full_size_and_what_is_known_of_it_is_told() {
     let of = chat(WITH_MEI, "Mei 梅", Some(MEI));
     let id = said.id;
     node.change(|m| m.conversation = Some(conversation(&of, &[said])));
-    let mut window = window(&node);
+    let mut window = window(&node, [1000.0, 720.0]);
     click_chat(&mut window, "Mei");
     let shape = (photo.photo.width, photo.photo.height);
     let name = |n| words::described(n, 2, shape, 312_400);

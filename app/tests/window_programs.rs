@@ -1,24 +1,20 @@
 //! Mini Programs in the window: over a made-up node what the page does, and over a real one,
 //! with the real child process, a program from the shelf to its first sum.
 
-#[path = "window/made_up.rs"]
-#[allow(dead_code, reason = "not every test needs all of it")]
-mod made_up;
+mod common;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use egui::Role;
+use common::made_up::{MEI, MINUTE, MadeUp, NOW, WITH_MEI, chats, conversation, full, message};
+use common::{Window, click, field, gone, has, wait, window, window_of};
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
-use egui_kittest::{Harness, Node as Seen};
-use made_up::{MEI, MINUTE, MadeUp, NOW, WITH_MEI, chats, conversation, full, message};
 use teahouse_app::bridge::{Action, Bridge, Link as _, ProgramAct, Source};
 use teahouse_app::pages::Shared;
 use teahouse_app::pages::programs::vm::{Running, Shelf};
 use teahouse_app::pages::programs::words;
 use teahouse_app::shell::Shell;
-use teahouse_app::theme;
 use teahouse_node::NodeConfig;
 use teahouse_node::config::store_options;
 use teahouse_node::core::command::{Command, Devices, Reply};
@@ -36,59 +32,14 @@ use teahouse_node::protocols::link::{Link as ProgramCard, ProgramLink};
 use teahouse_node::protocols::package::Power;
 use teahouse_node::protocols::sign::SigningKey;
 
-type Window = Harness<'static, Shell>;
-
 const TEA: AppId = AppId([7; 32]);
 
-fn window(shell: Shell, size: [f32; 2]) -> Window {
-    Harness::builder()
-        .with_size(size)
-        .with_max_steps(16)
-        .with_context_setup(theme::install)
-        .build_ui_state(|ui, shell: &mut Shell| shell.ui(ui), shell)
-}
-
 fn over(node: &MadeUp) -> Window {
-    let mut window = window(Shell::new(Box::new(node.clone())), [1000.0, 900.0]);
+    let mut window = window(node, [1000.0, 900.0]);
     window.run();
     window.get_by_label(words::title()).click();
     window.run();
     window
-}
-
-fn click(window: &mut Window, label: &str) {
-    window.run();
-    window.get_by_label(label).click();
-    window.run();
-}
-
-fn has(window: &Window, label: &str) -> bool {
-    window.query_all_by_label_contains(label).next().is_some()
-}
-
-fn wait(window: &mut Window, label: &str) {
-    let started = Instant::now();
-    while !has(window, label) {
-        assert!(started.elapsed().as_secs() < 60, "no {label:?} on the screen");
-        std::thread::sleep(std::time::Duration::from_millis(10));
-        window.run();
-    }
-}
-
-fn gone(window: &mut Window, label: &str) {
-    let started = Instant::now();
-    while has(window, label) {
-        assert!(started.elapsed().as_secs() < 60, "{label:?} is still on the screen");
-        std::thread::sleep(std::time::Duration::from_millis(10));
-        window.run();
-    }
-}
-
-fn field<'w>(window: &'w Window, name: &'w str) -> Seen<'w> {
-    let is_field = |node: &Seen<'_>| {
-        [Role::TextInput, Role::MultilineTextInput].contains(&node.accesskit_node().role())
-    };
-    window.get_all_by_label(name).find(is_field).expect("a field of this name")
 }
 
 fn tea() -> Program {
@@ -392,7 +343,7 @@ fn a_link_in_a_message_is_a_card() {
         let said = message(1, MEI, NOW - MINUTE, &format!("Try this: {uri}"));
         m.conversation = Some(conversation(&chats()[1], &[said]));
     });
-    let mut window = window(Shell::new(Box::new(node.clone())), [1000.0, 900.0]);
+    let mut window = window(&node, [1000.0, 900.0]);
     window.run();
     window.get_by_label_contains("Mei 梅").click();
     window.run();
@@ -431,7 +382,7 @@ fn breakfast_is_chosen_in_the_window() {
     let package = pack::folder(&example, &SigningKey::from_bytes(&[3; 32])).unwrap();
     let package = Blob(package.to_bytes().unwrap());
     tell(&mut bridge, Command::Programs(Ask::Install { package }));
-    let mut window = window(Shell::new(Box::new(bridge)), [1000.0, 1400.0]);
+    let mut window = window_of(Shell::new(Box::new(bridge)), [1000.0, 1400.0]);
     wait(&mut window, words::title());
     click(&mut window, words::title());
     wait(&mut window, "Open: Breakfast");

@@ -243,7 +243,12 @@ fn submit(
         while let Some((ticket, command)) = waiting.recv().await {
             let result = handle.submit(command).await.map_err(|e| e.to_string());
             let qr = match &result {
-                Ok(Reply::Card { link } | Reply::Code { link }) => Qr::of_link(link).map(Arc::new),
+                Ok(
+                    Reply::Card { link }
+                    | Reply::Code { link }
+                    | Reply::Link { link }
+                    | Reply::Product { link, .. },
+                ) => Qr::of_link(link).map(Arc::new),
                 _ => None,
             };
             // Fails when the window is closed: then nobody wants to know.

@@ -9,25 +9,32 @@
 //! To add one: a folder here with a type that is a `Page`, its `words`, and a line in
 //! `PAGES`. The rail, the bridge and the shell go by that list.
 
+pub mod feeds;
 pub mod moments;
 pub mod programs;
+pub mod wallet;
 
 use core::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use egui::{Painter, Pos2, Stroke, Ui};
-use teahouse_node::core::command::{Command, Reply};
+use teahouse_node::core::command::Command;
 use teahouse_node::core::store::{ChangeSet, Snapshot, StorageError};
 use teahouse_node::protocols::ids::Millis;
 
+use crate::bridge::Answer;
 use crate::desk::{After, Desk};
 use crate::screens::composer::Ime;
 use crate::vm::{Model, Zone};
 
 /// All pages, in the rail's order.
-pub(crate) static PAGES: &[Entry] =
-    &[Entry::of::<moments::Moments>(), Entry::of::<programs::Programs>()];
+pub(crate) static PAGES: &[Entry] = &[
+    Entry::of::<moments::Moments>(),
+    Entry::of::<feeds::Feeds>(),
+    Entry::of::<wallet::Wallet>(),
+    Entry::of::<programs::Programs>(),
+];
 
 /// A page's name within the app.
 pub type PageId = &'static str;
@@ -71,7 +78,7 @@ pub(crate) trait Page: Default + 'static {
     fn ui(&mut self, ui: &mut Ui, model: &Arc<Self::Model>, cx: &mut Cx<'_>);
 
     /// The answer to a command of [`Cx::submit`]. A refusal is told by the shell.
-    fn answered(&mut self, _ticket: u64, _result: &Result<Reply, String>) {}
+    fn answered(&mut self, _answer: &Answer) {}
 
     /// Escape: goes one step back; `false` if there is none within the page.
     fn back(&mut self) -> bool {
@@ -190,7 +197,7 @@ pub(crate) trait Screen {
     /// Draws; `false` while there is no model yet.
     fn ui(&mut self, ui: &mut Ui, id: PageId, app: &Model, desk: &mut Desk, ime: Ime) -> bool;
     /// An answer came.
-    fn answered(&mut self, ticket: u64, result: &Result<Reply, String>);
+    fn answered(&mut self, answer: &Answer);
     /// Escape.
     fn back(&mut self) -> bool;
 }
@@ -229,8 +236,8 @@ impl<P: Page> Screen for Open<P> {
         true
     }
 
-    fn answered(&mut self, ticket: u64, result: &Result<Reply, String>) {
-        self.page.answered(ticket, result);
+    fn answered(&mut self, answer: &Answer) {
+        self.page.answered(answer);
     }
 
     fn back(&mut self) -> bool {

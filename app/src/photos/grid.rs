@@ -2,7 +2,10 @@
 
 use egui::{Id, Rect, Response, Sense, TextureId, Ui, Vec2, pos2, vec2};
 
+use super::previews::{Previews, Seen};
+use super::words;
 use crate::theme::{SMALL, space, tokens};
+use crate::vm::PhotoRow;
 use crate::widgets::float;
 
 /// The side of one of several.
@@ -68,6 +71,19 @@ pub(crate) fn show(
         response.on_hover_cursor(egui::CursorIcon::PointingHand);
     }
     clicked
+}
+
+/// Draws a photo's preview, or says why there is none.
+pub(crate) fn preview(ui: &Ui, rect: Rect, photo: &PhotoRow, previews: &mut Previews) {
+    if !ui.is_rect_visible(rect) {
+        return;
+    }
+    match photo.preview.as_ref().map(|jpeg| previews.of(ui.ctx(), photo.hash, jpeg)) {
+        Some(Seen::Shown(texture)) => fill(ui, rect, (texture.id(), texture.size_vec2())),
+        Some(Seen::Waiting) => blank(ui, rect, ""),
+        Some(Seen::Broken) => blank(ui, rect, words::broken()),
+        None => blank(ui, rect, words::waiting()),
+    }
 }
 
 /// Fills a place with the middle of a picture.

@@ -2,14 +2,16 @@
 //! what is known of how far it is.
 
 use egui::{
-    Frame, Id, Key, Label, Modal, Rect, RichText, Role, Sense, TextureHandle, TextureOptions, Ui,
-    WidgetInfo, pos2, vec2,
+    Context, Frame, Id, Key, Label, Modal, Rect, RichText, Role, Sense, TextureHandle,
+    TextureOptions, Ui, WidgetInfo, pos2, vec2,
 };
 use teahouse_node::media::Which;
 
 use super::news::Look;
+use super::previews::{Previews, Seen};
 use super::words;
 use crate::theme::{SMALL, space, tokens};
+use crate::vm::PhotoRow;
 use crate::widgets::{from_right, primary};
 
 /// Photos of a message or post that somebody looks at.
@@ -30,6 +32,18 @@ pub(crate) struct Shot {
     pub(crate) bytes: u64,
     /// The preview, if it is drawn already.
     pub(crate) preview: Option<TextureHandle>,
+}
+
+impl Shot {
+    /// A photo whose preview is drawn on a screen.
+    pub(crate) fn of(ctx: &Context, which: Which, row: &PhotoRow, previews: &mut Previews) -> Self {
+        let seen = row.preview.as_ref().map(|jpeg| previews.of(ctx, row.hash, jpeg));
+        let preview = match seen {
+            Some(Seen::Shown(texture)) => Some(texture),
+            Some(Seen::Waiting | Seen::Broken) | None => None,
+        };
+        Self { which, shape: row.shape, bytes: row.bytes, preview }
+    }
 }
 
 impl core::fmt::Debug for Album {

@@ -12,7 +12,6 @@ use teahouse_node::protocols::membership::Role;
 
 use crate::desk::{After, Desk, Go, Place};
 use crate::pages::programs::PROGRAMS;
-use crate::photos::previews::Seen;
 use crate::photos::viewer::{Album, Shot};
 use crate::photos::words;
 use crate::screens::composer::{Composer, Ime, Reply};
@@ -254,17 +253,8 @@ fn carry_out(
         }
         Act::Photo(at) => {
             let shot = |(index, photo): (usize, &PhotoRow)| {
-                let seen = photo.preview.as_ref();
-                let seen = seen.map(|jpeg| desk.previews.of(ui.ctx(), photo.hash, jpeg));
-                Shot {
-                    which: Which { topic, message, index: index as u8 },
-                    shape: photo.shape,
-                    bytes: photo.bytes,
-                    preview: match seen {
-                        Some(Seen::Shown(texture)) => Some(texture),
-                        _ => None,
-                    },
-                }
+                let which = Which { topic, message, index: index as u8 };
+                Shot::of(ui.ctx(), which, photo, &mut desk.previews)
             };
             let photos = row.photos.iter().enumerate().map(shot).collect();
             let author = conversation.members.iter().find(|m| m.account == row.author);

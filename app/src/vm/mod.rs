@@ -15,8 +15,8 @@ pub use conversation::{
     Around, Body, Conversation, MemberRow, MessageRow, PhotoRow, Quote, ReactionRow, conversation,
 };
 pub use qr::Qr;
-pub(crate) use rows::one_line;
 pub use rows::{ChatRow, ContactRow, RelayRow, chat_rows, contact_rows, relay_rows};
+pub(crate) use rows::{confuses, one_line};
 pub use zone::{Moment, Zone};
 
 /// Everything the window may show at one moment. Cheap to clone.

@@ -80,7 +80,13 @@ pub(super) fn title(title: &str, kind: ChatKind) -> String {
 /// The text on one line, at most 200 characters: list rows are laid out whole before they
 /// are elided.
 pub(crate) fn one_line(text: &str) -> String {
-    text.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().take(200).map(|c| if confuses(c) { ' ' } else { c }).collect()
+}
+
+/// Whether a letter shows nothing itself and changes how others look: control characters, and
+/// marks that turn the direction of all that follows.
+pub(crate) fn confuses(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A person.

@@ -6,7 +6,7 @@ use egui::{
 };
 use teahouse_node::core::view::ChatKind;
 
-use crate::photos::previews::{Previews, Seen};
+use crate::photos::previews::Previews;
 use crate::photos::{grid, words};
 use crate::strings;
 use crate::theme::{SMALL, space, tokens};
@@ -138,15 +138,7 @@ fn photos(
         let Some(photo) = row.photos.get(i) else { return };
         let name = words::described(i + 1, row.photos.len(), photo.shape, photo.bytes);
         response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
-        if !ui.is_rect_visible(rect) {
-            return;
-        }
-        match photo.preview.as_ref().map(|jpeg| previews.of(ui.ctx(), photo.hash, jpeg)) {
-            Some(Seen::Shown(texture)) => grid::fill(ui, rect, (texture.id(), texture.size_vec2())),
-            Some(Seen::Waiting) => grid::blank(ui, rect, ""),
-            Some(Seen::Broken) => grid::blank(ui, rect, words::broken()),
-            None => grid::blank(ui, rect, words::waiting()),
-        }
+        grid::preview(ui, rect, photo, previews);
     });
     ui.add_space(space::SMALL);
     clicked.map(Act::Photo)

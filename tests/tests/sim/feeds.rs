@@ -78,9 +78,14 @@ fn a_stranger_follows_and_reads() {
     let known = feeds(&w, b);
     assert_eq!(known[0].publishers[0].name, "Ann");
     assert!(known[0].here && !known[0].mine);
+    assert_eq!(known[0].unread, 0, "what is older than the following");
     // Live.
     let late = publish(&mut w, a, feed, "late news");
     w.run(3_000);
+    assert_eq!(feeds(&w, b)[0].unread, 1);
+    ask(&mut w, b, Ask::Read { feed }).unwrap();
+    assert_eq!(feeds(&w, b)[0].unread, 0);
+    assert!(ask(&mut w, a, Ask::Read { feed }).is_err(), "one's own");
     assert_eq!(titles(&w, b, feed)[0], "late news");
     ask(&mut w, a, Ask::Delete { feed, article: late }).unwrap();
     w.run(3_000);

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use egui::{
     Frame, Key as Button, Margin, Modifiers, Painter, Panel, Pos2, RichText, Stroke, Ui, vec2,
 };
-use teahouse_node::core::command::{Command, Reply};
+use teahouse_node::core::command::Command;
 use teahouse_node::core::moments::Command as Moment;
 use teahouse_node::core::moments::query::Timeline;
 use teahouse_node::core::query::Query;
@@ -32,6 +32,7 @@ use self::composer::Composer;
 use self::pictures::Textures;
 use self::vm::{Ask, Card, Key, MOST, PAGE};
 use super::{Around, Cx, Page, PageId};
+use crate::bridge::Answer;
 use crate::desk::{After, Go, Place};
 use crate::photos::viewer::{Album, Shot};
 use crate::screens::dialogs::{Confirm, Dialog};
@@ -156,7 +157,8 @@ impl Page for Moments {
         self.composer.choose(ui, cx);
     }
 
-    fn answered(&mut self, ticket: u64, result: &Result<Reply, String>) {
+    fn answered(&mut self, Answer { ticket, result, .. }: &Answer) {
+        let ticket = *ticket;
         self.composer.answered(ticket, result.is_ok());
         let field = self.fields.iter_mut().find(|(_, f)| f.ticket == Some(ticket));
         if let Some((&key, field)) = field {

@@ -27,7 +27,7 @@ use teahouse_node::protocols::ids::AppId;
 use self::draw::Doing;
 use self::vm::{Running, Shelf};
 use super::{Around, Cx, Page, PageId};
-use crate::bridge::{Action, ProgramAct};
+use crate::bridge::{Action, Answer, ProgramAct};
 use crate::desk::{After, Go};
 use crate::screens::dialogs::{Confirm, Dialog};
 use crate::strings;
@@ -99,7 +99,8 @@ impl Page for Programs {
         self.program(ui, app, running.as_deref(), cx);
     }
 
-    fn answered(&mut self, ticket: u64, result: &Result<Reply, String>) {
+    fn answered(&mut self, Answer { ticket, result, .. }: &Answer) {
+        let ticket = *ticket;
         if self.adding == Some(ticket) {
             self.adding = None;
             if result.is_ok() {

@@ -1,13 +1,14 @@
 //! What can be asked of Official Accounts.
 
 use serde::{Deserialize, Serialize};
-use teahouse_crdt::{FeedEntry, MessageRef, TypedEntry};
+use teahouse_crdt::{FeedEntry, MessageRef, PrivateEntry, TypedEntry};
 use teahouse_protocols::codec::{self, Text};
 use teahouse_protocols::feed::Article;
 use teahouse_protocols::ids::TopicId;
 use teahouse_protocols::link::{FeedLink, Link, Provider, VERSION};
 use teahouse_protocols::membership::{History, TopicKind};
 
+use super::query::{newest, read_up_to};
 use super::tables::{ARTICLE_TIMES, About, FEEDS, Following};
 use super::{NAME, following, service};
 use crate::command::{MessageId, Refusal, Reply};
@@ -76,6 +77,11 @@ pub enum Command {
         /// The feed.
         feed: TopicId,
     },
+    /// All that is here of a feed that one follows was read.
+    Read {
+        /// The feed.
+        feed: TopicId,
+    },
     /// A link to a feed that one publishes or follows; this account's devices serve whoever
     /// asks, from then on. Replies [`Reply::Link`].
     Share {
@@ -119,6 +125,7 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Command) -> Result<Reply, Fail> {
             tx.out.push(Effect::Peers);
             Ok(Reply::Done)
         }
+        Command::Read { feed } => read(tx, feed),
         Command::Share { feed } => share(tx, feed),
     }
 }
@@ -211,6 +218,19 @@ fn follow(tx: &mut Tx<'_>, link: &str) -> Result<Reply, Fail> {
 fn put(tx: &mut Tx<'_>, feed: TopicId, value: &Following) -> Result<(), Fail> {
     let value = postcard::to_stdvec(value).map_err(Fail::peer)?;
     contacts::put_record(tx, NAME, feed.0, value)
+}
+
+fn read(tx: &mut Tx<'_>, feed: TopicId) -> Result<Reply, Fail> {
+    if following(tx, feed)?.is_none() {
+        return Err(Refusal::NotFound { what: "feed that you follow".into() }.into());
+    }
+    let Some((upto_time, _)) = newest(tx, feed)? else { return Ok(Reply::Done) };
+    if read_up_to(tx, feed)?.is_some_and(|known| known >= upto_time) {
+        return Ok(Reply::Done);
+    }
+    let private = contacts::private_topic(tx)?;
+    let lamport = next_lamport(tx, private)?;
+    contacts::write(tx, PrivateEntry::ReadMark { topic: feed.0, upto_time, lamport })
 }
 
 fn share(tx: &mut Tx<'_>, feed: TopicId) -> Result<Reply, Fail> {

@@ -12,7 +12,8 @@ use crate::features::photos;
 use crate::query::{Names, Query, me};
 use crate::store::{Key, KeyRange, KeyReader, Read, ReadExt, StorageError, Table};
 use crate::tables::{
-    ACCOUNT_RECORDS, CONTACTS, Chosen, OPS, RECORDS, TOPICS, Topic, log_key, message_key,
+    ACCOUNT_RECORDS, CONTACTS, Chosen, OPS, READ_MARKS, RECORDS, TOPICS, Topic, log_key,
+    message_key,
 };
 use crate::view;
 
@@ -38,6 +39,10 @@ pub struct Feed {
     pub publishers: Vec<Publisher>,
     /// The newest article: its time and title.
     pub newest: Option<(Millis, String)>,
+    /// Articles published since this account read it last, or began to follow it; counted up
+    /// to [`MAX_ARTICLES`].
+    #[serde(default)]
+    pub unread: u64,
 }
 
 /// Who publishes a feed.
@@ -75,7 +80,7 @@ impl Query for Feeds {
     const NAME: &'static str = "feeds.list";
     const ABOUT: &'static str = "one's own feeds and those followed";
     const READS: &'static [&'static Table] =
-        &[&FEEDS, &ARTICLES, &RECORDS, &TOPICS, &OPS, &CONTACTS, &ACCOUNT_RECORDS];
+        &[&FEEDS, &ARTICLES, &RECORDS, &READ_MARKS, &TOPICS, &OPS, &CONTACTS, &ACCOUNT_RECORDS];
 
     fn run(&self, s: &dyn Read) -> Result<Self::Out, StorageError> {
         let Some(own) = me(s)?.account else { return Ok(Vec::new()) };
@@ -105,6 +110,7 @@ impl Query for Feeds {
                     here: false,
                     publishers: Vec::new(),
                     newest: None,
+                    unread: 0,
                 });
             }
         }
@@ -125,6 +131,15 @@ fn feed(
     if !mine && known.is_none() {
         return Ok(None);
     }
+    let unread = match &known {
+        Some(known) if !mine => {
+            let seen = read_up_to(s, topic)?.unwrap_or(0).max(known.since);
+            let from = Key::new().fixed(&topic.0).u64(seen.saturating_add(1)).into_bytes();
+            let range = KeyRange::prefix(&topic.0).starting_at(&from);
+            s.count(&ARTICLES, &range, MAX_ARTICLES)? as u64
+        }
+        _ => 0,
+    };
     let about: Option<Chosen<About>> = s.get_typed(&FEEDS, &topic.0)?;
     let about = about.map(|a| a.value);
     let here = about.is_some();
@@ -137,16 +152,27 @@ fn feed(
     for account in state.now().members.keys() {
         publishers.push(Publisher { account: *account, name: names.of(*account)? });
     }
-    let newest = match s.last(&ARTICLES, &topic.0)? {
-        Some((key, value)) => {
-            let row: ArticleRow = crate::store::decode(&ARTICLES, &value)?;
-            let title = row.said.map(|(title, _)| title).unwrap_or_default();
-            Some((place(&key)?.0, title))
-        }
-        None => None,
-    };
+    let newest = newest(s, topic)?.map(|(time, row)| {
+        let title = row.said.map(|(title, _)| title).unwrap_or_default();
+        (time, title)
+    });
     let About { name, about, service } = about;
-    Ok(Some(Feed { topic, name, about, service, mine, here, publishers, newest }))
+    Ok(Some(Feed { topic, name, about, service, mine, here, publishers, newest, unread }))
+}
+
+/// The newest article of a feed, and its time.
+pub(super) fn newest(
+    read: &dyn Read,
+    feed: TopicId,
+) -> Result<Option<(Millis, ArticleRow)>, StorageError> {
+    let Some((key, value)) = read.last(&ARTICLES, &feed.0)? else { return Ok(None) };
+    Ok(Some((place(&key)?.0, crate::store::decode(&ARTICLES, &value)?)))
+}
+
+/// The time of the newest article that this account has read.
+pub(super) fn read_up_to(read: &dyn Read, feed: TopicId) -> Result<Option<Millis>, StorageError> {
+    let mark: Option<Chosen<u64>> = read.get_typed(&READ_MARKS, &feed.0)?;
+    Ok(mark.map(|m| m.value))
 }
 
 /// Articles of one feed, the newest first.

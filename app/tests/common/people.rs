@@ -4,10 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use egui_kittest::Harness;
 use teahouse_app::bridge::{Action, Bridge, Link, Source};
 use teahouse_app::shell::Shell;
-use teahouse_app::theme;
 use teahouse_node::config::{RelayFile, store_options};
 use teahouse_node::core::command::{Command, Contacts, Devices, Relays, Reply};
 use teahouse_node::core::view::ContactState;
@@ -16,8 +14,7 @@ use teahouse_node::roles::relay::{RelayNode, RelayOptions};
 use teahouse_node::tokio::runtime::Runtime;
 use teahouse_node::{NetworkConfig, NodeConfig};
 
-/// Longer than anything takes.
-const PATIENCE: Duration = Duration::from_mins(1);
+use super::{PATIENCE, Window, window_of};
 
 fn loopback() -> Vec<String> {
     vec!["/ip4/127.0.0.1/udp/0/quic-v1".into(), "/ip4/127.0.0.1/tcp/0".into()]
@@ -55,7 +52,6 @@ impl Street {
     }
 
     /// The folder.
-    #[allow(dead_code, reason = "not every test needs it")]
     pub(crate) fn path(&self) -> &std::path::Path {
         self.dir.path()
     }
@@ -95,7 +91,13 @@ impl Person {
         self.bridge.as_mut().expect("the window was not opened yet")
     }
 
-    fn tell(&mut self, command: Command) -> Reply {
+    /// Whose node it is.
+    pub(crate) const fn account(&self) -> AccountId {
+        self.account
+    }
+
+    /// Gives a command that nobody refuses.
+    pub(crate) fn tell(&mut self, command: Command) -> Reply {
         assert!(self.bridge().send(Action::Submit { ticket: 1, command }));
         let mut answer = None;
         self.wait("an answer", |b| {
@@ -131,12 +133,8 @@ impl Person {
     }
 
     /// Opens the window over the node.
-    pub(crate) fn window(&mut self) -> Harness<'static, Shell> {
+    pub(crate) fn window(&mut self) -> Window {
         let bridge = self.bridge.take().expect("the window was not opened yet");
-        Harness::builder()
-            .with_size([1000.0, 1400.0])
-            .with_max_steps(16)
-            .with_context_setup(theme::install)
-            .build_ui_state(|ui, shell: &mut Shell| shell.ui(ui), Shell::new(Box::new(bridge)))
+        window_of(Shell::new(Box::new(bridge)), [1000.0, 1400.0])
     }
 }

@@ -59,7 +59,6 @@ impl Link for MadeUp {
     }
 }
 
-#[allow(dead_code, reason = "not every user of this file needs all of it")]
 impl MadeUp {
     pub(crate) fn new(model: Model) -> Self {
         let made_up = Self::default();
@@ -92,7 +91,12 @@ impl MadeUp {
     pub(crate) fn answer(&self, ticket: u64, result: Result<Reply, &str>) {
         let result = result.map_err(str::to_owned);
         let qr = match &result {
-            Ok(Reply::Card { link } | Reply::Code { link }) => vm::Qr::of_link(link).map(Arc::new),
+            Ok(
+                Reply::Card { link }
+                | Reply::Code { link }
+                | Reply::Link { link }
+                | Reply::Product { link, .. },
+            ) => vm::Qr::of_link(link).map(Arc::new),
             _ => None,
         };
         self.0.borrow_mut().answers.push_back(Answer { ticket, result, qr });
