@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use egui::Role;
+use egui::{Role, Shape};
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use egui_kittest::{Harness, Node as Seen};
 use made_up::{MEI, MINUTE, MadeUp, NOW, WITH_MEI, chats, conversation, full, message};
@@ -26,11 +26,11 @@ use teahouse_node::core::programs::Command as Ask;
 use teahouse_node::core::programs::query::{Asks, Packed, Program};
 use teahouse_node::core::view::Blob;
 use teahouse_node::programs::ui::{
-    Button, ButtonStyle, Canvas, Draw, Event, Kind, Node, Paint, Role as Colour, Stepper, Text,
-    TextField, TextStyle,
+    Align, Button, ButtonStyle, Canvas, Draw, Event, Kind, Node, Paint, Point, Role as Colour,
+    Stepper, Text, TextField, TextStyle,
 };
 use teahouse_node::programs::{Wish, pack};
-use teahouse_node::protocols::codec::{self, List};
+use teahouse_node::protocols::codec::List;
 use teahouse_node::protocols::ids::{AppId, PackageId};
 use teahouse_node::protocols::link::{Link as ProgramCard, ProgramLink};
 use teahouse_node::protocols::package::Power;
@@ -124,6 +124,13 @@ fn node() -> MadeUp {
 
 fn run(node: &MadeUp, running: Running) {
     node.change(|m| m.program = Some(Arc::new(running)));
+}
+
+/// Until the window's question has stood for long enough to be answered.
+fn stand(window: &mut Window) {
+    for _ in 0..4 {
+        window.step();
+    }
 }
 
 /// What the page did with programs since the last call.
@@ -229,7 +236,8 @@ fn a_program_is_opened_used_and_closed() {
     let mut window = over(&node);
     assert!(has(&window, "Counts cups"));
     click(&mut window, "Open: Tea");
-    let opened = ProgramAct::Open { app: TEA, launch: String::new(), dark_mode: false };
+    let (launch, chat) = (String::new(), None);
+    let opened = ProgramAct::Open { app: TEA, launch, chat, dark_mode: false };
     let acted = acts(&node);
     assert!(
         acted.len() == 1 && matches!(&acted[0], ProgramAct::Open { app: TEA, .. }),
@@ -300,6 +308,28 @@ fn what_a_program_wants_is_asked_by_the_window() {
     window.run();
     acts(&node);
     assert!(has(&window, words::from_teahouse()) && has(&window, "“to count”"));
+    // It stands where a button of the program was a moment ago: that tap is no answer.
+    window.get_by_label(words::allow()).click();
+    window.step();
+    assert_eq!(acts(&node), []);
+    assert!(window.get_by_label(words::allow()).accesskit_node().is_disabled());
+    // Nor is it answered while a finger is down, however long.
+    window.event(egui::Event::PointerButton {
+        pos: egui::pos2(500.0, 700.0),
+        button: egui::PointerButton::Primary,
+        pressed: true,
+        modifiers: egui::Modifiers::NONE,
+    });
+    stand(&mut window);
+    assert!(window.get_by_label(words::allow()).accesskit_node().is_disabled());
+    window.event(egui::Event::PointerButton {
+        pos: egui::pos2(500.0, 700.0),
+        button: egui::PointerButton::Primary,
+        pressed: false,
+        modifiers: egui::Modifiers::NONE,
+    });
+    stand(&mut window);
+    acts(&node);
     click(&mut window, words::refuse());
     let decided = |allowed| ProgramAct::Decide { app: TEA, power: Power::Storage, allowed };
     assert_eq!(acts(&node), [decided(false)]);
@@ -364,6 +394,7 @@ fn a_card_is_offered_and_its_link_taken_along() {
     window.run();
     node.commands();
     assert!(has(&window, "Table 4"));
+    stand(&mut window);
     click(&mut window, words::card_copy());
     let commands = node.commands();
     let [(ticket, Command::Programs(Ask::Share { app: TEA, launch }))] = &commands[..] else {
@@ -376,6 +407,50 @@ fn a_card_is_offered_and_its_link_taken_along() {
 }
 
 #[test]
+fn a_card_is_sent_to_a_chat_that_the_person_picks() {
+    let node = node();
+    let mut window = over(&node);
+    click(&mut window, "Open: Tea");
+    let mut running = showing();
+    running.offers = 1;
+    running.offer = Some(("Table 4".into(), "table=4".into()));
+    run(&node, running);
+    window.run();
+    stand(&mut window);
+    node.commands();
+    click(&mut window, words::card_send());
+    assert!(node.commands().is_empty(), "nobody was named yet");
+    window.run();
+    let topic_of_mei = chats()[1].topic;
+    let row = window.get_all_by_label_contains("Mei 梅").last().expect("her chat");
+    row.click();
+    window.run();
+    let commands = node.commands();
+    let [(_, Command::Programs(Ask::Send { app: TEA, topic, title, launch }))] = &commands[..]
+    else {
+        panic!("{commands:?}")
+    };
+    assert_eq!((*topic, title.as_str(), launch.as_str()), (topic_of_mei, "Table 4", "table=4"));
+    assert!(!has(&window, "Table 4"));
+}
+
+#[test]
+fn a_program_that_nobody_looks_at_does_not_run() {
+    let node = node();
+    let mut window = over(&node);
+    click(&mut window, "Open: Tea");
+    run(&node, showing());
+    window.run();
+    acts(&node);
+    window.get_by_label("Chats").click();
+    window.run();
+    assert_eq!(acts(&node), [ProgramAct::Show(false)]);
+    click(&mut window, words::title());
+    window.run();
+    assert_eq!(acts(&node), [ProgramAct::Show(true)]);
+}
+
+#[test]
 fn a_link_in_a_message_is_a_card() {
     let link = ProgramLink {
         version: 1,
@@ -384,8 +459,9 @@ fn a_link_in_a_message_is_a_card() {
         name: "Tea".try_into().unwrap(),
         code: 1,
         providers: List::default(),
-        launch: codec::Text::default(),
+        launch: "table=4".try_into().unwrap(),
     };
+    let app = link.app;
     let uri = ProgramCard::Program(link).to_uri();
     let node = node();
     node.change(|m| {
@@ -397,11 +473,161 @@ fn a_link_in_a_message_is_a_card() {
     window.get_by_label_contains("Mei 梅").click();
     window.run();
     node.commands();
-    click(&mut window, "Install Mini Program: Tea");
+    click(&mut window, "Mini Program: Tea");
     let commands = node.commands();
     let [(_, Command::Programs(Ask::Add { link }))] = &commands[..] else { panic!("{commands:?}") };
     assert_eq!(*link, uri);
     assert!(has(&window, "Counts cups"), "the shelf is shown");
+    // Once it is here, it opens in that chat and hears what the card says.
+    node.change(|m| {
+        let here = Program { app, name: "Green".into(), ..tea() };
+        let shelf = Shelf { programs: vec![here, tea()] };
+        m.pages.insert("programs", Ok(Shared::new(shelf)));
+    });
+    window.run();
+    acts(&node);
+    click(&mut window, "Open: Green");
+    let opened = acts(&node);
+    let [ProgramAct::Open { app: green, launch, chat, .. }] = &opened[..] else {
+        panic!("{opened:?}")
+    };
+    assert_eq!((*green, launch.as_str(), *chat), (app, "table=4", Some(chats()[1].topic)));
+}
+
+/// A program draws as much as it likes: a frame does a bounded part of it.
+#[test]
+fn what_a_program_draws_costs_no_more_than_a_frame_has() {
+    let node = node();
+    let mut window = over(&node);
+    click(&mut window, "Open: Tea");
+    let at = |key: String, parent, kind| Node { key, parent: Some(parent), kind };
+    let page = || Node { key: "page".into(), parent: None, kind: Kind::Page("Tea".into()) };
+    let text = |content: String| {
+        Kind::Text(Text { content, style: TextStyle::Body, colour: Colour::Normal })
+    };
+    let button = |n: usize| {
+        let (label, action) = (format!("b{n}"), "x".into());
+        Kind::Button(Button { label, action, style: ButtonStyle::Quiet, enabled: true })
+    };
+    let star = |n: usize| {
+        let corner = |i: usize| {
+            let angle = i as f32 * 0.0245;
+            Point { x: 300.0 + 290.0 * angle.cos(), y: 300.0 + 290.0 * angle.sin() }
+        };
+        let paint = Paint::Rgba([n as u8, 0, 0, 9]);
+        Draw::Polygon { points: (0..256).map(corner).collect(), stroke: 1.0, paint }
+    };
+    let label = |n: usize| Draw::Text {
+        x: (n % 64) as f32 * 9.0,
+        y: (n / 64) as f32 * 9.0,
+        size: 40.0 + (n % 100) as f32,
+        align: Align::Left,
+        content: format!("{n} words"),
+        paint: Paint::Role(Colour::Normal),
+    };
+    let canvas = |commands| {
+        let (width, height, label) = (600.0, 600.0, "Field".into());
+        Kind::Canvas(Canvas { width, height, label, commands, action: None })
+    };
+    // Thousands of texts, of buttons side by side, of corners, of labels; a deep pile of cards.
+    let texts = (0..4_095).map(|n| at(format!("t{n}"), 0, text("words ".repeat(40)))).collect();
+    let invisible = (0..100).map(|n| at(format!("t{n}"), 0, text("\u{200b}".repeat(2_700))));
+    let mut row = vec![at("row".into(), 0, Kind::Row)];
+    row.extend((0..4_000).map(|n| at(format!("b{n}"), 1, button(n))));
+    let stars = vec![at("c".into(), 0, canvas((0..2_000).map(star).collect()))];
+    let labels = vec![at("c".into(), 0, canvas((0..4_096).map(label).collect()))];
+    let full = Draw::Rect {
+        x: 0.0,
+        y: 0.0,
+        width: 600.0,
+        height: 600.0,
+        radius: 0.0,
+        stroke: 0.0,
+        paint: Paint::Rgba([1, 2, 3, 1]),
+    };
+    let covers = vec![at("c".into(), 0, canvas(vec![full; 4_096]))];
+    let all: [(Vec<Node>, bool); 6] = [
+        (texts, false),
+        (invisible.collect(), true),
+        (row, true),
+        (stars, true),
+        (labels, true),
+        (covers, true),
+    ];
+    for (rev, (nodes, cut)) in all.into_iter().enumerate() {
+        let mut running = showing();
+        running.nodes = std::iter::once(page()).chain(nodes).collect();
+        running.rev = 2 + rev as u64;
+        run(&node, running);
+        window.run();
+        let (shapes, vertices, letters) = work(&window);
+        assert!(shapes < 4_000, "picture {rev}: {shapes} shapes");
+        assert!(vertices < 140_000, "picture {rev}: {vertices} vertices");
+        assert!(letters < 70_000, "picture {rev}: {letters} letters");
+        window.run();
+        // What was left out is told, at the end.
+        let told = window.query_all_by_label_contains(words::too_much()).next().is_some();
+        assert!(told || !cut, "picture {rev}");
+        assert!(!told || cut, "picture {rev}: it fits");
+    }
+}
+
+/// Shapes, vertices of meshes, and letters of the last frame.
+fn work(window: &Window) -> (usize, usize, usize) {
+    fn add(shape: &Shape, sum: &mut (usize, usize, usize)) {
+        sum.0 += 1;
+        match shape {
+            Shape::Mesh(mesh) => sum.1 += mesh.vertices.len(),
+            Shape::Text(text) => sum.2 += text.galley.text().chars().count(),
+            Shape::Vec(all) => all.iter().for_each(|shape| add(shape, sum)),
+            _ => {}
+        }
+    }
+    let mut sum = (0, 0, 0);
+    for clipped in &window.output().shapes {
+        add(&clipped.shape, &mut sum);
+    }
+    sum
+}
+
+/// What was scrolled away comes back, and a field that is out of sight still tells its words.
+#[test]
+fn a_field_out_of_sight_keeps_and_tells_its_words() {
+    let node = node();
+    let mut window = over(&node);
+    click(&mut window, "Open: Tea");
+    run(&node, showing());
+    window.run();
+    acts(&node);
+    field(&window, "Name").focus();
+    window.run();
+    field(&window, "Name").type_text("Mei");
+    window.step();
+    let mut next = showing();
+    let line = |n: u32| Node {
+        key: format!("above{n}"),
+        parent: Some(0),
+        kind: Kind::Text(Text {
+            content: format!("line {n}"),
+            style: TextStyle::Title,
+            colour: Colour::Normal,
+        }),
+    };
+    let mut nodes = vec![next.nodes[0].clone()];
+    nodes.extend((0..400).map(line));
+    let shift = |n: &Node| {
+        let parent = n.parent.map(|p| if p == 0 { 0 } else { p + 400 });
+        Node { parent, ..n.clone() }
+    };
+    nodes.extend(next.nodes[1..].iter().map(shift));
+    (next.nodes, next.rev) = (nodes.into(), 2);
+    run(&node, next);
+    for _ in 0..4 {
+        window.step();
+    }
+    assert!(!has(&window, "Hello"), "it is far below");
+    let last = Event::Input { key: "name".into(), action: "name".into(), text: "Mei".into() };
+    assert_eq!(acts(&node), [ProgramAct::Tell(last)]);
 }
 
 fn tell(bridge: &mut Bridge, command: Command) -> Reply {
@@ -437,6 +663,7 @@ fn breakfast_is_chosen_in_the_window() {
     wait(&mut window, "Open: Breakfast");
     click(&mut window, "Open: Breakfast");
     wait(&mut window, "keep things on this device");
+    stand(&mut window);
     click(&mut window, words::allow());
     wait(&mut window, "Nothing chosen yet");
     // What is asked stands above the program: once it is gone, nothing moves any more.

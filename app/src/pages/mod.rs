@@ -77,6 +77,9 @@ pub(crate) trait Page: Default + 'static {
     fn back(&mut self) -> bool {
         false
     }
+
+    /// It came on the screen, or is on it no longer.
+    fn looked_at(&mut self, _on: bool, _desk: &mut Desk) {}
 }
 
 /// What a model is made from.
@@ -193,6 +196,8 @@ pub(crate) trait Screen {
     fn answered(&mut self, ticket: u64, result: &Result<Reply, String>);
     /// Escape.
     fn back(&mut self) -> bool;
+    /// It came on the screen, or is on it no longer.
+    fn looked_at(&mut self, on: bool, desk: &mut Desk);
 }
 
 struct Open<P: Page> {
@@ -235,6 +240,10 @@ impl<P: Page> Screen for Open<P> {
 
     fn back(&mut self) -> bool {
         self.page.back()
+    }
+
+    fn looked_at(&mut self, on: bool, desk: &mut Desk) {
+        self.page.looked_at(on, desk);
     }
 }
 

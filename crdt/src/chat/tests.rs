@@ -79,7 +79,7 @@ proptest! {
 fn keys() {
     let state = |app: u8, key: &str| {
         let (app, key) = ([app; 32], key.to_owned());
-        ChatEntry::State { app, key, value: vec![app], lamport: 1 }.key(9)
+        ChatEntry::State { app, key, value: vec![1], lamport: 1 }.key(9)
     };
     assert_eq!(state(1, "a"), state(1, "a"));
     assert!(state(1, "a") != state(1, "b") && state(1, "a") != state(2, "a"));

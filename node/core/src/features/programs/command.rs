@@ -60,7 +60,9 @@ pub enum Command {
         /// At most 64 KiB; nothing to drop what is there.
         value: Option<Blob>,
     },
-    /// Share something with the members of a chat, for a program that was allowed to.
+    /// Share something with the members of a chat, for a program that was allowed to. Replies
+    /// [`Reply::Message`], by which the key's [`Stamp`](super::state::Stamp) is known; or
+    /// [`Reply::Done`] where it stood so.
     PutShared {
         /// The program.
         app: AppId,

@@ -34,8 +34,8 @@ use crate::query::Asked;
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
 use crate::tables::{Chosen, RECORDS, SECRETS, record_key};
 
-pub use self::command::{Command, MAX_CARD};
 pub(crate) use self::command::command;
+pub use self::command::{Command, MAX_CARD};
 pub(crate) use self::service::Fetches;
 pub use self::storage::{MAX_KEY, MAX_KEYS, MAX_ROOM, MAX_VALUE};
 

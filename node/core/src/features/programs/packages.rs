@@ -241,3 +241,62 @@ pub(super) fn bytes(read: &dyn Read, app: AppId) -> Result<Option<Vec<u8>>, Stor
 pub(super) const fn id(manifest: &Signed<Manifest>) -> PackageId {
     PackageId(manifest.id())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use teahouse_protocols::codec::{List, Text};
+    use teahouse_protocols::package::Release;
+    use teahouse_protocols::sign::{self, Signable as _, SigningKey};
+
+    use super::*;
+    use crate::features::tests::with_tx;
+
+    fn package() -> VerifiedPackage {
+        let draft = Manifest {
+            form: package::VERSION,
+            developer: [0; 32],
+            name: "Tea".try_into().unwrap(),
+            version: Release { code: 4, name: Text::default() },
+            description: Text::default(),
+            lang: Text::default(),
+            pages: vec!["main.js".try_into().unwrap()].try_into().unwrap(),
+            icons: List::default(),
+            req_permissions: List::default(),
+            cloud: None,
+            files: List::default(),
+        };
+        let files = BTreeMap::from([("main.js".to_owned(), vec![1])]);
+        VerifiedPackage::new(draft, &files, &SigningKey::from_bytes(&[1; 32])).unwrap()
+    }
+
+    /// A stranger may ask as often as they like: what was verified once is known by its hash.
+    #[test]
+    fn a_manifest_is_verified_once() {
+        with_tx(|tx| {
+            let package = package();
+            let app = package.manifest().get().app();
+            put(tx, &package).unwrap();
+            assert_eq!(code(tx, app).unwrap(), 4);
+            assert_eq!(newer(tx, app, 3).unwrap().unwrap(), package.manifest().bytes());
+            assert!(newer(tx, app, 4).unwrap().is_none());
+            // Another signature, which does not hold, under its own hash: nobody looks at it.
+            let mut bytes = package.manifest().bytes().to_vec();
+            *bytes.last_mut().unwrap() ^= 1;
+            tx.put_raw(&PROGRAM_PACKAGES, &app.0, bytes.clone()).unwrap();
+            assert!(whole(tx, app).is_err(), "not what was verified");
+            let id = sign::hash(Manifest::DOMAIN, &[&bytes]);
+            let heads = Heads { whole: Some(Head { code: 4, id }), coming: None };
+            tx.put(&PROGRAM_HEADS, &app.0, &heads).unwrap();
+            assert!(whole(tx, app).unwrap().is_some());
+            // A store from before there were hashes is verified.
+            tx.del(&PROGRAM_HEADS, &app.0).unwrap();
+            assert!(whole(tx, app).is_err());
+            tx.put_raw(&PROGRAM_PACKAGES, &app.0, package.manifest().bytes().to_vec()).unwrap();
+            assert_eq!(whole(tx, app).unwrap().unwrap().id(), package.manifest().id());
+            clear(tx, app).unwrap();
+            assert_eq!(code(tx, app).unwrap(), 0);
+        });
+    }
+}

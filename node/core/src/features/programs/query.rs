@@ -5,11 +5,11 @@ use teahouse_protocols::ids::{AppId, Millis, PackageId, TopicId};
 use teahouse_protocols::lines::one_line;
 use teahouse_protocols::package::{Manifest, Power};
 
+use super::state::{self, Stamp};
 use super::tables::{
     PROGRAM_COMING, PROGRAM_PACKAGES, PROGRAM_PAGES, PROGRAM_ROOM, PROGRAM_STATE, PROGRAM_STORAGE,
     Room,
 };
-use super::state::{self, Stamp};
 use super::{Installed, all, granted, installed, login_key, packages, storage};
 use crate::query::Query;
 use crate::store::{Read, ReadExt, StorageError, Table};

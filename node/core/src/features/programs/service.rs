@@ -243,7 +243,10 @@ fn met(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
     // Of what is here a provider may have something newer.
     for (app, known) in all(tx)? {
         let above = packages::code(tx, app)?;
-        if above > 0 && !tx.mem.programs.under_way.contains_key(&app) && is_asked(tx, &known, device)? {
+        if above > 0
+            && !tx.mem.programs.under_way.contains_key(&app)
+            && is_asked(tx, &known, device)?
+        {
             say(tx, device, &ProgramFrame::Ask { app, above })?;
         }
     }

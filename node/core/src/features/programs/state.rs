@@ -9,14 +9,17 @@
 use serde::{Deserialize, Serialize};
 use teahouse_crdt::ChatEntry;
 use teahouse_crdt::TypedEntry;
-use teahouse_crdt::chat::{MAX_STATE_BYTES, MAX_STATE_KEY_BYTES, is_state};
+use teahouse_crdt::chat::{MAX_STATE_KEY_BYTES, is_state};
 use teahouse_crdt::segment::Entry;
 use teahouse_protocols::ids::{AppId, DeviceId, Millis, TopicId};
 use teahouse_protocols::package::Power;
 
 use super::granted;
 use super::tables::{PROGRAM_STATE, PROGRAM_STATE_ROOM, PROGRAM_STATE_SPENT, Room};
+pub use teahouse_crdt::chat::MAX_STATE_BYTES;
+
 use crate::command::{Refusal, Reply};
+use crate::engine::letters;
 use crate::features::{Applied, chat, choose, next_lamport};
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
 use crate::tables::Chosen;
@@ -76,8 +79,7 @@ pub(super) fn put(
     value: Vec<u8>,
 ) -> Result<Reply, Fail> {
     let invalid = |why: &str| Fail::from(Refusal::Invalid { why: why.into() });
-    let limit =
-        |what: &str, max| Fail::from(Refusal::Limit { what: what.into(), max });
+    let limit = |what: &str, max| Fail::from(Refusal::Limit { what: what.into(), max });
     if key.is_empty() || key.len() > MAX_STATE_KEY_BYTES {
         return Err(invalid("a key has 1 to 128 bytes"));
     }
@@ -115,9 +117,12 @@ pub(super) fn put(
     }
     let lamport = next_lamport(tx, topic)?;
     chat::require_open(tx, topic)?;
-    chat::write(tx, topic, ChatEntry::State { app: app.0, key, value, lamport })?;
+    let entry = ChatEntry::State { app: app.0, key, value, lamport };
+    let message = letters::append(tx, topic, &[], |seq, _| {
+        Ok(vec![entry.to_entry(seq).map_err(chat::invalid)?])
+    })?;
     tx.put(&PROGRAM_STATE_SPENT, &spent_key, &spent)?;
-    Ok(Reply::Done)
+    Ok(Reply::Message { topic, message })
 }
 
 /// Takes in what somebody wrote.
