@@ -181,9 +181,8 @@ impl Drawing<'_> {
             let height = known.unwrap_or_else(|| self.guess(ui, child));
             let size = vec2(ui.available_width(), height);
             let rect = Rect::from_min_size(ui.next_widget_position(), size);
-            if seen.y_range().intersects(rect.y_range()) {
-                self.node(ui, child);
-            } else {
+            let drawn = seen.y_range().intersects(rect.y_range()) && self.node(ui, child);
+            if !drawn {
                 ui.allocate_space(size);
             }
         }
@@ -193,11 +192,9 @@ impl Drawing<'_> {
     fn row(&mut self, ui: &mut Ui, of: usize) {
         let Some(children) = self.doing.children.get(of).cloned() else { return };
         for child in children.iter().copied() {
-            if self.left.widgets == 0 {
-                self.left.cut = true;
+            if !self.node(ui, child) {
                 return;
             }
-            self.node(ui, child);
         }
     }
 
@@ -217,9 +214,10 @@ impl Drawing<'_> {
         }
     }
 
-    fn node(&mut self, ui: &mut Ui, index: usize) {
+    /// Draws a node, if there is room for it in this frame.
+    fn node(&mut self, ui: &mut Ui, index: usize) -> bool {
         let nodes = self.nodes;
-        let Some(node) = nodes.get(index) else { return };
+        let Some(node) = nodes.get(index) else { return false };
         let text = match &node.kind {
             Kind::Text(said) => said.content.len(),
             Kind::Button(b) => b.label.len(),
@@ -231,7 +229,7 @@ impl Drawing<'_> {
             _ => 0,
         };
         if !self.left.widget(text) {
-            return;
+            return false;
         }
         // By its key alone: what stands above it may be drawn or not.
         let id = Id::unique(("program node", self.doing.opened, &node.key));
@@ -278,6 +276,7 @@ impl Drawing<'_> {
         if let Some(height) = self.doing.heights.get_mut(index) {
             *height = Some(drawn.response.rect.height());
         }
+        true
     }
 
     /// Tells what was written in fields and has come to rest, in sight or not.
