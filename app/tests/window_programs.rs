@@ -307,8 +307,8 @@ fn what_a_program_wants_is_asked_by_the_window() {
     let mut running = showing();
     running.wish = Some(Wish { power: Power::Storage, reason: "to count".into() });
     run(&node, running);
-    window.run();
     acts(&node);
+    window.step();
     assert!(has(&window, words::from_teahouse()) && has(&window, "“to count”"));
     // It stands where a button of the program was a moment ago: that tap is no answer.
     window.get_by_label(words::allow()).click();
