@@ -1,7 +1,5 @@
 //! What a program draws, beyond what a frame has room for or a window shows.
 
-use std::sync::Arc;
-
 use egui::Shape;
 use egui_kittest::kittest::Queryable as _;
 use teahouse_app::bridge::ProgramAct;
