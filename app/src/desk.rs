@@ -8,6 +8,7 @@ use teahouse_node::protocols::ids::{AccountId, TopicId};
 
 use crate::bridge::Action;
 use crate::pages::PageId;
+use crate::pages::programs::Card;
 use crate::photos::news::{News, Pick};
 use crate::photos::previews::Previews;
 use crate::photos::viewer::Album;
@@ -70,6 +71,8 @@ pub(crate) struct Desk {
     pub(crate) going: Vec<Go>,
     pub(crate) toasts: Toasts,
     pub(crate) previews: Previews,
+    /// A Mini Program's card that somebody tapped, for its page.
+    pub(crate) card: Option<Card>,
     /// What the bridge said of pictures, until whoever asked hears it.
     news: BTreeMap<u64, News>,
     waiting: BTreeMap<u64, After>,
@@ -127,6 +130,7 @@ impl Desk {
     pub(crate) fn forget(&mut self) {
         self.waiting.clear();
         self.news.clear();
+        self.card = None;
     }
 
     pub(crate) fn go(&mut self, to: Go) {

@@ -47,6 +47,8 @@ pub struct Shell {
     pages: BTreeMap<PageId, Box<dyn Screen>>,
     dialog: Option<Dialog>,
     viewer: Option<Viewer>,
+    /// The page that is on the screen.
+    looked_at: Option<PageId>,
     /// What the link was last told to keep in the model.
     shown: Option<(TopicId, usize)>,
     safety_of: Option<AccountId>,
@@ -78,6 +80,7 @@ impl Shell {
             pages: open_pages(),
             dialog: None,
             viewer: None,
+            looked_at: None,
             shown: None,
             safety_of: None,
             alarms_hidden: None,
@@ -161,6 +164,7 @@ impl Shell {
             (self.shown, self.safety_of, self.alarms_hidden) = (None, None, None);
             self.me = me::State::default();
             self.pages = open_pages();
+            self.looked_at = None;
             self.place = Place::Chats;
         }
         self.model = model;
@@ -356,6 +360,7 @@ impl Shell {
             self.go(to);
             ui.ctx().request_repaint();
         }
+        self.note_page(ui);
         let limit = |topic| self.talks.get(&topic).map_or(conversation::PAGE, |t| t.limit);
         let shown = self.open.map(|topic| (topic, limit(topic)));
         if shown != self.shown {
@@ -385,6 +390,24 @@ impl Shell {
                     None => self.desk.toasts.bad(strings::busy()),
                 }
                 ui.ctx().request_repaint();
+            }
+        }
+    }
+
+    /// Tells pages that come on the screen or leave it.
+    fn note_page(&mut self, ui: &Ui) {
+        let hidden = ui.input(|i| i.viewport().minimized == Some(true));
+        let page = match self.place {
+            Place::Page(id) if !hidden => Some(id),
+            _ => None,
+        };
+        if page == self.looked_at {
+            return;
+        }
+        let before = core::mem::replace(&mut self.looked_at, page);
+        for (id, on) in [(before, false), (page, true)] {
+            if let Some(page) = id.and_then(|id| self.pages.get_mut(id)) {
+                page.looked_at(on, &mut self.desk);
             }
         }
     }

@@ -136,7 +136,7 @@ texts! {
     message_expired = "This message's time was up.";
     message_unknown = "Update Teahouse to read this message.";
     message_forwarded = "Forwarded";
-    message_program = "Install Mini Program";
+    message_program = "Mini Program";
     message_actions = "Message actions";
     message_copy = "Copy text";
     message_reply = "Reply";

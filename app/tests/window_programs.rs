@@ -1,6 +1,8 @@
 //! Mini Programs in the window: over a made-up node what the page does, and over a real one,
 //! with the real child process, a program from the shelf to its first sum.
 
+#[path = "window_programs/bounds.rs"]
+mod bounds;
 mod common;
 
 use std::path::{Path, PathBuf};
@@ -26,7 +28,7 @@ use teahouse_node::programs::ui::{
     TextField, TextStyle,
 };
 use teahouse_node::programs::{Wish, pack};
-use teahouse_node::protocols::codec::{self, List};
+use teahouse_node::protocols::codec::List;
 use teahouse_node::protocols::ids::{AppId, PackageId};
 use teahouse_node::protocols::link::{Link as ProgramCard, ProgramLink};
 use teahouse_node::protocols::package::Power;
@@ -75,6 +77,13 @@ fn node() -> MadeUp {
 
 fn run(node: &MadeUp, running: Running) {
     node.change(|m| m.program = Some(Arc::new(running)));
+}
+
+/// Until the window's question has stood for long enough to be answered.
+fn stand(window: &mut Window) {
+    for _ in 0..4 {
+        window.step();
+    }
 }
 
 /// What the page did with programs since the last call.
@@ -180,7 +189,8 @@ fn a_program_is_opened_used_and_closed() {
     let mut window = over(&node);
     assert!(has(&window, "Counts cups"));
     click(&mut window, "Open: Tea");
-    let opened = ProgramAct::Open { app: TEA, launch: String::new(), dark_mode: false };
+    let (launch, chat) = (String::new(), None);
+    let opened = ProgramAct::Open { app: TEA, launch, chat, dark_mode: false };
     let acted = acts(&node);
     assert!(
         acted.len() == 1 && matches!(&acted[0], ProgramAct::Open { app: TEA, .. }),
@@ -248,9 +258,31 @@ fn what_a_program_wants_is_asked_by_the_window() {
     let mut running = showing();
     running.wish = Some(Wish { power: Power::Storage, reason: "to count".into() });
     run(&node, running);
-    window.run();
     acts(&node);
+    window.step();
     assert!(has(&window, words::from_teahouse()) && has(&window, "“to count”"));
+    // It stands where a button of the program was a moment ago: that tap is no answer.
+    window.get_by_label(words::allow()).click();
+    window.step();
+    assert_eq!(acts(&node), []);
+    assert!(window.get_by_label(words::allow()).accesskit_node().is_disabled());
+    // Nor is it answered while a finger is down, however long.
+    window.event(egui::Event::PointerButton {
+        pos: egui::pos2(500.0, 700.0),
+        button: egui::PointerButton::Primary,
+        pressed: true,
+        modifiers: egui::Modifiers::NONE,
+    });
+    stand(&mut window);
+    assert!(window.get_by_label(words::allow()).accesskit_node().is_disabled());
+    window.event(egui::Event::PointerButton {
+        pos: egui::pos2(500.0, 700.0),
+        button: egui::PointerButton::Primary,
+        pressed: false,
+        modifiers: egui::Modifiers::NONE,
+    });
+    stand(&mut window);
+    acts(&node);
     click(&mut window, words::refuse());
     let decided = |allowed| ProgramAct::Decide { app: TEA, power: Power::Storage, allowed };
     assert_eq!(acts(&node), [decided(false)]);
@@ -315,6 +347,7 @@ fn a_card_is_offered_and_its_link_taken_along() {
     window.run();
     node.commands();
     assert!(has(&window, "Table 4"));
+    stand(&mut window);
     click(&mut window, words::card_copy());
     let commands = node.commands();
     let [(ticket, Command::Programs(Ask::Share { app: TEA, launch }))] = &commands[..] else {
@@ -327,6 +360,50 @@ fn a_card_is_offered_and_its_link_taken_along() {
 }
 
 #[test]
+fn a_card_is_sent_to_a_chat_that_the_person_picks() {
+    let node = node();
+    let mut window = over(&node);
+    click(&mut window, "Open: Tea");
+    let mut running = showing();
+    running.offers = 1;
+    running.offer = Some(("Table 4".into(), "table=4".into()));
+    run(&node, running);
+    window.run();
+    stand(&mut window);
+    node.commands();
+    click(&mut window, words::card_send());
+    assert!(node.commands().is_empty(), "nobody was named yet");
+    window.run();
+    let topic_of_mei = chats()[1].topic;
+    let row = window.get_all_by_label_contains("Mei 梅").last().expect("her chat");
+    row.click();
+    window.run();
+    let commands = node.commands();
+    let [(_, Command::Programs(Ask::Send { app: TEA, topic, title, launch }))] = &commands[..]
+    else {
+        panic!("{commands:?}")
+    };
+    assert_eq!((*topic, title.as_str(), launch.as_str()), (topic_of_mei, "Table 4", "table=4"));
+    assert!(!has(&window, "Table 4"));
+}
+
+#[test]
+fn a_program_that_nobody_looks_at_does_not_run() {
+    let node = node();
+    let mut window = over(&node);
+    click(&mut window, "Open: Tea");
+    run(&node, showing());
+    window.run();
+    acts(&node);
+    window.get_by_label("Chats").click();
+    window.run();
+    assert_eq!(acts(&node), [ProgramAct::Show(false)]);
+    click(&mut window, words::title());
+    window.run();
+    assert_eq!(acts(&node), [ProgramAct::Show(true)]);
+}
+
+#[test]
 fn a_link_in_a_message_is_a_card() {
     let link = ProgramLink {
         version: 1,
@@ -335,8 +412,9 @@ fn a_link_in_a_message_is_a_card() {
         name: "Tea".try_into().unwrap(),
         code: 1,
         providers: List::default(),
-        launch: codec::Text::default(),
+        launch: "table=4".try_into().unwrap(),
     };
+    let app = link.app;
     let uri = ProgramCard::Program(link).to_uri();
     let node = node();
     node.change(|m| {
@@ -348,11 +426,25 @@ fn a_link_in_a_message_is_a_card() {
     window.get_by_label_contains("Mei 梅").click();
     window.run();
     node.commands();
-    click(&mut window, "Install Mini Program: Tea");
+    click(&mut window, "Mini Program: Tea");
     let commands = node.commands();
     let [(_, Command::Programs(Ask::Add { link }))] = &commands[..] else { panic!("{commands:?}") };
     assert_eq!(*link, uri);
     assert!(has(&window, "Counts cups"), "the shelf is shown");
+    // Once it is here, it opens in that chat and hears what the card says.
+    node.change(|m| {
+        let here = Program { app, name: "Green".into(), ..tea() };
+        let shelf = Shelf { programs: vec![here, tea()] };
+        m.pages.insert("programs", Ok(Shared::new(shelf)));
+    });
+    window.run();
+    acts(&node);
+    click(&mut window, "Open: Green");
+    let opened = acts(&node);
+    let [ProgramAct::Open { app: green, launch, chat, .. }] = &opened[..] else {
+        panic!("{opened:?}")
+    };
+    assert_eq!((*green, launch.as_str(), *chat), (app, "table=4", Some(chats()[1].topic)));
 }
 
 fn tell(bridge: &mut Bridge, command: Command) -> Reply {
@@ -388,6 +480,7 @@ fn breakfast_is_chosen_in_the_window() {
     wait(&mut window, "Open: Breakfast");
     click(&mut window, "Open: Breakfast");
     wait(&mut window, "keep things on this device");
+    stand(&mut window);
     click(&mut window, words::allow());
     wait(&mut window, "Nothing chosen yet");
     // What is asked stands above the program: once it is gone, nothing moves any more.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::document::Document;
-use crate::segment::Actor;
+use crate::segment::{Actor, Entry};
 use crate::text;
 use crate::typed::{Chosen, DeviceKey, EntryError, TypedEntry, check_len};
 
@@ -23,6 +23,11 @@ pub const MAX_TITLE_BYTES: usize = 128;
 pub const MAX_NOTICE_BYTES: usize = 4 * 1024;
 /// Longest nickname, in bytes.
 pub const MAX_NICKNAME_BYTES: usize = 64;
+
+/// Longest key of what a program shares, in bytes.
+pub const MAX_STATE_KEY_BYTES: usize = 128;
+/// Most bytes that a program shares under one key. Each write stays in the chat's log.
+pub const MAX_STATE_BYTES: usize = 16 * 1024;
 
 /// A message's name: its author's device and the number of the envelope that carries it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -100,6 +105,17 @@ pub enum ChatEntry {
     },
     /// A message with photos: its body says text and photos, further bodies are previews.
     Album(Message),
+    /// What a Mini Program shares with the members under a key.
+    State {
+        /// The program.
+        app: [u8; 32],
+        /// 1 to [`MAX_STATE_KEY_BYTES`] bytes.
+        key: String,
+        /// At most [`MAX_STATE_BYTES`] bytes.
+        value: Vec<u8>,
+        /// Lamport number.
+        lamport: u64,
+    },
 }
 
 /// A message without its text.
@@ -129,6 +145,7 @@ impl fmt::Debug for ChatEntry {
             Self::Notice { .. } => "Notice",
             Self::Nickname { .. } => "Nickname",
             Self::Timer { .. } => "Timer",
+            Self::State { .. } => "State",
         })
     }
 }
@@ -140,7 +157,7 @@ impl fmt::Debug for Message {
 }
 
 impl TypedEntry for ChatEntry {
-    const VARIANTS: u8 = 8;
+    const VARIANTS: u8 = 9;
 
     fn check(&self) -> Result<(), EntryError> {
         match self {
@@ -164,6 +181,13 @@ impl TypedEntry for ChatEntry {
             Self::Notice { text, .. } => check_len(text.len(), MAX_NOTICE_BYTES, "notice too long"),
             Self::Nickname { text, .. } => {
                 check_len(text.len(), MAX_NICKNAME_BYTES, "nickname too long")
+            }
+            Self::State { key, value, .. } => {
+                if key.is_empty() {
+                    return Err(EntryError::Malformed("no key"));
+                }
+                check_len(key.len(), MAX_STATE_KEY_BYTES, "key too long")?;
+                check_len(value.len(), MAX_STATE_BYTES, "state too long")
             }
             Self::Recall { .. } | Self::Timer { .. } => Ok(()),
         }
@@ -190,12 +214,32 @@ impl TypedEntry for ChatEntry {
             Self::Notice { .. } => key.push_str("notice"),
             Self::Nickname { .. } => key.push_str("nick"),
             Self::Timer { .. } => key.push_str("timer"),
+            Self::State { app, key: name, .. } => {
+                key.push_str(STATE);
+                text::encode_bytes(&slot(app, name), &mut key);
+            }
         }
         key
     }
 }
 
 const MESSAGE: &str = "m/";
+const STATE: &str = "p/";
+
+/// A program's key in the length that an entry's key has room for. Programs have one length,
+/// so that no two pairs meet.
+fn slot(app: &[u8; 32], key: &str) -> [u8; 32] {
+    let mut hash = blake3::Hasher::new_derive_key("teahouse/v1/program state slot");
+    hash.update(app);
+    hash.update(key.as_bytes());
+    *hash.finalize().as_bytes()
+}
+
+/// Whether an entry claims to be what a program shares: a look at its key alone.
+#[must_use]
+pub fn is_state(entry: &Entry) -> bool {
+    entry.key.starts_with(STATE)
+}
 
 /// The envelope number in a message's key; `None` for every other key.
 #[must_use]
@@ -220,6 +264,8 @@ pub struct ChatView {
     pub timer: Option<Chosen<u32>>,
     /// Each device's own name in this chat.
     pub nicknames: BTreeMap<DeviceKey, Chosen<String>>,
+    /// What programs share, by program and key.
+    pub state: BTreeMap<([u8; 32], String), Chosen<Vec<u8>>>,
     /// The highest Lamport number seen.
     pub lamport: u64,
     /// Entries that this build can't read.
@@ -264,6 +310,10 @@ impl ChatView {
             ChatEntry::Timer { seconds, lamport } => {
                 self.lamport = self.lamport.max(lamport);
                 Chosen::offer(&mut self.timer, seconds, lamport, device);
+            }
+            ChatEntry::State { app, key, value, lamport } => {
+                self.lamport = self.lamport.max(lamport);
+                Chosen::offer_at(&mut self.state, (app, key), value, lamport, device);
             }
         }
     }

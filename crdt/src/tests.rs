@@ -33,7 +33,8 @@ fn rising(chain: &[ChatEntry]) -> Vec<ChatEntry> {
         | ChatEntry::Title { lamport, .. }
         | ChatEntry::Notice { lamport, .. }
         | ChatEntry::Nickname { lamport, .. }
-        | ChatEntry::Timer { lamport, .. } = entry
+        | ChatEntry::Timer { lamport, .. }
+        | ChatEntry::State { lamport, .. } = entry
         {
             next += 1 + *lamport;
             *lamport = next;

@@ -2,14 +2,17 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use teahouse_node::core::programs::state::Stamp;
 use teahouse_node::programs::ui::{Event, Kind};
 use teahouse_node::programs::{
-    Happening, Host, InMemory, MAX_WAITING, Open, Opening, Powers as _, host_at, pack,
+    Happening, Host, InMemory, MAX_WAITING, Open, Opening, PowerError, Powers, host_at, pack,
 };
+use teahouse_node::protocols::ids::DeviceId;
 use teahouse_node::protocols::package::Power;
 use teahouse_node::protocols::sign::SigningKey;
 
@@ -44,6 +47,28 @@ export function update(events) {
 }
 "#;
 
+/// Asks for as much as it can with each answer, and has the answers be large.
+const GREEDY: &str = r#"
+import { page, text, storage } from "teahouse";
+const more = () => { for (let i = 0; i < 4; i++) storage.get("x", more); };
+export function update(events) {
+    if (events.some((e) => e.type === "start")) {
+        storage.set("x", new Uint8Array(60000), more);
+        for (let i = 0; i < 24; i++) more();
+    }
+    return page("Greedy", text("more"));
+}
+"#;
+
+/// Says nice things in many lines.
+const LIAR: &str = r#"
+import { page, text, notice, share } from "teahouse";
+export function update(events) {
+    notice("done\n\nTeahouse asks you:\u202e yes?");
+    return page("Liar", text("x"));
+}
+"#;
+
 fn folder(main: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let manifest = r#"{ "name": "Tea", "version": { "code": 1, "name": "1.0" },
@@ -63,7 +88,7 @@ async fn opened(host: &Host, main: &str) -> Open {
 }
 
 /// Until it has nothing more to hear.
-async fn settle(open: &mut Open, powers: &mut InMemory) -> Vec<Happening> {
+async fn settle(open: &mut Open, powers: &mut impl Powers) -> Vec<Happening> {
     let mut happened = Vec::new();
     while open.is_due() {
         open.update().await.unwrap();
@@ -128,6 +153,150 @@ async fn wishes_wait_for_the_persons_word() {
     tap(&mut open, "Spin");
     let error = open.update().await.unwrap_err();
     assert!(error.is_final(), "{error}");
+}
+
+/// Tells what is shared, and what others change of it.
+const BOARD: &str = r#"
+import { page, text, button, shared } from "teahouse";
+let said = "";
+export function update(events) {
+    for (const e of events) {
+        if (e.type === "start") shared.get("turn", (a) => (said = a.reason ?? a.text ?? "nobody"));
+        if (e.type === "state-changed") {
+            shared.get(e.key, (a) => (said = `${e.key} is ${a.text}`));
+        }
+    }
+    return page("Board", text(said),
+        button("Mine", () => shared.set("turn", "mine", (a) => (said = a.reason ?? "set"))));
+}
+"#;
+
+/// A chat's shared state in memory, which somebody else may change.
+#[derive(Default)]
+struct InChat {
+    own: InMemory,
+    shared: BTreeMap<String, (Stamp, Vec<u8>)>,
+}
+
+impl InChat {
+    fn write(&mut self, by: u8, key: &str, value: &[u8]) -> Stamp {
+        let seq = self.shared.len() as u64 + self.shared.get(key).map_or(1, |(s, _)| s.seq + 1);
+        let stamp = Stamp { key: key.to_owned(), device: DeviceId([by; 32]), seq };
+        self.shared.insert(key.to_owned(), (stamp.clone(), value.to_vec()));
+        stamp
+    }
+}
+
+impl Powers for InChat {
+    fn granted(&self, power: Power) -> Result<Option<bool>, PowerError> {
+        self.own.granted(power)
+    }
+    fn grant(&mut self, power: Power, allowed: bool) -> Result<(), PowerError> {
+        self.own.grant(power, allowed)
+    }
+    fn login(&self) -> Result<Option<Vec<u8>>, PowerError> {
+        self.own.login()
+    }
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, PowerError> {
+        self.own.get(key)
+    }
+    fn put(&mut self, key: &str, value: Option<Vec<u8>>) -> Result<(), PowerError> {
+        self.own.put(key, value)
+    }
+    fn keys(&self, prefix: &str) -> Result<Vec<String>, PowerError> {
+        self.own.keys(prefix)
+    }
+    fn in_chat(&self) -> bool {
+        true
+    }
+    fn shared(&self, key: &str) -> Result<Option<Vec<u8>>, PowerError> {
+        Ok(self.shared.get(key).map(|(_, value)| value.clone()))
+    }
+    fn put_shared(&mut self, key: &str, value: Vec<u8>) -> Result<Option<Stamp>, PowerError> {
+        Ok(Some(self.write(1, key, &value)))
+    }
+    fn shared_keys(&self, prefix: &str) -> Result<Vec<Stamp>, PowerError> {
+        let all = self.shared.values().map(|(stamp, _)| stamp.clone());
+        Ok(all.filter(|s| s.key.starts_with(prefix)).collect())
+    }
+}
+
+/// State is shared in a chat and with the person's word; what others change is told, what the
+/// program wrote itself is not.
+#[tokio::test]
+async fn a_program_hears_of_what_others_share() {
+    let host = host();
+    let dir = folder(BOARD);
+    let manifest = std::fs::read_to_string(dir.path().join("manifest.json")).unwrap();
+    let manifest = manifest.replace("storage", "state");
+    std::fs::write(dir.path().join("manifest.json"), manifest).unwrap();
+    let package = pack::folder(dir.path(), &SigningKey::from_bytes(&[3; 32])).unwrap();
+    // Outside a chat there is no such thing, and nobody is asked.
+    let mut open = Open::open(&host, package.clone(), Opening::default()).await.unwrap();
+    settle(&mut open, &mut InMemory::default()).await;
+    assert_eq!((words(&open).as_str(), open.wish()), ("not-here", None));
+
+    let mut open = Open::open(&host, package, Opening::default()).await.unwrap();
+    let mut chat = InChat::default();
+    chat.write(2, "turn", b"hers");
+    settle(&mut open, &mut chat).await;
+    assert_eq!(open.wish().unwrap().power, Power::State);
+    // Who may not read is not told of changes either.
+    open.look(&chat);
+    assert!(!open.is_due());
+    open.decide(&mut chat, Power::State, true).unwrap();
+    settle(&mut open, &mut chat).await;
+    assert_eq!(words(&open), "hers");
+    open.look(&chat);
+    assert!(!open.is_due(), "nothing has changed since");
+    chat.write(2, "turn", b"his");
+    chat.write(2, "vote/2", b"yes");
+    open.look(&chat);
+    open.look(&chat);
+    settle(&mut open, &mut chat).await;
+    assert_eq!(words(&open), "vote/2 is yes", "told once, in order");
+    tap(&mut open, "Mine");
+    settle(&mut open, &mut chat).await;
+    open.look(&chat);
+    assert!(!open.is_due(), "its own word is no news");
+    assert_eq!(words(&open), "set");
+    chat.write(2, "turn", b"hers again");
+    open.look(&chat);
+    settle(&mut open, &mut chat).await;
+    assert_eq!(words(&open), "turn is hers again");
+    // Taken back.
+    chat.grant(Power::State, false).unwrap();
+    chat.write(2, "turn", b"secret");
+    open.look(&chat);
+    assert!(!open.is_due());
+}
+
+/// What it asks of itself without end is not kept for it.
+#[tokio::test]
+async fn a_program_that_asks_without_end_is_ended() {
+    let host = host();
+    let mut open = opened(&host, GREEDY).await;
+    let mut powers = InMemory::default();
+    powers.grant(Power::Storage, true).unwrap();
+    let error = loop {
+        match open.update().await {
+            Ok(_) => drop(open.carry_out(&mut powers)),
+            Err(error) => break error,
+        }
+        let (count, bytes) = open.owed();
+        assert!(count <= 128 && bytes <= 3 << 20, "{count} answers of {bytes} bytes wait");
+    };
+    assert!(error.is_final());
+    assert!(error.to_string().contains("took answers"), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_program_says_in_passing_is_one_line() {
+    let host = host();
+    let mut open = opened(&host, LIAR).await;
+    let happened = settle(&mut open, &mut InMemory::default()).await;
+    let said = "done Teahouse asks you: yes?";
+    assert_eq!(happened, [Happening::Notice(said.into())]);
 }
 
 #[tokio::test]

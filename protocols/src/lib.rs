@@ -2,7 +2,7 @@
 //! judge it. Pure: no I/O, no clock, no randomness of its own, no threads.
 //!
 //! Read in this order: [`codec`] (bytes ↔ values), [`sign`] (signatures and hashes),
-//! [`ids`], then identity ([`words`], [`account`], [`prekey`], [`card`], [`link`]), then
+//! [`ids`], [`lines`] (texts of strangers), then identity ([`words`], [`account`], [`prekey`], [`card`], [`link`]), then
 //! topics ([`envelope`], [`membership`], [`epoch`]) and [`content`], then transport
 //! ([`inbox`], [`sync`], [`cursor`], [`mailbox`], [`pairing`]), then what topics carry
 //! ([`photo`], [`moments`], [`feed`]), then money ([`pay`]) and Mini Programs ([`package`]).
@@ -20,6 +20,7 @@ pub mod epoch;
 pub mod feed;
 pub mod ids;
 pub mod inbox;
+pub mod lines;
 pub mod link;
 pub mod mailbox;
 pub mod membership;

@@ -94,7 +94,7 @@ pub struct ProgramLink {
     pub developer: [u8; 32],
     /// What it is called; with the key it gives the id.
     pub name: Text<64>,
-    /// The version code that whoever shared the link has: an older package is not taken.
+    /// The version code that whoever shared the link has, as they say: worth asking for once.
     pub code: u32,
     /// Devices that have it.
     pub providers: List<Provider, 2>,

@@ -257,6 +257,14 @@ impl<T: Signable> Signed<T> {
         Ok(Self { value, bytes: bytes.to_vec(), id: actual })
     }
 
+    /// What the bytes say, be it true or not: for checks that cost less than a signature.
+    ///
+    /// # Errors
+    /// [`SignedError::Decode`].
+    pub fn claimed(bytes: &[u8]) -> Result<T, SignedError> {
+        Ok(Self::decode(bytes)?.0)
+    }
+
     fn decode(bytes: &[u8]) -> Result<(T, SignedWire<'_>), SignedError> {
         let name = T::NAME;
         if bytes.len() > T::MAX_BYTES + Self::OVERHEAD {

@@ -14,7 +14,7 @@ use teahouse_node::blobs::image::pixels;
 use teahouse_node::blobs::{BlobsError, Progress};
 use teahouse_node::core::photos::NewPhoto;
 use teahouse_node::media::{MAX_FILE, MediaError, Which};
-use teahouse_node::tokio::sync::mpsc;
+use teahouse_node::tokio::sync::{Semaphore, mpsc};
 use teahouse_node::tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 use teahouse_node::tokio::time::Instant;
 
@@ -59,6 +59,8 @@ pub(super) struct Photos {
     picks: mpsc::Sender<(u64, Pick)>,
     tasks: JoinSet<()>,
     look: Option<AbortHandle>,
+    /// One picture is decoded at a time; who looks at another one meanwhile leaves the queue.
+    turn: Arc<Semaphore>,
 }
 
 impl Photos {
@@ -67,7 +69,14 @@ impl Photos {
         let out = Out::of(ports);
         let mut tasks = JoinSet::new();
         tasks.spawn(make_ready(handle.clone(), waiting, out.clone()));
-        Self { handle: handle.clone(), out, picks, tasks, look: None }
+        Self {
+            handle: handle.clone(),
+            out,
+            picks,
+            tasks,
+            look: None,
+            turn: Arc::new(Semaphore::new(1)),
+        }
     }
 
     /// Asks a person for files.
@@ -95,7 +104,7 @@ impl Photos {
         }
         while self.tasks.try_join_next().is_some() {}
         if let Some(which) = which {
-            let task = bring(self.handle.clone(), which, self.out.clone());
+            let task = bring(self.handle.clone(), which, self.out.clone(), Arc::clone(&self.turn));
             self.look = Some(self.tasks.spawn(task));
         }
     }
@@ -160,8 +169,8 @@ fn encode(image: &ColorImage) -> Result<Vec<u8>, String> {
     Ok(png.into_inner())
 }
 
-async fn bring(handle: Handle, which: Which, out: Out) {
-    let state = match try_bring(&handle, which, &out).await {
+async fn bring(handle: Handle, which: Which, out: Out, turn: Arc<Semaphore>) {
+    let state = match try_bring(&handle, which, &out, turn).await {
         Ok(image) => Look::Here(Arc::new(image)),
         Err(MediaError::Blobs(BlobsError::NobodyKnown | BlobsError::Failed(_))) => Look::Away,
         Err(e) => Look::Failed(e.to_string()),
@@ -169,7 +178,12 @@ async fn bring(handle: Handle, which: Which, out: Out) {
     out.say(News::Look { which, state }).await;
 }
 
-async fn try_bring(handle: &Handle, which: Which, out: &Out) -> Result<ColorImage, MediaError> {
+async fn try_bring(
+    handle: &Handle,
+    which: Which,
+    out: &Out,
+    turn: Arc<Semaphore>,
+) -> Result<ColorImage, MediaError> {
     let told: Mutex<Option<Instant>> = Mutex::default();
     let tell = |progress: Progress| {
         let state = match progress {
@@ -184,7 +198,13 @@ async fn try_bring(handle: &Handle, which: Which, out: &Out) -> Result<ColorImag
         }
     };
     let picture = handle.media()?.picture(which, tell).await?;
-    let drawn = spawn_blocking(move || pixels(&picture.bytes, MOST_SIDE)).await;
+    let turn = turn.acquire_owned().await.map_err(|_| BlobsError::Closed)?;
+    let decode = move || {
+        let drawn = pixels(&picture.bytes, MOST_SIDE);
+        drop(turn);
+        drawn
+    };
+    let drawn = spawn_blocking(decode).await;
     let drawn = drawn.map_err(|_| BlobsError::Closed)??;
     let size = [drawn.width as usize, drawn.height as usize];
     Ok(ColorImage::from_rgba_unmultiplied(size, &drawn.rgba))

@@ -3,22 +3,25 @@
 //! The child process is this same executable; the window sees plain values ([`Running`]) and
 //! says what the person does ([`Act`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::ready;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use teahouse_node::Handle;
 use teahouse_node::core::programs::query::PackageOf;
+use teahouse_node::core::programs::tables::PROGRAM_STATE;
 use teahouse_node::core::query::Query;
 use teahouse_node::core::view::Blob;
 use teahouse_node::programs::ui::{Event, Kind};
 use teahouse_node::programs::{self, Happening, Host, Installed, Open, Opening};
-use teahouse_node::protocols::ids::AppId;
+use teahouse_node::protocols::ids::{AppId, TopicId};
 use teahouse_node::protocols::package::{Power, VerifiedPackage};
 use teahouse_node::tokio;
 use teahouse_node::tokio::sync::mpsc;
-use teahouse_node::tokio::sync::mpsc::error::TryRecvError;
 use teahouse_node::tokio::task::{JoinHandle, spawn_blocking};
+use teahouse_node::tokio::time::{Instant, sleep_until};
 
 use super::Outlet;
 use super::live::now;
@@ -29,6 +32,10 @@ use crate::pages::programs::vm::Running;
 const QUEUE: usize = 64;
 /// Pictures of one program that are decoded at most.
 const MOST_PICTURES: usize = 64;
+/// Bytes of them at most: each becomes a texture.
+const MOST_PIXELS: usize = 32 << 20;
+/// How often at most a program is told of what others changed.
+const PACE: Duration = Duration::from_millis(200);
 
 /// What the person does with a program.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,9 +46,13 @@ pub enum Act {
         app: AppId,
         /// What it is told as if a link had opened it.
         launch: String,
+        /// The chat whose members it may share state with.
+        chat: Option<TopicId>,
         /// Whether the theme is dark.
         dark_mode: bool,
     },
+    /// Whether it is on the screen: what nobody looks at does not run.
+    Show(bool),
     /// Taps, writes.
     Tell(Event),
     /// Says whether it may have a power.
@@ -87,25 +98,43 @@ async fn run(handle: Handle, out: Outlet, child: Option<PathBuf>, mut acts: mpsc
     let mut host: Option<Host> = child.map(programs::host_at);
     let mut now: Option<Showing> = None;
     let mut told: Option<Running> = None;
+    let mut looked_at = true;
+    // Subscribed before a program first reads what is shared: nothing falls in between.
+    let mut changes = handle.changes();
+    let (mut look, mut not_before) = (false, Instant::now());
     loop {
-        let due = now.as_ref().is_some_and(Showing::is_due);
-        let act = if due {
-            match acts.try_recv() {
-                Ok(act) => Some(act),
-                Err(TryRecvError::Empty) => None,
-                Err(TryRecvError::Disconnected) => return,
+        let due = looked_at && now.as_ref().is_some_and(Showing::is_due);
+        let act = tokio::select! {
+            biased;
+            act = acts.recv() => match act {
+                Some(act) => Some(act),
+                None => return,
+            },
+            more = changes.next() => {
+                let Some(more) = more else { return };
+                look |= more.touches(&PROGRAM_STATE);
+                continue;
             }
-        } else {
-            let Some(act) = acts.recv().await else { return };
-            Some(act)
+            () = sleep_until(not_before), if look && looked_at && now.is_some() => {
+                (look, not_before) = (false, Instant::now() + PACE);
+                now = match now.take() {
+                    Some(showing) => showing.look(&handle).await,
+                    None => None,
+                };
+                None
+            }
+            () = ready(()), if due => None,
         };
         match act {
             None => {}
-            Some(Act::Open { app, launch, dark_mode }) => {
+            Some(Act::Open { app, launch, chat, dark_mode }) => {
                 // The old one is closed before the new one opens.
                 drop(now.take());
-                now = Some(Showing::open(&handle, &mut host, app, launch, dark_mode).await);
+                looked_at = true;
+                let shown = Running { chat, ..Running::new(app, launch) };
+                now = Some(Showing::open(&handle, &mut host, shown, dark_mode).await);
             }
+            Some(Act::Show(on)) => looked_at = on,
             Some(Act::Close) => now = None,
             Some(Act::Tell(event)) => {
                 if let Some(showing) = &mut now {
@@ -120,8 +149,8 @@ async fn run(handle: Handle, out: Outlet, child: Option<PathBuf>, mut acts: mpsc
             }
         }
         now = match now.take() {
-            Some(showing) => showing.step(&handle).await,
-            None => None,
+            Some(showing) if looked_at => showing.step(&handle).await,
+            other => other,
         };
         let shown = now.as_ref().map(|s| s.shown.clone());
         if shown != told {
@@ -141,14 +170,13 @@ impl Showing {
     async fn open(
         handle: &Handle,
         host: &mut Option<Host>,
-        app: AppId,
-        launch: String,
+        mut shown: Running,
         dark_mode: bool,
     ) -> Self {
-        let mut shown = Running::new(app, launch.clone());
-        match Self::load(handle, host, app, launch, dark_mode).await {
+        let launch = shown.launch.clone();
+        match Self::load(handle, host, shown.app, launch, dark_mode).await {
             Ok(open) => {
-                shown.name = open.manifest().name.to_string();
+                shown.name = open.name();
                 Self { open: Some(open), shown }
             }
             Err(why) => {
@@ -157,6 +185,22 @@ impl Showing {
                 Self { open: None, shown }
             }
         }
+    }
+
+    /// Tells the program what others changed of what its chat shares.
+    async fn look(mut self, handle: &Handle) -> Option<Self> {
+        let Some(mut open) = self.open.take() else { return Some(self) };
+        let powers = self.powers(handle);
+        let looked = spawn_blocking(move || {
+            open.look(&powers);
+            open
+        });
+        self.open = Some(looked.await.ok()?);
+        Some(self)
+    }
+
+    fn powers(&self, handle: &Handle) -> Installed<Handle> {
+        Installed { node: handle.clone(), app: self.shown.app, chat: self.shown.chat }
     }
 
     async fn load(
@@ -204,11 +248,11 @@ impl Showing {
         power: Power,
         allowed: bool,
     ) -> Option<Self> {
+        let mut powers = self.powers(handle);
         let Self { open: Some(mut open), mut shown } = self else { return Some(self) };
         if shown.app != app {
             return Some(Self { open: Some(open), shown });
         }
-        let mut powers = Installed { node: handle.clone(), app };
         let decided = spawn_blocking(move || {
             let happened = open.decide(&mut powers, power, allowed);
             (open, happened)
@@ -247,7 +291,7 @@ impl Showing {
             }
         }
         self.shown.busy = false;
-        let mut powers = Installed { node: handle.clone(), app: self.shown.app };
+        let mut powers = self.powers(handle);
         let had = Arc::clone(&self.shown.pictures);
         let carried = spawn_blocking(move || {
             let happened = open.carry_out(&mut powers);
@@ -280,7 +324,8 @@ fn happen(shown: &mut Running, happened: Vec<Happening>) {
     }
 }
 
-/// The pictures that the program shows, decoded: each once, and a bounded number of them.
+/// The pictures that the program shows, decoded: each once, within a number and a size of them
+/// all. What it shows no longer is let go.
 fn decoded(
     open: &Open,
     had: Arc<BTreeMap<String, pictures::Picture>>,
@@ -289,16 +334,25 @@ fn decoded(
         Kind::Image(image) => Some(image.source.as_str()),
         _ => None,
     });
-    let new: Vec<&str> = named.filter(|source| !had.contains_key(*source)).collect();
-    if new.is_empty() {
+    let named: BTreeSet<&str> = named.take(MOST_PICTURES).collect();
+    if named.len() == had.len() && named.iter().all(|source| had.contains_key(*source)) {
         return had;
     }
-    let mut all = BTreeMap::clone(&had);
-    for source in new {
-        if all.len() < MOST_PICTURES && !all.contains_key(source) {
+    let mut all = BTreeMap::new();
+    let mut room = MOST_PIXELS;
+    for source in named {
+        let picture = had.get(source).cloned().unwrap_or_else(|| {
             let bytes = open.file(source).unwrap_or_default();
-            all.insert(source.to_owned(), pictures::decode(&bytes));
-        }
+            pictures::decode(&bytes)
+        });
+        let picture = match room.checked_sub(picture.bytes()) {
+            Some(left) => {
+                room = left;
+                picture
+            }
+            None => pictures::Picture(None),
+        };
+        all.insert(source.to_owned(), picture);
     }
     Arc::new(all)
 }

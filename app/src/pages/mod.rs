@@ -84,6 +84,9 @@ pub(crate) trait Page: Default + 'static {
     fn back(&mut self) -> bool {
         false
     }
+
+    /// It came on the screen, or is on it no longer.
+    fn looked_at(&mut self, _on: bool, _desk: &mut Desk) {}
 }
 
 /// What a model is made from.
@@ -200,6 +203,8 @@ pub(crate) trait Screen {
     fn answered(&mut self, answer: &Answer);
     /// Escape.
     fn back(&mut self) -> bool;
+    /// It came on the screen, or is on it no longer.
+    fn looked_at(&mut self, on: bool, desk: &mut Desk);
 }
 
 struct Open<P: Page> {
@@ -242,6 +247,10 @@ impl<P: Page> Screen for Open<P> {
 
     fn back(&mut self) -> bool {
         self.page.back()
+    }
+
+    fn looked_at(&mut self, on: bool, desk: &mut Desk) {
+        self.page.looked_at(on, desk);
     }
 }
 

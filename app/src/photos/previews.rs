@@ -50,7 +50,7 @@ impl core::fmt::Debug for Previews {
 }
 
 impl Previews {
-    /// The preview of the photo with this hash.
+    /// The picture of a preview with this [name].
     pub(crate) fn of(&mut self, ctx: &Context, hash: [u8; 32], jpeg: &Arc<[u8]>) -> Seen {
         self.take(ctx);
         self.asks += 1;
@@ -101,7 +101,7 @@ fn start(ctx: Context) -> (SyncSender<Asked>, Receiver<Decoded>) {
     let (done, decoded) = sync_channel(QUEUE);
     let work = move || {
         while let Ok((hash, jpeg)) = asked.recv() {
-            if done.send((hash, decode(&jpeg))).is_err() {
+            if done.send((hash, checked(&hash, &jpeg))).is_err() {
                 return;
             }
             ctx.request_repaint();
@@ -112,8 +112,39 @@ fn start(ctx: Context) -> (SyncSender<Asked>, Receiver<Decoded>) {
     (ask, decoded)
 }
 
+/// What a preview is known by: its own bytes. What its sender says of the photo is not asked,
+/// for two can say the same of different pictures.
+pub(crate) fn name(jpeg: &[u8]) -> [u8; 32] {
+    *blake3::hash(jpeg).as_bytes()
+}
+
+/// The picture, if the bytes are those that the name names.
+fn checked(hash: &[u8; 32], jpeg: &[u8]) -> Option<ColorImage> {
+    if name(jpeg) == *hash { decode(jpeg) } else { None }
+}
+
 fn decode(jpeg: &[u8]) -> Option<ColorImage> {
     let pixels = preview_pixels(jpeg).ok()?;
     let size = [pixels.width as usize, pixels.height as usize];
     (size[0] > 0 && size[1] > 0).then(|| ColorImage::from_rgba_unmultiplied(size, &pixels.rgba))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::{checked, name};
+
+    #[test]
+    fn a_picture_is_known_by_its_bytes_alone() {
+        let jpeg = |shade: u8| {
+            let mut out = Cursor::new(Vec::new());
+            let picture = image::RgbImage::from_pixel(8, 8, image::Rgb([shade; 3]));
+            picture.write_to(&mut out, image::ImageFormat::Jpeg).unwrap();
+            out.into_inner()
+        };
+        let (own, other) = (jpeg(10), jpeg(200));
+        assert!(checked(&name(&own), &own).is_some());
+        assert!(checked(&name(&own), &other).is_none(), "another one under its name");
+    }
 }

@@ -11,7 +11,7 @@ use teahouse_node::core::photos::NewPhoto;
 use teahouse_node::protocols::photo::MAX_PHOTOS;
 
 use super::news::{News, Pick};
-use super::previews::Seen;
+use super::previews::{self, Seen};
 use super::{grid, words};
 use crate::desk::Desk;
 use crate::theme::{SMALL, space, tokens};
@@ -193,7 +193,8 @@ impl Tray {
 /// One picture; `true` if it is to go.
 fn one(ui: &mut Ui, i: usize, item: &Item, enabled: bool, desk: &mut Desk) -> bool {
     let (rect, response) = ui.allocate_exact_size(vec2(SIDE, SIDE), Sense::hover());
-    let seen = item.ready.as_ref().map(|(p, jpeg)| desk.previews.of(ui.ctx(), p.photo.hash, jpeg));
+    let seen =
+        item.ready.as_ref().map(|(_, jpeg)| desk.previews.of(ui.ctx(), previews::name(jpeg), jpeg));
     let state = match &seen {
         None => words::preparing(),
         Some(Seen::Broken) => words::broken(),

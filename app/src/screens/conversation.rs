@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use egui::{Align, Button, Frame, Label, Layout, Margin, Panel, RichText, Ui};
 use teahouse_node::core::command::{Chat, Command, MessageId};
-use teahouse_node::core::programs;
 use teahouse_node::core::view::{ChatKind, ChatState};
 use teahouse_node::media::Which;
 use teahouse_node::protocols::ids::TopicId;
+use teahouse_node::protocols::link::Link;
 use teahouse_node::protocols::membership::Role;
 
 use crate::desk::{After, Desk, Go, Place};
-use crate::pages::programs::PROGRAMS;
+use crate::pages::programs::{Card, PROGRAMS};
+use crate::photos::previews::Seen;
 use crate::photos::viewer::{Album, Shot};
 use crate::photos::words;
 use crate::screens::composer::{Composer, Ime, Reply};
@@ -266,9 +267,13 @@ fn carry_out(
             desk.go(Go::Photos(Album { of, photos, at }));
         }
         Act::Program => {
-            if let Some((_, link)) = &row.program {
-                let add = programs::Command::Add { link: link.clone() };
-                desk.submit(Command::Programs(add), After::Nothing);
+            if let Some(link) = &row.program {
+                desk.card = Some(Card {
+                    app: link.app,
+                    link: Link::Program(link.clone()).to_uri(),
+                    launch: link.launch.to_string(),
+                    chat: topic,
+                });
                 desk.go(Go::Place(Place::Page(PROGRAMS)));
             }
         }

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use egui::{Frame, Id, Key, Modal, RichText, ScrollArea, Ui};
 use teahouse_node::core::command::{Chat, Command, Contacts, Groups, MessageId};
+use teahouse_node::core::programs;
 use teahouse_node::core::view::{ChatState, ContactState};
-use teahouse_node::protocols::ids::{AccountId, TopicId};
+use teahouse_node::protocols::ids::{AccountId, AppId, TopicId};
 use teahouse_node::protocols::link::Link;
 
 use crate::desk::{After, Desk, Go};
+use crate::pages::programs::words::card_sent;
 use crate::strings;
 use crate::theme::{space, tokens};
 use crate::vm::{ContactRow, Model};
@@ -25,12 +27,36 @@ pub(crate) enum Dialog {
     NewGroup { title: String, members: BTreeSet<AccountId>, share_history: bool },
     /// Invite to a group.
     Invite { topic: TopicId },
-    /// Choose where to send a message on to.
-    Forward { from: TopicId, message: MessageId, filter: String },
+    /// Choose where to send something to.
+    PassOn { what: Passing, filter: String },
     /// Go to a chat or person.
     GoTo { filter: String, at: usize },
     /// A question before something that can't be undone.
     Confirm(Confirm),
+}
+
+/// What is sent into a chat that the person picks.
+#[derive(Debug, Clone)]
+pub(crate) enum Passing {
+    /// A message, once more.
+    Message(TopicId, MessageId),
+    /// A Mini Program's card.
+    Card { app: AppId, title: String, launch: String },
+}
+
+impl Passing {
+    fn command(&self, topic: TopicId) -> (Command, After) {
+        match self.clone() {
+            Self::Message(from, message) => {
+                let forward = Chat::Forward { from, message, to: topic };
+                (Command::Chat(forward), After::Say(strings::message_forwarded()))
+            }
+            Self::Card { app, title, launch } => {
+                let send = programs::Command::Send { app, topic, title, launch };
+                (Command::Programs(send), After::Say(card_sent()))
+            }
+        }
+    }
 }
 
 /// What to ask, and what a yes does.
@@ -57,7 +83,11 @@ impl Dialog {
     }
 
     pub(crate) fn forward(from: TopicId, message: MessageId) -> Self {
-        Self::Forward { from, message, filter: String::new() }
+        Self::pass_on(Passing::Message(from, message))
+    }
+
+    pub(crate) fn pass_on(what: Passing) -> Self {
+        Self::PassOn { what, filter: String::new() }
     }
 
     pub(crate) fn go_to() -> Self {
@@ -84,9 +114,7 @@ pub(crate) fn show(ui: &Ui, dialog: &mut Dialog, model: &Model, desk: &mut Desk)
                 new_group(ui, title, members, share_history, model, desk)
             }
             Dialog::Invite { topic } => invite(ui, *topic, model, desk),
-            Dialog::Forward { from, message, filter } => {
-                forward(ui, (*from, *message), filter, model, desk)
-            }
+            Dialog::PassOn { what, filter } => pass_on(ui, what, filter, model, desk),
             Dialog::GoTo { filter, at } => go_to(ui, filter, at, model, desk),
             Dialog::Confirm(confirm) => sure(ui, confirm, desk),
         }
@@ -254,9 +282,9 @@ fn invite(ui: &mut Ui, topic: TopicId, model: &Model, desk: &mut Desk) -> bool {
     open && !ui.button(strings::cancel()).clicked()
 }
 
-fn forward(
+fn pass_on(
     ui: &mut Ui,
-    (from, message): (TopicId, MessageId),
+    what: &Passing,
     filter: &mut String,
     model: &Model,
     desk: &mut Desk,
@@ -277,8 +305,8 @@ fn forward(
             let id = chat.peer.map_or(chat.topic.0, |p| p.0);
             let row = Row { id, title: &chat.title, ..Row::default() };
             if ui.push_id(chat.topic.0, |ui| row.show(ui)).inner.clicked() {
-                let forward = Chat::Forward { from, message, to: chat.topic };
-                desk.submit(Command::Chat(forward), After::Say(strings::message_forwarded()));
+                let (command, after) = what.command(chat.topic);
+                desk.submit(command, after);
                 open = false;
             }
         }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use teahouse_node::core::command::MessageId;
 use teahouse_node::core::view::{self, ChatKind, ChatState, Content};
 use teahouse_node::protocols::ids::{AccountId, DeviceId, Millis, TopicId};
-use teahouse_node::protocols::link::Link;
+use teahouse_node::protocols::link::ProgramLink;
 use teahouse_node::protocols::membership::Role;
 
 use super::rows::{one_line, title};
+use crate::photos::previews;
 use crate::strings;
 use crate::vm::Zone;
 
@@ -89,8 +90,8 @@ pub struct MessageRow {
     pub body: Body,
     /// Its photos.
     pub photos: Vec<PhotoRow>,
-    /// The Mini Program that it offers: its name and its link.
-    pub program: Option<(String, String)>,
+    /// The Mini Program that it offers.
+    pub program: Option<ProgramLink>,
     /// The message that it answers.
     pub quote: Option<Quote>,
     /// Sent on from elsewhere.
@@ -108,7 +109,7 @@ pub struct MessageRow {
 /// A photo of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PhotoRow {
-    /// Its hash.
+    /// Its preview's name as `photos::previews` has it; zeros until it has come.
     pub hash: [u8; 32],
     /// Width by height, as its sender says.
     pub shape: (u16, u16),
@@ -332,7 +333,7 @@ fn event_row(event: &view::Event, day: Option<String>, time: String) -> MessageR
 
 fn photo(p: &view::Photo) -> PhotoRow {
     PhotoRow {
-        hash: p.photo.hash,
+        hash: p.preview.as_ref().map_or([0; 32], |b| previews::name(&b.0)),
         shape: (p.photo.width.max(1), p.photo.height.max(1)),
         bytes: p.photo.size,
         preview: p.preview.as_ref().map(|b| b.0.as_slice().into()),
@@ -340,11 +341,9 @@ fn photo(p: &view::Photo) -> PhotoRow {
 }
 
 /// The program that a text offers.
-fn program(content: &Content) -> Option<(String, String)> {
+fn program(content: &Content) -> Option<ProgramLink> {
     let Content::Text(text) = content else { return None };
-    let link = teahouse_node::programs::card(text)?;
-    let name = one_line(&link.name);
-    Some((name, Link::Program(link).to_uri()))
+    teahouse_node::programs::card(text)
 }
 
 fn body(content: &Content) -> Body {
@@ -413,6 +412,24 @@ mod tests {
             timer: 0,
             members: 3,
         }
+    }
+
+    /// Whoever names a photo that somebody else sent does not get its picture, nor changes it.
+    #[test]
+    fn pictures_are_told_apart_by_their_bytes() {
+        let photo = |preview: &[u8]| view::Photo {
+            photo: teahouse_node::protocols::photo::Photo {
+                hash: [1; 32],
+                key: [0; 32],
+                size: 1,
+                width: 640,
+                height: 480,
+            },
+            preview: Some(view::Blob(preview.to_vec())),
+        };
+        let [hers, his] = [photo(b"hers"), photo(b"his")];
+        assert_ne!(super::photo(&hers).hash, super::photo(&his).hash);
+        assert_eq!(super::photo(&hers).hash, super::photo(&photo(b"hers")).hash);
     }
 
     fn build(messages: &[view::Message]) -> Arc<Conversation> {

@@ -5,6 +5,7 @@ use egui::{
     TextWrapMode, Ui, WidgetInfo, WidgetText,
 };
 use teahouse_node::core::view::ChatKind;
+use teahouse_node::protocols::lines::one_line;
 
 use crate::photos::previews::Previews;
 use crate::photos::{grid, words};
@@ -194,8 +195,9 @@ fn content(
                     if shapes.is_empty() || !matches!(&row.body, Body::Text(t) if t.is_empty()) {
                         ui.add(Label::new(galley).selectable(true));
                     }
-                    if let Some((name, _)) = &row.program {
-                        let words = strings::doing(strings::message_program(), name);
+                    if let Some(link) = &row.program {
+                        let name = one_line(&link.name, link.name.len());
+                        let words = strings::doing(strings::message_program(), &name);
                         if ui.add(Button::new(words).truncate()).clicked() {
                             *act = Some(Act::Program);
                         }

@@ -1,5 +1,6 @@
 //! Things that several screens draw.
 
+pub(crate) mod armed;
 pub(crate) mod bubble;
 pub(crate) mod feed;
 pub(crate) mod message_list;

@@ -38,7 +38,10 @@ pub(crate) fn chat_entry() -> impl Strategy<Value = ChatEntry> {
         1 => (".{0,20}", lamport.clone()).prop_map(|(text, lamport)| ChatEntry::Title { text, lamport }),
         1 => (".{0,20}", lamport.clone()).prop_map(|(text, lamport)| ChatEntry::Notice { text, lamport }),
         1 => (".{0,8}", lamport.clone()).prop_map(|(text, lamport)| ChatEntry::Nickname { text, lamport }),
-        1 => (any::<u32>(), lamport).prop_map(|(seconds, lamport)| ChatEntry::Timer { seconds, lamport }),
+        1 => (any::<u32>(), lamport.clone()).prop_map(|(seconds, lamport)| ChatEntry::Timer { seconds, lamport }),
+        1 => (0u8..2, "[ab]", any::<Vec<u8>>(), lamport).prop_map(
+            |(app, key, value, lamport)| ChatEntry::State { app: [app; 32], key, value, lamport }
+        ),
     ]
 }
 
@@ -74,6 +77,13 @@ proptest! {
 
 #[test]
 fn keys() {
+    let state = |app: u8, key: &str| {
+        let (app, key) = ([app; 32], key.to_owned());
+        ChatEntry::State { app, key, value: vec![1], lamport: 1 }.key(9)
+    };
+    assert_eq!(state(1, "a"), state(1, "a"));
+    assert!(state(1, "a") != state(1, "b") && state(1, "a") != state(2, "a"));
+    assert!(state(1, &"k".repeat(MAX_STATE_KEY_BYTES)).len() <= MAX_KEY_BYTES);
     let target = MessageRef { device: [255; 32], seq: u64::MAX };
     let long =
         ChatEntry::Reaction { target, emoji: "e".repeat(MAX_EMOJI_BYTES), on: true, lamport: 1 };
@@ -127,6 +137,10 @@ fn vectors() {
             }),
             format!("07{ones}00000000"),
         ),
+        (
+            ChatEntry::State { app: [1; 32], key: "a".into(), value: vec![9], lamport: 2 },
+            format!("08{ones}0161010902"),
+        ),
     ];
     assert_eq!(cases.len(), usize::from(ChatEntry::VARIANTS));
     for (entry, expected) in cases {
@@ -152,6 +166,13 @@ fn bounds() {
         on: true,
         lamport: 1,
     };
+    let state = |key: usize, value: usize| {
+        let (key, value) = ("k".repeat(key), vec![0; value]);
+        ChatEntry::State { app: [0; 32], key, value, lamport: 1 }.to_entry(1)
+    };
+    assert!(state(MAX_STATE_KEY_BYTES, MAX_STATE_BYTES).is_ok());
+    assert!(state(MAX_STATE_KEY_BYTES + 1, 0).is_err() && state(0, 0).is_err());
+    assert!(state(1, MAX_STATE_BYTES + 1).is_err());
     assert!(text_entry(0, reaction).is_err());
     assert!(text_entry(MAX_EMOJI_BYTES, reaction).is_ok());
     assert!(text_entry(MAX_EMOJI_BYTES + 1, reaction).is_err());
@@ -183,7 +204,7 @@ fn wrong_keys_unknown_kinds_and_second_spellings_are_refused() {
     };
     assert_eq!(read(&good.key, &good.value), Ok(entry));
     assert_eq!(read("title", &good.value), Err(EntryError::WrongKey));
-    assert_eq!(read("timer", &[8, 1, 1]), Err(EntryError::Unknown));
+    assert_eq!(read("timer", &[9, 1, 1]), Err(EntryError::Unknown));
     assert_eq!(read("timer", &[6, 0x85, 0, 1]), Err(EntryError::NotCanonical));
     assert_eq!(read("timer", &[6, 5, 1, 0]), Err(EntryError::Malformed("trailing bytes")));
     assert_eq!(read("timer", &[6, 5]), Err(EntryError::Malformed("undecodable")));

@@ -40,6 +40,9 @@ pub enum ProgramError {
     /// The process that runs the programs can't be started.
     #[error("programs can't run on this machine: {0}")]
     CannotStart(String),
+    /// It asked for more than it took answers to.
+    #[error("the program asked for more than it took answers to, and was stopped")]
+    AskedTooMuch,
 }
 
 impl ProgramError {

@@ -8,6 +8,7 @@
 
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
 
 use ::image::codecs::jpeg::JpegEncoder;
 use ::image::metadata::Orientation;
@@ -127,14 +128,32 @@ pub fn kind(bytes: &[u8]) -> Result<Kind, ImageError> {
     kind_of(bytes).map(|(kind, _)| kind)
 }
 
+/// While a full picture is decoded: one at a time in the whole process, for each may take
+/// [`MAX_ALLOC`].
+static DECODING: Mutex<()> = Mutex::new(());
+
+fn one_at_a_time<T>(decode: impl FnOnce() -> T) -> T {
+    // What panicked in there left nothing behind.
+    let _turn = DECODING.lock().unwrap_or_else(PoisonError::into_inner);
+    decode()
+}
+
 /// A preview of a JPEG, PNG, WebP or GIF (its first frame).
 pub fn preview(bytes: &[u8]) -> Result<Preview, ImageError> {
+    one_at_a_time(|| preview_of(bytes))
+}
+
+fn preview_of(bytes: &[u8]) -> Result<Preview, ImageError> {
     let (image, _) = decode(bytes)?;
     small(&image.picture)
 }
 
 /// Makes a picture ready to be sent: metadata gone, the right way up, with its preview.
 pub fn prepare(bytes: &[u8]) -> Result<Prepared, ImageError> {
+    one_at_a_time(|| prepared(bytes))
+}
+
+fn prepared(bytes: &[u8]) -> Result<Prepared, ImageError> {
     let (decoded, kind) = decode(bytes)?;
     let preview = small(&decoded.picture)?;
     let stripped = if decoded.turned { None } else { strip::strip(kind, bytes) };
@@ -155,6 +174,10 @@ pub fn prepare(bytes: &[u8]) -> Result<Prepared, ImageError> {
 /// The pixels of a picture's first frame, the right way up, shrunk to `max_side` if it is
 /// larger.
 pub fn pixels(bytes: &[u8], max_side: u32) -> Result<Pixels, ImageError> {
+    one_at_a_time(|| pixels_of(bytes, max_side))
+}
+
+fn pixels_of(bytes: &[u8], max_side: u32) -> Result<Pixels, ImageError> {
     let (decoded, _) = decode(bytes)?;
     let rgba = fit(&decoded.picture, max_side).into_rgba8();
     Ok(Pixels { width: rgba.width(), height: rgba.height(), rgba: rgba.into_raw() })
@@ -172,7 +195,8 @@ pub fn preview_pixels(jpeg: &[u8]) -> Result<Pixels, ImageError> {
     if header.width.max(header.height) > PREVIEW_SIDE {
         return Err(ImageError::TooLarge { width: header.width, height: header.height });
     }
-    pixels(jpeg, PREVIEW_SIDE)
+    // A small one need not wait for its turn.
+    pixels_of(jpeg, PREVIEW_SIDE)
 }
 
 struct Header {

@@ -32,15 +32,20 @@ pub(super) const fn power_words(power: Power) -> &'static str {
     }
 }
 
+/// Sends a card into a chat: its name, the card's title, and what the program is told by it.
+pub(super) type SendCard<'a> = &'a mut dyn FnMut(&str, String, String) -> Result<String>;
+
 /// Opens an installed program.
 pub(super) fn open(
     package: VerifiedPackage,
     launch: String,
     powers: &mut impl Powers,
+    send: SendCard<'_>,
 ) -> Result<()> {
-    let mut terminal = Terminal::new()?;
+    let mut terminal = Terminal::new(Some(send))?;
     let mut open = terminal.start(package, &launch)?;
     loop {
+        open.look(powers);
         terminal.turn(&mut open, powers)?;
         match terminal.hear(&mut open, powers)? {
             Heard::Nothing => {}
@@ -54,7 +59,7 @@ pub(super) fn dev(dir: &Path, launch: String) -> Result<()> {
     // Nothing of it is installed: whose signature it is doesn't matter.
     let key = SigningKey::from_bytes(&[1; 32]);
     let mut powers = InMemory::default();
-    let mut terminal = Terminal::new()?;
+    let mut terminal = Terminal::new(None)?;
     let mut seen = stamps(dir)?;
     loop {
         let mut running = match pack::folder(dir, &key) {
@@ -122,7 +127,7 @@ enum Heard {
     End,
 }
 
-struct Terminal {
+struct Terminal<'a> {
     // Dropped first: its tasks run on the runtime.
     host: Host,
     runtime: Runtime,
@@ -130,10 +135,14 @@ struct Terminal {
     draw: bool,
     /// The person is being asked for this.
     asked: Option<Power>,
+    /// The card that the program offers: its title, and what the program is told by it.
+    offer: Option<(String, String)>,
+    /// None while a program is tried out.
+    send: Option<SendCard<'a>>,
 }
 
-impl Terminal {
-    fn new() -> Result<Self> {
+impl<'a> Terminal<'a> {
+    fn new(send: Option<SendCard<'a>>) -> Result<Self> {
         let runtime = runtime()?;
         let host = {
             let _entered = runtime.enter();
@@ -148,7 +157,7 @@ impl Terminal {
                 }
             }
         });
-        Ok(Self { host, runtime, lines, draw: false, asked: None })
+        Ok(Self { host, runtime, lines, draw: false, asked: None, offer: None, send })
     }
 
     fn start(&mut self, package: VerifiedPackage, launch: &str) -> Result<Open> {
@@ -160,7 +169,7 @@ impl Terminal {
             now: now.as_secs(),
             seed: now.subsec_nanos(),
         };
-        (self.draw, self.asked) = (false, None);
+        (self.draw, self.asked, self.offer) = (false, None, None);
         Ok(self.runtime.block_on(Open::open(&self.host, package, how))?)
     }
 
@@ -173,7 +182,7 @@ impl Terminal {
                 Err(e) => line(tidy(&e.to_string()))?,
             }
             let happened = open.carry_out(powers);
-            Self::happen(happened)?;
+            self.happen(happened)?;
         }
         if self.draw && !open.is_due() {
             self.draw = false;
@@ -193,15 +202,18 @@ impl Terminal {
         Ok(())
     }
 
-    fn happen(happened: Vec<Happening>) -> Result<()> {
+    fn happen(&mut self, happened: Vec<Happening>) -> Result<()> {
         for one in happened {
             match one {
                 Happening::Notice(text) => line(format!("** {}", tidy(&text)))?,
-                Happening::Share { title, launch } => line(format!(
-                    "** offers a card: {}; make its link with --launch and these words: {}",
-                    tidy(&title),
-                    tidy(&launch)
-                ))?,
+                Happening::Share { title, launch } => {
+                    line(format!("** offers a card: {}", tidy(&title)))?;
+                    match self.send {
+                        Some(_) => line("   Send it: to CHAT")?,
+                        None => line(format!("   It would say: {}", tidy(&launch)))?,
+                    }
+                    self.offer = Some((title, launch));
+                }
                 Happening::Close => line("** the program is done (q to leave)")?,
             }
         }
@@ -231,6 +243,7 @@ impl Terminal {
         match text {
             "" => draw(open)?,
             "q" => return Ok(Heard::End),
+            _ if text.starts_with("to ") && self.offer.is_some() => self.send(&text[3..])?,
             _ => match shown::event(open.nodes(), text) {
                 Ok(event) => {
                     if !open.tell(event) {
@@ -243,6 +256,20 @@ impl Terminal {
         Ok(Heard::Nothing)
     }
 
+    /// Sends the card that is offered.
+    fn send(&mut self, to: &str) -> Result<()> {
+        let (Some(send), Some((title, launch))) = (&mut self.send, self.offer.clone()) else {
+            return line("A program that is tried out sends nothing.");
+        };
+        match send(to.trim(), title, launch) {
+            Ok(sent) => {
+                self.offer = None;
+                line(sent)
+            }
+            Err(e) => line(format!("{e:#}")),
+        }
+    }
+
     fn decide(
         &mut self,
         open: &mut Open,
@@ -252,7 +279,7 @@ impl Terminal {
     ) -> Result<()> {
         self.asked = None;
         let happened = open.decide(powers, power, allowed)?;
-        Self::happen(happened)
+        self.happen(happened)
     }
 
     /// While nothing runs.

@@ -19,13 +19,13 @@ use teahouse_protocols::sign::SigningKey;
 use super::Global;
 use super::people::done;
 use super::play::{self, power_words};
-use super::resolve::{Names, pick};
+use super::resolve::{self, Names, pick};
 use super::session::{Need, Session};
 use super::show::{json, line, qr, short, tidy};
 use crate::client::ClientError;
 use crate::config::{self, Role};
 use crate::handle::NodeError;
-use crate::programs::{Asker, Installed, PowerError, pack};
+use crate::programs::{Asker, Installed, PowerError, card, pack};
 
 /// How long `install` waits for the package.
 const FIRST: Duration = Duration::from_secs(15);
@@ -41,6 +41,8 @@ Examples:
   teahouse program publish breakfast/ --qr  install it here, and show the link to it
   teahouse program install teahouse:program/…
   teahouse program open breakfast
+  teahouse program open breakfast --chat Mei   where it may share state with them
+  teahouse program send breakfast Mei --title Table-4 --launch table=4
   teahouse program revoke breakfast storage
 
 A program is a folder with a manifest.json (the W3C's MiniApp manifest) and its files; see
@@ -101,9 +103,25 @@ enum Act {
     },
     /// Open a program in the terminal
     Open {
+        /// Which; or a link to one that is installed, of which the program is told what it says
+        program: String,
+        /// The chat whose members it may share state with
+        #[arg(long)]
+        chat: Option<String>,
+        /// What the program is told as if a link had opened it
+        #[arg(long, default_value = "")]
+        launch: String,
+    },
+    /// Send a card that opens a program into a chat; your node serves whoever uses it
+    Send {
         /// Which
         program: String,
-        /// What the program is told as if a link had opened it
+        /// To whom
+        chat: String,
+        /// What stands on the card
+        #[arg(long, default_value = "")]
+        title: String,
+        /// What the program is told when the card opens it
         #[arg(long, default_value = "")]
         launch: String,
     },
@@ -165,6 +183,7 @@ impl Program {
             None | Some(Act::List) => list(&session()?),
             Some(Act::Pack { dir, output, key }) => {
                 let package = pack::folder(&dir, &key.read(global)?)?;
+                let left_out = pack::left_out(&dir)?;
                 let file = output.map_or_else(|| default_file(&dir), Ok)?;
                 std::fs::write(&file, package.to_bytes()?)
                     .with_context(|| file.display().to_string())?;
@@ -173,8 +192,10 @@ impl Program {
                         "app": package.manifest().get().app(),
                         "package": package.id(),
                         "file": file.display().to_string(),
+                        "left_out": left_out,
                     }));
                 }
+                tell_left(&left_out)?;
                 line(format!("Packed {}.", file.display()))
             }
             Some(Act::Dev { dir, launch }) => play::dev(&dir, launch),
@@ -185,14 +206,26 @@ impl Program {
                 let app = find(&session, &program)?.app;
                 link(&session, app, launch, qr)
             }
-            Some(Act::Open { program, launch }) => {
+            Some(Act::Open { program, chat, launch }) => {
                 let session = session()?;
-                let row = find(&session, &program)?;
+                let (row, launch) = named(&session, &program, launch)?;
+                let chat = chat.map(|chat| resolve::chat(&session, &chat)).transpose()?;
+                let chat = chat.map(|chat| chat.topic);
                 let Some(Blob(bytes)) = session.ask(&PackageOf { app: row.app })? else {
                     bail!("{} has not come yet: nobody who has it was met", tidy(&row.name));
                 };
                 let package = VerifiedPackage::from_bytes(&bytes)?;
-                play::open(package, launch, &mut Installed { node: &session, app: row.app })
+                let mut powers = Installed { node: &session, app: row.app, chat };
+                let mut send = |to: &str, title: String, launch: String| {
+                    send(&session, row.app, to, title, launch)
+                };
+                play::open(package, launch, &mut powers, &mut send)
+            }
+            Some(Act::Send { program, chat, title, launch }) => {
+                let session = session()?;
+                let app = find(&session, &program)?.app;
+                let sent = send(&session, app, &chat, title, launch)?;
+                done(&session, &sent)
             }
             Some(Act::Remove { program }) => {
                 let session = session()?;
@@ -228,7 +261,11 @@ fn read(file: &Path) -> Result<Vec<u8>> {
 
 fn publish(global: &Global, what: &Path, key: Key, draw: bool) -> Result<()> {
     let bytes = if what.is_dir() {
-        pack::folder(what, &key.read(global)?)?.to_bytes()?
+        let package = pack::folder(what, &key.read(global)?)?;
+        if !global.json {
+            tell_left(&pack::left_out(what)?)?;
+        }
+        package.to_bytes()?
     } else {
         read(what)?
     };
@@ -237,6 +274,36 @@ fn publish(global: &Global, what: &Path, key: Key, draw: bool) -> Result<()> {
         bail!("unexpected reply")
     };
     link(&session, app, String::new(), draw)
+}
+
+/// What stayed out of a package: it may have been meant to be in it.
+fn tell_left(left: &[String]) -> Result<()> {
+    left.iter().try_for_each(|path| {
+        line(format!("Not packed: {} (hidden, a key, or of no kind that programs use)", tidy(path)))
+    })
+}
+
+/// Sends a card; what to say of it.
+fn send(
+    session: &Session,
+    app: AppId,
+    chat: &str,
+    title: String,
+    launch: String,
+) -> Result<String> {
+    let chat = resolve::chat(session, chat)?;
+    submit(session, Ask::Send { app, topic: chat.topic, title, launch })?;
+    Ok(format!("The card is sent: {}.", tidy(&chat.title)))
+}
+
+/// The program that a name or a link names, and what it is told: a link's words, unless others
+/// are given.
+fn named(session: &Session, text: &str, launch: String) -> Result<(Row, String)> {
+    let Some(link) = card(text) else { return Ok((find(session, text)?, launch)) };
+    let row = session.ask(&OneProgram { app: link.app })?;
+    let row = row.context("this program is not installed: teahouse program install LINK")?;
+    let launch = if launch.is_empty() { link.launch.to_string() } else { launch };
+    Ok((row, launch))
 }
 
 fn link(session: &Session, app: AppId, launch: String, draw: bool) -> Result<()> {

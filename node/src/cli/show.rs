@@ -10,6 +10,7 @@ use serde::Serialize;
 use teahouse_core::command::MessageId;
 use teahouse_core::view;
 use teahouse_protocols::ids::Millis;
+use teahouse_protocols::lines::is_odd;
 
 use super::photo;
 
@@ -45,7 +46,7 @@ pub(super) fn block(text: &str, indent: usize) -> String {
 
 /// Control characters, and those that turn the direction of text around.
 fn is_control(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    is_odd(c)
 }
 
 /// The first eight digits of an id: enough to tell two apart.

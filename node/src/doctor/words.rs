@@ -1,6 +1,7 @@
 //! Words for relays, their troubles, and numbers of things.
 
 use teahouse_core::view;
+use teahouse_protocols::lines::one_line;
 use teahouse_protocols::mailbox::Refusal;
 
 use super::Verdict;
@@ -9,12 +10,8 @@ use super::Verdict;
 pub fn relay_name(relay: &view::Relay) -> String {
     let host = relay_host(relay);
     // What a stranger chose: one line, without what moves a cursor or turns text around.
-    let odd = |c: &char| {
-        c.is_control()
-            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let name: String = relay.name.chars().filter(|c| !odd(c)).collect();
-    if name.trim().is_empty() { host } else { format!("{} ({host})", name.trim()) }
+    let name = one_line(&relay.name, relay.name.len());
+    if name.is_empty() { host } else { format!("{name} ({host})") }
 }
 
 /// A relay's host name, else the beginning of its id.

@@ -4,11 +4,14 @@
 //! it. A program that keeps itself busy (each answer makes the next wish) is slowed down, so
 //! that it costs neither the processor nor the disk what a person would notice.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use teahouse_core::programs::state::Stamp;
 use teahouse_programs::ui::{Event, Node, Outcome, Payment, Reason, Request, Start};
 use teahouse_programs::{Host, Instance, Launch, ProgramError, limits};
+use teahouse_protocols::ids::DeviceId;
+use teahouse_protocols::lines::one_line;
 use teahouse_protocols::package::{Manifest, Power, VerifiedPackage};
 use tokio::time::sleep;
 
@@ -24,6 +27,14 @@ const MAX_ASKED: usize = 32;
 const BUSY: u32 = 32;
 /// How long it then waits for each.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Answers to its own wishes that wait for a program at most. Beyond it no further wish is
+/// carried out before it has taken some.
+const MAX_ANSWERS: usize = 128;
+/// Bytes of such answers, the same way.
+const ANSWER_BYTES: usize = 2 << 20;
+/// Wishes that wait to be carried out at most: who asks for more without taking the answers is
+/// ended.
+const MAX_WISHES: usize = 256;
 /// What is shown in passing at most at once.
 const MAX_HAPPENINGS: usize = 8;
 
@@ -81,6 +92,11 @@ pub struct Open {
     rev: u64,
     /// Updates since the person last did something.
     own: u32,
+    /// Answers among `waiting`, and their bytes.
+    answers: (usize, usize),
+    /// Who wrote each key of the chat's shared state last, as far as the program was told;
+    /// nothing before it first asked.
+    seen: Option<BTreeMap<String, (DeviceId, u64)>>,
 }
 
 impl Open {
@@ -106,6 +122,8 @@ impl Open {
             nodes: Vec::new(),
             rev: 0,
             own: 0,
+            answers: (0, 0),
+            seen: None,
         })
     }
 
@@ -113,6 +131,12 @@ impl Open {
     #[must_use]
     pub const fn manifest(&self) -> &Manifest {
         self.package.manifest().get()
+    }
+
+    /// What it is called, on one line.
+    #[must_use]
+    pub fn name(&self) -> String {
+        one_line(&self.manifest().name, limits::LABEL)
     }
 
     /// A file of its package: a picture.
@@ -166,6 +190,9 @@ impl Open {
         let events = self.next_events();
         let view = self.instance.update(events).await?;
         self.wishes.extend(view.effects.into_iter().map(|e| (e.id, e.request)));
+        if self.wishes.len() > MAX_WISHES {
+            return Err(ProgramError::AskedTooMuch);
+        }
         if view.nodes.is_empty() {
             return Ok(false);
         }
@@ -184,18 +211,22 @@ impl Open {
                 break;
             }
             bytes += weight;
+            if matches!(event, Event::Answer { .. }) {
+                self.answers = (self.answers.0 - 1, self.answers.1 - weight);
+            }
             events.extend(self.waiting.pop_front());
         }
         events
     }
 
-    /// Carries the wishes of the last update out, as far as the person allowed them. Waits
-    /// for the disk.
+    /// Carries the wishes of the last update out, as far as the person allowed them and the
+    /// program takes the answers. Waits for the disk.
     pub fn carry_out(&mut self, powers: &mut impl Powers) -> Vec<Happening> {
         let mut happened = Vec::new();
-        while let Some((id, request)) = self.wishes.pop_front() {
+        while self.answers.0 < MAX_ANSWERS && self.answers.1 < ANSWER_BYTES {
+            let Some((id, request)) = self.wishes.pop_front() else { break };
             let outcome = match self.may(powers, &request) {
-                May::Yes => Self::meet(powers, request, &mut happened),
+                May::Yes => self.meet(powers, request, &mut happened),
                 May::Ask(power) if self.asked.len() < MAX_ASKED => {
                     self.asked.push_back((id, power, request));
                     continue;
@@ -203,16 +234,63 @@ impl Open {
                 May::Ask(_) => Outcome::Refused(Reason::Failed),
                 May::No(reason) => Outcome::Refused(reason),
             };
-            self.waiting.push_back(Event::Answer { id, outcome });
+            self.answer(id, outcome);
         }
         happened
+    }
+
+    /// How many answers wait for the program, and of how many bytes: bounded, whatever it asks.
+    #[must_use]
+    pub const fn owed(&self) -> (usize, usize) {
+        self.answers
+    }
+
+    /// An answer to one of its wishes.
+    fn answer(&mut self, id: u32, outcome: Outcome) {
+        let event = Event::Answer { id, outcome };
+        self.answers = (self.answers.0 + 1, self.answers.1 + weight(&event));
+        self.waiting.push_back(event);
+    }
+
+    /// Tells the program which keys of the chat's shared state others changed since it was
+    /// told last. Waits for the disk.
+    pub fn look(&mut self, powers: &impl Powers) {
+        if self.seen.is_none() || !matches!(powers.granted(Power::State), Ok(Some(true))) {
+            return;
+        }
+        let (Some(seen), Ok(stamps)) = (&mut self.seen, powers.shared_keys("")) else { return };
+        for stamp in stamps {
+            let by = (stamp.device, stamp.seq);
+            if seen.get(&stamp.key) == Some(&by) {
+                continue;
+            }
+            let told = Event::StateChanged(stamp.key.clone());
+            if !self.waiting.contains(&told) {
+                if self.waiting.len() >= MAX_WAITING {
+                    // The rest another time.
+                    return;
+                }
+                self.waiting.push_back(told);
+            }
+            seen.insert(stamp.key, by);
+        }
+    }
+
+    /// From the first time that the program asks for what is shared, it is told of changes.
+    fn watch(&mut self, powers: &impl Powers) {
+        if self.seen.is_none()
+            && let Ok(stamps) = powers.shared_keys("")
+        {
+            let by = |s: Stamp| (s.key, (s.device, s.seq));
+            self.seen = Some(stamps.into_iter().map(by).collect());
+        }
     }
 
     /// What the person has to be asked next.
     #[must_use]
     pub fn wish(&self) -> Option<Wish> {
         let (_, power, _) = self.asked.front()?;
-        let reason = self.manifest().names(*power)?.reason.to_string();
+        let reason = one_line(&self.manifest().names(*power)?.reason, limits::LABEL);
         Some(Wish { power: *power, reason })
     }
 
@@ -246,6 +324,11 @@ impl Open {
             | Request::StorageRemove(_)
             | Request::StorageList(_) => Power::Storage,
             Request::Share { .. } => Power::Share,
+            Request::StateGet(_) | Request::StateSet(_) | Request::StateList(_)
+                if powers.in_chat() =>
+            {
+                Power::State
+            }
             // Nobody is asked for what there is not.
             Request::StateGet(_)
             | Request::StateSet(_)
@@ -263,7 +346,12 @@ impl Open {
         }
     }
 
-    fn meet(powers: &mut impl Powers, request: Request, happened: &mut Vec<Happening>) -> Outcome {
+    fn meet(
+        &mut self,
+        powers: &mut impl Powers,
+        request: Request,
+        happened: &mut Vec<Happening>,
+    ) -> Outcome {
         let value = |value: Option<Vec<u8>>| value.map_or(Outcome::Missing, Outcome::Value);
         let done = |()| Outcome::Done;
         let result = match request {
@@ -275,20 +363,41 @@ impl Open {
                 keys.truncate(limits::KEYS);
                 Outcome::Keys(keys)
             }),
-            Request::Notice(text) => return happen(happened, Happening::Notice(text)),
+            Request::StateGet(key) => {
+                self.watch(powers);
+                powers.shared(&key).map(value)
+            }
+            Request::StateSet(entry) => {
+                self.watch(powers);
+                powers.put_shared(&entry.key, entry.value).map(|stamp| {
+                    if let (Some(seen), Some(stamp)) = (&mut self.seen, stamp) {
+                        seen.insert(stamp.key, (stamp.device, stamp.seq));
+                    }
+                    Outcome::Done
+                })
+            }
+            Request::StateList(prefix) => {
+                self.watch(powers);
+                powers.shared_keys(&prefix).map(|stamps| {
+                    Outcome::Keys(stamps.into_iter().take(limits::KEYS).map(|s| s.key).collect())
+                })
+            }
+            Request::Notice(text) => {
+                let text = one_line(&text, limits::LABEL);
+                return happen(happened, Happening::Notice(text));
+            }
             Request::Close => return happen(happened, Happening::Close),
             Request::Share { title, launch } => {
+                let title = one_line(&title, limits::LABEL);
                 return happen(happened, Happening::Share { title, launch });
             }
-            Request::StateGet(_)
-            | Request::StateSet(_)
-            | Request::StateList(_)
-            | Request::Call { .. } => return Outcome::Refused(Reason::NotHere),
+            Request::Call { .. } => return Outcome::Refused(Reason::NotHere),
         };
         match result {
             Ok(outcome) => outcome,
             Err(PowerError::TooLarge(_)) => Outcome::Refused(Reason::TooLarge),
             Err(PowerError::Failed(_)) => Outcome::Refused(Reason::Failed),
+            Err(PowerError::NotHere) => Outcome::Refused(Reason::NotHere),
         }
     }
 }

@@ -1,14 +1,16 @@
 //! From a folder with a `manifest.json` to a signed package.
 //!
 //! The manifest has the names of the W3C's `MiniApp` manifest
-//! (<https://www.w3.org/TR/miniapp-manifest/>); what it says beyond that is not read. All
-//! files of the folder go into the package, but for the manifest itself, what begins with a
-//! dot, and `README.md`. Links to other places are refused: they could lead anywhere.
+//! (<https://www.w3.org/TR/miniapp-manifest/>); what it says beyond that is not read. Files of
+//! the folder go into the package if they are of a kind that programs use ([`KINDS`]); what is
+//! hidden, looks like a key, or is anything else stays behind ([`left_out`]). Links to other
+//! places are refused: they could lead anywhere.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use serde::Deserialize;
 use teahouse_protocols::codec::{List, Text};
 use teahouse_protocols::package::{
@@ -16,9 +18,19 @@ use teahouse_protocols::package::{
     VerifiedPackage, is_path,
 };
 use teahouse_protocols::sign::SigningKey;
+use zeroize::Zeroizing;
 
 /// The name of the manifest in a folder.
 pub const MANIFEST: &str = "manifest.json";
+/// Kinds of files that go into a package, by the end of their names: whoever is given the
+/// program is given all of it.
+pub const KINDS: [&str; 12] =
+    ["js", "wasm", "json", "txt", "csv", "md", "png", "jpg", "jpeg", "webp", "gif", "svg"];
+/// Ends of names of files that hold keys, as a rule.
+const KEYS: [&str; 10] =
+    ["key", "pem", "p12", "pfx", "jks", "keystore", "gpg", "asc", "ppk", "seed"];
+/// Files that stay behind and are told, at most.
+const MAX_LEFT: usize = 64;
 /// Folders within folders at most.
 const MAX_DEPTH: usize = 8;
 
@@ -89,9 +101,47 @@ pub fn folder(dir: &Path, key: &SigningKey) -> Result<VerifiedPackage, PackError
     let text = fs::read_to_string(&path).map_err(|source| PackError::Read { path, source })?;
     let told: Told = serde_json::from_str(&text).map_err(|e| PackError::Manifest(e.to_string()))?;
     let draft = draft(told)?;
-    let mut files = BTreeMap::new();
-    read(dir, "", 0, &mut files)?;
-    Ok(VerifiedPackage::new(draft, &files, key)?)
+    let mut found = Found::default();
+    read(dir, "", 0, &mut found)?;
+    for (path, bytes) in &found.files {
+        if holds(bytes, key) {
+            let why = "it holds the key that signs this program: nobody else may have it";
+            return Err(PackError::File { path: dir.join(path), why });
+        }
+    }
+    Ok(VerifiedPackage::new(draft, &found.files, key)?)
+}
+
+/// What [`folder`] leaves behind, by its place in the folder: what is hidden, what looks like a
+/// key, and what is not of a kind that programs use.
+pub fn left_out(dir: &Path) -> Result<Vec<String>, PackError> {
+    let mut found = Found::default();
+    read(dir, "", 0, &mut found)?;
+    Ok(found.left)
+}
+
+/// What is in a folder.
+#[derive(Default)]
+struct Found {
+    files: BTreeMap<String, Vec<u8>>,
+    left: Vec<String>,
+}
+
+/// Whether a file of this name goes into the package.
+fn is_kept(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let end = Path::new(&name).extension().and_then(|e| e.to_str()).unwrap_or_default();
+    !name.starts_with("id_") && !KEYS.contains(&end) && KINDS.contains(&end)
+}
+
+/// Whether a file holds the signing key, as bytes or digits, or anybody's key in text form.
+fn holds(bytes: &[u8], key: &SigningKey) -> bool {
+    let seed = Zeroizing::new(key.to_bytes());
+    let digits = Zeroizing::new(HEXLOWER.encode(&seed[..]));
+    let has = |needle: &[u8]| bytes.windows(needle.len()).any(|w| w.eq_ignore_ascii_case(needle));
+    bytes.windows(seed.len()).any(|w| w == &seed[..])
+        || has(digits.as_bytes())
+        || has(b"PRIVATE KEY-----")
 }
 
 fn draft(told: Told) -> Result<Manifest, PackError> {
@@ -128,12 +178,7 @@ fn list<T, const N: usize>(
     items.try_into().map_err(|_| PackError::Manifest(format!("{what} has more than {N} entries")))
 }
 
-fn read(
-    dir: &Path,
-    prefix: &str,
-    depth: usize,
-    files: &mut BTreeMap<String, Vec<u8>>,
-) -> Result<(), PackError> {
+fn read(dir: &Path, prefix: &str, depth: usize, found: &mut Found) -> Result<(), PackError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| PackError::Read { path, source }
@@ -144,28 +189,34 @@ fn read(
         let refuse = |why| PackError::File { path: entry.path(), why };
         let name = entry.file_name();
         let name = name.to_str().ok_or_else(|| refuse("its name is not UTF-8"))?;
-        if name.starts_with('.') || prefix.is_empty() && matches!(name, MANIFEST | "README.md") {
+        if prefix.is_empty() && matches!(name, MANIFEST | "README.md") {
             continue;
         }
         let inside = format!("{prefix}{name}");
+        let kind = entry.file_type().map_err(failed(&path))?;
+        if name.starts_with('.') || kind.is_file() && !is_kept(name) {
+            if found.left.len() < MAX_LEFT {
+                found.left.push(inside);
+            }
+            continue;
+        }
         if !is_path(&inside) {
             return Err(refuse("a package can't have a file of this name"));
         }
-        let kind = entry.file_type().map_err(failed(&path))?;
         if kind.is_dir() {
             if depth == MAX_DEPTH {
                 return Err(refuse("too many folders within folders"));
             }
-            read(&path, &format!("{inside}/"), depth + 1, files)?;
+            read(&path, &format!("{inside}/"), depth + 1, found)?;
         } else if kind.is_file() {
             let size = entry.metadata().map_err(failed(&path))?.len();
             if size > MAX_CONTENT as u64 {
                 return Err(refuse("a package has at most 4 MiB"));
             }
-            if files.len() == MAX_FILES {
+            if found.files.len() == MAX_FILES {
                 return Err(refuse("a package has at most 256 files"));
             }
-            files.insert(inside, fs::read(&path).map_err(failed(&path))?);
+            found.files.insert(inside, fs::read(&path).map_err(failed(&path))?);
         } else {
             return Err(refuse("neither a file nor a folder"));
         }

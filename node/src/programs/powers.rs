@@ -6,11 +6,14 @@
 use std::collections::BTreeMap;
 
 use teahouse_core::command::{Command, Refusal, Reply};
-use teahouse_core::programs::query::{LoginKey, OneProgram, Stored, StoredKeys};
+use teahouse_core::programs::query::{
+    LoginKey, OneProgram, Shared, SharedKeys, Stored, StoredKeys,
+};
+use teahouse_core::programs::state::Stamp;
 use teahouse_core::programs::{self, MAX_KEYS, MAX_ROOM};
 use teahouse_core::query::Query;
 use teahouse_core::view::Blob;
-use teahouse_protocols::ids::AppId;
+use teahouse_protocols::ids::{AppId, TopicId};
 use teahouse_protocols::package::Power;
 
 use crate::handle::{Handle, NodeError};
@@ -24,6 +27,9 @@ pub enum PowerError {
     /// Something else, in words.
     #[error("{0}")]
     Failed(String),
+    /// There is no such thing where the program runs.
+    #[error("there is no such thing where the program runs")]
+    NotHere,
 }
 
 /// The powers of one program. Every call may wait for the disk.
@@ -40,6 +46,24 @@ pub trait Powers {
     fn put(&mut self, key: &str, value: Option<Vec<u8>>) -> Result<(), PowerError>;
     /// The keys that begin so, in order.
     fn keys(&self, prefix: &str) -> Result<Vec<String>, PowerError>;
+    /// Whether the program was opened in a chat; what follows is [`PowerError::NotHere`]
+    /// otherwise.
+    fn in_chat(&self) -> bool {
+        false
+    }
+    /// What the chat's members share under a key.
+    fn shared(&self, _key: &str) -> Result<Option<Vec<u8>>, PowerError> {
+        Err(PowerError::NotHere)
+    }
+    /// Shares a value. Says by what the key is known to be written by this device, unless the
+    /// same stood there.
+    fn put_shared(&mut self, _key: &str, _value: Vec<u8>) -> Result<Option<Stamp>, PowerError> {
+        Err(PowerError::NotHere)
+    }
+    /// The keys that begin so, in order, with who wrote each last.
+    fn shared_keys(&self, _prefix: &str) -> Result<Vec<Stamp>, PowerError> {
+        Err(PowerError::NotHere)
+    }
 }
 
 /// Whoever can ask a node: its handle, or a command line that is attached to it.
@@ -82,6 +106,8 @@ pub struct Installed<A> {
     pub node: A,
     /// The program.
     pub app: AppId,
+    /// The chat in which it was opened.
+    pub chat: Option<TopicId>,
 }
 
 impl<A: Asker> Powers for Installed<A> {
@@ -114,6 +140,33 @@ impl<A: Asker> Powers for Installed<A> {
 
     fn keys(&self, prefix: &str) -> Result<Vec<String>, PowerError> {
         self.node.ask(&StoredKeys { app: self.app, prefix: prefix.to_owned() })
+    }
+
+    fn in_chat(&self) -> bool {
+        self.chat.is_some()
+    }
+
+    fn shared(&self, key: &str) -> Result<Option<Vec<u8>>, PowerError> {
+        let topic = self.chat.ok_or(PowerError::NotHere)?;
+        let (app, key) = (self.app, key.to_owned());
+        Ok(self.node.ask(&Shared { app, topic, key })?.map(|b| b.0))
+    }
+
+    fn put_shared(&mut self, key: &str, value: Vec<u8>) -> Result<Option<Stamp>, PowerError> {
+        let topic = self.chat.ok_or(PowerError::NotHere)?;
+        let (app, key) = (self.app, key.to_owned());
+        let put = programs::Command::PutShared { app, topic, key: key.clone(), value: Blob(value) };
+        Ok(match self.node.submit(Command::Programs(put))? {
+            Reply::Message { message, .. } => {
+                Some(Stamp { key, device: message.device, seq: message.seq })
+            }
+            _ => None,
+        })
+    }
+
+    fn shared_keys(&self, prefix: &str) -> Result<Vec<Stamp>, PowerError> {
+        let topic = self.chat.ok_or(PowerError::NotHere)?;
+        self.node.ask(&SharedKeys { app: self.app, topic, prefix: prefix.to_owned() })
     }
 }
 

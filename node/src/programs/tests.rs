@@ -52,6 +52,32 @@ fn a_folder_becomes_a_package() {
 }
 
 #[test]
+fn keys_and_what_programs_do_not_use_stay_behind() {
+    let dir = folder();
+    let at = |path: &str| dir.path().join(path);
+    fs::write(at("developer.key"), [3; 32]).unwrap();
+    fs::write(at("id_ed25519.txt"), "mine").unwrap();
+    fs::write(at("art/cup.xcf"), "a painter's own file").unwrap();
+    let package = pack::folder(dir.path(), &key()).unwrap();
+    let paths: Vec<&str> = package.manifest().get().files.iter().map(|f| &*f.path).collect();
+    assert_eq!(paths, ["art/cup.png", "main.js"]);
+    let mut left = pack::left_out(dir.path()).unwrap();
+    left.sort();
+    assert_eq!(left, [".secret", "art/cup.xcf", "developer.key", "id_ed25519.txt"]);
+    // Under a harmless name it is found by what it holds.
+    let digits: String = [3u8; 32].iter().map(|b| format!("{b:02X}")).collect();
+    for held in [&[3; 32][..], format!("const key = '{digits}'").as_bytes()] {
+        fs::write(at("notes.txt"), held).unwrap();
+        assert!(matches!(pack::folder(dir.path(), &key()), Err(PackError::File { .. })));
+    }
+    let pem = "-----BEGIN OPENSSH PRIVATE KEY-----";
+    fs::write(at("notes.txt"), pem).unwrap();
+    assert!(pack::folder(dir.path(), &SigningKey::from_bytes(&[4; 32])).is_err());
+    fs::write(at("notes.txt"), "two cups").unwrap();
+    assert!(pack::folder(dir.path(), &key()).is_ok());
+}
+
+#[test]
 fn what_can_not_be_packed_is_told() {
     let dir = folder();
     let with = |manifest: &str| {

@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use teahouse_core::command::{Command, Refusal, Reply};
+use teahouse_core::command::{Command, Groups, Refusal, Reply};
 use teahouse_core::programs::query::{
-    LoginKey, OneProgram, PackageOf, Program, Programs, Stored, StoredKeys,
+    LoginKey, OneProgram, PackageOf, Program, Programs, Shared, SharedKeys, Stored, StoredKeys,
 };
+use teahouse_core::programs::state::{MAX_STATE_BYTES, MAX_STATE_ROOM, MAX_STATE_WRITES};
 use teahouse_core::programs::tables::{PROGRAM_COMING, PROGRAM_PAGES};
 use teahouse_core::programs::{Command as Ask, MAX_KEYS, MAX_PROGRAMS, MAX_ROOM, MAX_VALUE};
 use teahouse_core::query::Query;
 use teahouse_core::store::{KeyRange, ReadExt};
 use teahouse_core::view::Blob;
 use teahouse_protocols::codec::{self, List, Text};
-use teahouse_protocols::ids::AppId;
+use teahouse_protocols::ids::{AppId, TopicId};
 use teahouse_protocols::link::{Link, ProgramLink, Provider};
 use teahouse_protocols::package::{
     self, Manifest, PAGE, Permission, Power, ProgramFrame, Release, VerifiedPackage,
@@ -21,7 +22,7 @@ use teahouse_protocols::sign::SigningKey;
 use teahouse_protocols::sync::Frame;
 use teahouse_tests::world::World;
 
-use crate::town::link;
+use crate::town::{link, town};
 
 fn key(n: u8) -> SigningKey {
     SigningKey::from_bytes(&[n; 32])
@@ -253,10 +254,221 @@ fn no_older_version_takes_a_newer_ones_place() {
     through.code = 5;
     add(&mut w, b, &Link::Program(through).to_uri());
     w.run(60_000);
-    assert_eq!(code(&w, b, app), 0);
+    assert_eq!(code(&w, b, app), 3, "what its developer signed, whatever the link says");
     w.set_online(a, true);
     w.run(120_000);
     assert_eq!(code(&w, b, app), 5);
+    w.run(120_000);
+    assert_eq!(code(&w, b, app), 5);
+}
+
+/// A link may say that there is a version which there is not: real ones come all the same, and
+/// the tale is not passed on.
+#[test]
+fn a_forged_link_stops_no_update() {
+    let mut w = World::new(68);
+    let [a, b] = people(&mut w, &["Ann", "Bob"])[..] else { unreachable!() };
+    let b2 = link(&mut w, b);
+    let app = install(&mut w, a, &package(1, "Tea", 1, 0));
+    let shared = share(&mut w, a, app);
+    let Ok(Link::Program(mut forged)) = Link::parse(&shared) else { unreachable!() };
+    forged.code = u32::MAX;
+    add(&mut w, b, &Link::Program(forged).to_uri());
+    w.run(60_000);
+    assert_eq!((code(&w, b, app), code(&w, b2, app)), (1, 1));
+    install(&mut w, a, &package(1, "Tea", 2, 0));
+    w.flap(a);
+    w.run(120_000);
+    assert_eq!((code(&w, b, app), code(&w, b2, app)), (2, 2));
+    let Ok(Link::Program(own)) = Link::parse(&share(&mut w, b, app)) else { unreachable!() };
+    assert_eq!(own.code, 2);
+}
+
+fn share_state(
+    w: &mut World,
+    device: usize,
+    app: AppId,
+    topic: TopicId,
+    (key, value): (&str, &[u8]),
+) -> Result<Reply, Refusal> {
+    let (key, value) = (key.to_owned(), Blob(value.to_vec()));
+    ask(w, device, Ask::PutShared { app, topic, key, value })
+}
+
+fn state(w: &World, device: usize, app: AppId, topic: TopicId, key: &str) -> Option<Vec<u8>> {
+    query(w, device, &Shared { app, topic, key: key.to_owned() }).map(|b| b.0)
+}
+
+fn state_keys(w: &World, device: usize, app: AppId, topic: TopicId) -> Vec<String> {
+    let keys = query(w, device, &SharedKeys { app, topic, prefix: String::new() });
+    keys.into_iter().map(|s| s.key).collect()
+}
+
+/// A program that may share state.
+fn board(code: u32) -> VerifiedPackage {
+    let plain = package(1, "Board", code, 0);
+    let Manifest { name, version, pages, .. } = plain.manifest().get().clone();
+    let power = |power| Permission { power, reason: Text::default() };
+    let draft = Manifest {
+        name,
+        version,
+        pages,
+        req_permissions: vec![power(Power::State), power(Power::Share)].try_into().unwrap(),
+        ..plain.manifest().get().clone()
+    };
+    let files = BTreeMap::from([("main.js".to_owned(), b"export {}".to_vec())]);
+    VerifiedPackage::new(draft, &files, &key(1)).unwrap()
+}
+
+/// Three members of a group with a program that may share state there.
+fn table(seed: u64) -> (World, Vec<usize>, TopicId, AppId) {
+    let (mut w, _, d) = town(seed, &["Ann", "Bob", "Cy"]);
+    w.befriend(d[0], d[1]);
+    w.befriend(d[0], d[2]);
+    w.run(5_000);
+    let others = vec![w.account(d[1]), w.account(d[2])];
+    let group = w.group(d[0], "tea", others);
+    w.run(10_000);
+    let mut app = AppId([0; 32]);
+    for device in &d {
+        app = install(&mut w, *device, &board(1));
+        let allowed = Some(true);
+        ask(&mut w, *device, Ask::Grant { app, power: Power::State, allowed }).unwrap();
+    }
+    (w, d, group, app)
+}
+
+/// Two members change the same key at once: all come to the same value, and so does a replay.
+#[test]
+fn members_share_state_and_agree() {
+    let (mut w, d, group, app) = table(71);
+    share_state(&mut w, d[0], app, group, ("turn", b"Ann")).unwrap();
+    w.run(10_000);
+    for device in &d {
+        assert_eq!(state(&w, *device, app, group, "turn").as_deref(), Some(&b"Ann"[..]));
+    }
+    w.set_online(d[0], false);
+    w.set_online(d[1], false);
+    share_state(&mut w, d[0], app, group, ("turn", b"Bob")).unwrap();
+    share_state(&mut w, d[0], app, group, ("move/1", b"e4")).unwrap();
+    share_state(&mut w, d[1], app, group, ("turn", b"Cy")).unwrap();
+    assert_ne!(state(&w, d[0], app, group, "turn"), state(&w, d[1], app, group, "turn"));
+    w.set_online(d[0], true);
+    w.set_online(d[1], true);
+    w.run(60_000);
+    let agreed = state(&w, d[2], app, group, "turn").unwrap();
+    assert!(agreed == b"Bob" || agreed == b"Cy");
+    for device in &d {
+        assert_eq!(state(&w, *device, app, group, "turn").as_ref(), Some(&agreed));
+        assert_eq!(state_keys(&w, *device, app, group), ["move/1", "turn"]);
+        assert!(w.texts(*device, group).is_empty(), "it is no message");
+    }
+    // Whoever writes next has the last word, whoever it was before.
+    share_state(&mut w, d[2], app, group, ("turn", b"Ann")).unwrap();
+    w.run(10_000);
+    for device in &d {
+        assert_eq!(state(&w, *device, app, group, "turn").as_deref(), Some(&b"Ann"[..]));
+        w.rebuild(*device).unwrap();
+        assert_eq!(state(&w, *device, app, group, "turn").as_deref(), Some(&b"Ann"[..]));
+    }
+    // Another program's keys, and another chat's, are others.
+    assert_eq!(state(&w, d[0], AppId([1; 32]), group, "turn"), None);
+    assert_eq!(state(&w, d[0], app, TopicId([1; 32]), "turn"), None);
+}
+
+/// What a removed member writes after the removal shows nowhere.
+#[test]
+fn a_removed_member_shares_nothing_more() {
+    let (mut w, d, group, app) = table(72);
+    share_state(&mut w, d[2], app, group, ("cy", b"here")).unwrap();
+    w.run(10_000);
+    w.set_online(d[2], false);
+    let account = w.account(d[2]);
+    w.ask(d[0], Command::Groups(Groups::Remove { topic: group, account })).unwrap();
+    w.run(10_000);
+    // It has not heard of it yet.
+    share_state(&mut w, d[2], app, group, ("cy", b"still")).unwrap();
+    share_state(&mut w, d[2], app, group, ("more", b"x")).unwrap();
+    w.set_online(d[2], true);
+    w.run(60_000);
+    for device in &d[..2] {
+        assert_eq!(state(&w, *device, app, group, "cy").as_deref(), Some(&b"here"[..]));
+        assert_eq!(state_keys(&w, *device, app, group), ["cy"]);
+    }
+    assert!(share_state(&mut w, d[2], app, group, ("cy", b"again")).is_err());
+    // And hears no more of it.
+    share_state(&mut w, d[0], app, group, ("ann", b"just us")).unwrap();
+    w.run(30_000);
+    assert_eq!(state(&w, d[1], app, group, "ann").as_deref(), Some(&b"just us"[..]));
+    assert_eq!(state(&w, d[2], app, group, "ann"), None);
+}
+
+/// Only in a chat, only with the person's word, and within bounds.
+#[test]
+fn what_a_program_shares_is_allowed_and_bounded() {
+    let (mut w, d, group, app) = table(73);
+    let a = d[0];
+    let refused = |w: &mut World, topic, key: &str, value: &[u8]| {
+        share_state(w, a, app, topic, (key, value)).unwrap_err()
+    };
+    assert!(matches!(refused(&mut w, TopicId([9; 32]), "k", b""), Refusal::NotFound { .. }));
+    assert!(matches!(refused(&mut w, group, "", b""), Refusal::Invalid { .. }));
+    assert!(matches!(refused(&mut w, group, &"k".repeat(129), b""), Refusal::Invalid { .. }));
+    let large = vec![0; MAX_STATE_BYTES];
+    assert!(matches!(
+        refused(&mut w, group, "k", &[&large[..], b"0"].concat()),
+        Refusal::Invalid { .. }
+    ));
+    let grant = |w: &mut World, allowed| {
+        ask(w, a, Ask::Grant { app, power: Power::State, allowed }).unwrap();
+    };
+    for word in [Some(false), None] {
+        grant(&mut w, word);
+        assert!(matches!(refused(&mut w, group, "k", b""), Refusal::NotAllowed { .. }));
+    }
+    grant(&mut w, Some(true));
+    // The room of a program in a chat.
+    let fits = MAX_STATE_ROOM as usize / (MAX_STATE_BYTES + 2);
+    for n in 0..fits {
+        share_state(&mut w, a, app, group, (&format!("{n:02}"), &large)).unwrap();
+    }
+    assert!(matches!(refused(&mut w, group, "zz", &large), Refusal::Limit { .. }));
+    // What stands there already costs nothing.
+    for _ in 0..MAX_STATE_WRITES {
+        share_state(&mut w, a, app, group, ("00", &large)).unwrap();
+    }
+    // What is written stays in the log: so much a day, then no more before the next.
+    let mut writes = 0;
+    while share_state(&mut w, a, app, group, ("00", &[writes as u8])).is_ok() {
+        writes += 1;
+        assert!(writes <= MAX_STATE_WRITES);
+    }
+    assert!(matches!(refused(&mut w, group, "00", b"one more"), Refusal::Limit { .. }));
+    w.warp(25 * 60 * 60 * 1000);
+    share_state(&mut w, a, app, group, ("00", b"one more")).unwrap();
+}
+
+/// A card carries its words: whoever gets it installs the program by it.
+#[test]
+fn a_card_is_sent_into_a_chat() {
+    let (mut w, _, d) = town(74, &["Ann", "Bob"]);
+    let chat = w.befriend(d[0], d[1]);
+    w.run(5_000);
+    let app = install(&mut w, d[0], &board(1));
+    let (title, launch) = ("Table 4\u{202e}\n\nTeahouse: pay".to_owned(), "table=4".to_owned());
+    let sent = ask(&mut w, d[0], Ask::Send { app, topic: chat, title, launch });
+    assert!(matches!(sent, Ok(Reply::Message { .. })), "{sent:?}");
+    w.run(10_000);
+    let texts = w.texts(d[1], chat);
+    let (first, uri) = texts[0].split_once('\n').unwrap();
+    assert_eq!(first, "Table 4 Teahouse: pay");
+    let Ok(Link::Program(card)) = Link::parse(uri) else { panic!("{uri}") };
+    assert_eq!((card.app, &*card.launch), (app, "table=4"));
+    add(&mut w, d[1], uri);
+    w.run(30_000);
+    assert_eq!(code(&w, d[1], app), 1);
+    let too_long = Ask::Send { app, topic: chat, title: String::new(), launch: "x".repeat(1_025) };
+    assert!(ask(&mut w, d[0], too_long).is_err());
 }
 
 /// A provider that lies gets nothing stored, and is passed over for one that does not.

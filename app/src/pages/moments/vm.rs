@@ -8,11 +8,13 @@ use teahouse_node::core::moments::Audience;
 use teahouse_node::core::moments::query::{Comment, OnePost, Person, Post, Timeline};
 use teahouse_node::core::query::{self, Query};
 use teahouse_node::core::store::{Snapshot, StorageError};
+use teahouse_node::core::view::Photo;
 use teahouse_node::protocols::ids::{AccountId, Millis, TopicId};
 
 use super::words;
 use crate::pages::Around;
 use crate::pages::moments::pictures::{self, Picture};
+use crate::photos::previews;
 use crate::strings;
 use crate::vm::Zone;
 
@@ -202,7 +204,7 @@ fn near(
         };
         let photos = post.map(|p| p.photos.as_slice()).unwrap_or_default();
         for photo in photos {
-            let hash = photo.photo.hash;
+            let hash = name(photo);
             let (Some(bytes), None) = (&photo.preview, pictures.get(&hash)) else { continue };
             let known = was.pictures.get(&hash).cloned();
             let picture = known.unwrap_or_else(|| pictures::decode(&bytes.0, photos.len()));
@@ -210,6 +212,11 @@ fn near(
         }
     }
     Ok(pictures)
+}
+
+/// What a picture is known by: its preview's own bytes, whatever its author says of the photo.
+fn name(photo: &Photo) -> [u8; 32] {
+    photo.preview.as_ref().map_or([0; 32], |b| previews::name(&b.0))
 }
 
 /// Posts as they are shown; `named` are the people whom own posts name.
@@ -235,7 +242,7 @@ fn card(p: &Post, named: &BTreeMap<AccountId, String>, now: Millis, zone: &Zone)
             .photos
             .iter()
             .map(|photo| Tile {
-                hash: photo.photo.hash,
+                hash: name(photo),
                 here: photo.preview.is_some(),
                 shape: (photo.photo.width.max(1), photo.photo.height.max(1)),
                 bytes: photo.photo.size,

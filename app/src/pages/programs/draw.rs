@@ -1,30 +1,83 @@
 //! Draws a program's picture with the window's own widgets, and says what the person does.
 //!
 //! What a person has begun in a widget (what stands in a field, where the caret is) belongs to
-//! the widget's key, and stays while the key does. Of a long list what is out of sight is not
-//! laid out again: its height is remembered.
+//! the widget's key, and stays while the key does. What is out of sight is not laid out: its
+//! height is remembered, or guessed until it comes into sight. And whatever a program wants
+//! shown, a frame does so much of it and no more ([`Left`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use egui::{
-    Align2, Button, Color32, FontId, Frame, Id, Label, Rect, Response, RichText, Role as Part,
-    Sense, Shape, Stroke, StrokeKind, TextEdit, TextureHandle, TextureOptions, Ui, WidgetInfo,
-    pos2, vec2,
+    Button, Color32, Frame, Id, Label, Rect, Response, RichText, Role as Part, Sense, TextEdit,
+    TextureHandle, TextureOptions, Ui, UiBuilder, WidgetInfo, pos2, vec2,
 };
 use teahouse_node::programs::ui::{
-    Align, ButtonStyle, Canvas, Draw, Event, Image, Kind, Node, Paint, Role, Stepper, Text,
-    TextField, TextStyle,
+    ButtonStyle, Canvas, Event, Image, Kind, Node, Role, Stepper, Text, TextField, TextStyle,
 };
 
+use super::canvas::Painted;
 use super::vm::Running;
 use super::words;
 use crate::strings;
 use crate::theme::{SMALL, Tokens, space, tokens};
-use crate::widgets::primary;
+use crate::widgets::{float, primary};
 
 /// What is written is told to the program once nothing was typed for so long, in seconds.
 const REST: f64 = 0.6;
+/// How far beyond the window's edge things are laid out, in points: the next ones by Tab.
+const MARGIN: f32 = 160.0;
+/// Widgets that are laid out in a frame at most: a window full of buttons has some hundred.
+const MOST_WIDGETS: usize = 768;
+/// Bytes of text that are laid out in a frame at most: a window full of small print has 20 KiB.
+const MOST_TEXT: usize = 64 << 10;
+/// Vertices of all drawings at most; a seat map has some 20,000.
+const MOST_VERTICES: usize = 1 << 17;
+/// Labels on drawings in a frame at most.
+const MOST_LABELS: usize = 1_024;
+/// Square points of letters on drawings in a frame at most: each may have to be made.
+const MOST_INK: f32 = 2_000_000.0;
+
+/// What is left to be done for the program in this frame.
+pub(super) struct Left {
+    widgets: usize,
+    text: usize,
+    labels: usize,
+    ink: f32,
+    /// Whether something was left out.
+    cut: bool,
+}
+
+impl Left {
+    const fn all() -> Self {
+        let (widgets, text, labels) = (MOST_WIDGETS, MOST_TEXT, MOST_LABELS);
+        Self { widgets, text, labels, ink: MOST_INK, cut: false }
+    }
+
+    /// Whether there is room for a widget with so much text.
+    fn widget(&mut self, text: usize) -> bool {
+        let fits = self.widgets > 0 && self.text >= text;
+        if fits {
+            self.widgets -= 1;
+            self.text -= text;
+        }
+        self.cut |= !fits;
+        fits
+    }
+
+    /// Whether there is room for a label on a drawing.
+    fn label(&mut self, text: &str, high: f32) -> bool {
+        let ink = crate::widgets::float(text.chars().count()) * high * high;
+        let fits = self.labels > 0 && self.text >= text.len() && self.ink >= ink;
+        if fits {
+            self.labels -= 1;
+            self.text -= text.len();
+            self.ink -= ink;
+        }
+        self.cut |= !fits;
+        fits
+    }
+}
 
 /// What a person is doing in the open program.
 #[derive(Default)]
@@ -33,17 +86,22 @@ pub(super) struct Doing {
     opened: u64,
     nodes: Arc<[Node]>,
     /// The children of each node.
-    children: Vec<Vec<usize>>,
+    children: Vec<Arc<[usize]>>,
     fields: BTreeMap<String, Field>,
-    /// Heights of what stands in long lists, by key.
-    heights: BTreeMap<String, f32>,
+    /// Heights of nodes as they were drawn last.
+    heights: Vec<Option<f32>>,
+    /// Drawings by their node.
+    painted: BTreeMap<usize, Painted>,
     textures: BTreeMap<String, TextureHandle>,
+    /// Whether the last frame left something out.
+    pub(super) cut: bool,
 }
 
 struct Field {
     text: String,
     /// What the program last said stands in it.
     given: String,
+    action: String,
     /// When it was last written in, if the program has not been told since.
     changed: Option<f64>,
 }
@@ -59,23 +117,33 @@ impl Doing {
         if Arc::ptr_eq(&self.nodes, &running.nodes) {
             return;
         }
+        let known = self.nodes.iter().map(|n| n.key.as_str()).zip(&self.heights);
+        let known: BTreeMap<&str, f32> = known.filter_map(|(k, h)| Some((k, (*h)?))).collect();
+        self.heights = running.nodes.iter().map(|n| known.get(n.key.as_str()).copied()).collect();
         self.nodes = Arc::clone(&running.nodes);
-        self.children = vec![Vec::new(); self.nodes.len()];
+        self.painted.clear();
+        let mut children = vec![Vec::new(); self.nodes.len()];
         let mut fields = BTreeMap::new();
         for (index, node) in self.nodes.iter().enumerate() {
-            if let Some(children) = node.parent.and_then(|p| self.children.get_mut(p as usize)) {
+            if let Some(children) = node.parent.and_then(|p| children.get_mut(p as usize)) {
                 children.push(index);
             }
             let Kind::TextField(field) = &node.kind else { continue };
             let old = self.fields.remove(&node.key);
             let kept = old.filter(|f| f.given == field.value || f.text == field.value);
-            let fresh = || Field { text: field.value.clone(), given: String::new(), changed: None };
+            let fresh = || Field {
+                text: field.value.clone(),
+                given: String::new(),
+                action: String::new(),
+                changed: None,
+            };
             let mut own = kept.unwrap_or_else(fresh);
             own.given.clone_from(&field.value);
+            own.action.clone_from(&field.action);
             fields.insert(node.key.clone(), own);
         }
+        self.children = children.into_iter().map(Arc::from).collect();
         self.fields = fields;
-        self.heights.retain(|key, _| self.nodes.iter().any(|n| n.key == *key));
         self.textures.retain(|source, _| running.pictures.contains_key(source));
     }
 }
@@ -86,7 +154,11 @@ pub(super) fn show(ui: &mut Ui, running: &Running, doing: &mut Doing) -> Vec<Eve
     let mut events = Vec::new();
     if !doing.nodes.is_empty() {
         let nodes = Arc::clone(&doing.nodes);
-        Drawing { nodes: &nodes, running, doing, events: &mut events }.children(ui, 0);
+        let left = Left::all();
+        let mut drawing = Drawing { nodes: &nodes, running, doing, left, events: &mut events };
+        drawing.column(ui, 0);
+        drawing.doing.cut = drawing.left.cut;
+        drawing.tell(ui);
     }
     events
 }
@@ -95,58 +167,89 @@ struct Drawing<'a> {
     nodes: &'a [Node],
     running: &'a Running,
     doing: &'a mut Doing,
+    left: Left,
     events: &'a mut Vec<Event>,
 }
 
 impl Drawing<'_> {
-    fn children(&mut self, ui: &mut Ui, of: usize) {
-        let children = self.doing.children.get(of).cloned().unwrap_or_default();
-        for child in children {
-            self.node(ui, child);
-        }
-    }
-
-    /// As [`Drawing::children`], where what is out of sight only takes its room.
-    fn long(&mut self, ui: &mut Ui, of: usize) {
-        let children = self.doing.children.get(of).cloned().unwrap_or_default();
-        for child in children {
-            let Some(key) = self.nodes.get(child).map(|n| n.key.clone()) else { continue };
-            if let Some(height) = self.doing.heights.get(&key) {
-                let size = vec2(ui.available_width(), *height);
-                let rect = Rect::from_min_size(ui.next_widget_position(), size);
-                if !ui.is_rect_visible(rect) {
-                    ui.allocate_space(size);
-                    continue;
-                }
+    /// Children below each other; what is out of sight only takes its room.
+    fn column(&mut self, ui: &mut Ui, of: usize) {
+        let Some(children) = self.doing.children.get(of).cloned() else { return };
+        let seen = ui.clip_rect().expand2(vec2(0.0, MARGIN));
+        for child in children.iter().copied() {
+            let known = self.doing.heights.get(child).copied().flatten();
+            let height = known.unwrap_or_else(|| self.guess(ui, child));
+            let size = vec2(ui.available_width(), height);
+            let rect = Rect::from_min_size(ui.next_widget_position(), size);
+            let drawn = seen.y_range().intersects(rect.y_range()) && self.node(ui, child);
+            if !drawn {
+                ui.allocate_space(size);
             }
-            let drawn = ui.vertical(|ui| self.node(ui, child)).response.rect.height();
-            self.doing.heights.insert(key, drawn);
         }
     }
 
-    fn node(&mut self, ui: &mut Ui, index: usize) {
+    /// Children beside each other: where one stands follows from all before it.
+    fn row(&mut self, ui: &mut Ui, of: usize) {
+        let Some(children) = self.doing.children.get(of).cloned() else { return };
+        for child in children.iter().copied() {
+            if !self.node(ui, child) {
+                return;
+            }
+        }
+    }
+
+    /// How high something is that was not drawn yet: good enough for what is out of sight.
+    fn guess(&self, ui: &Ui, index: usize) -> f32 {
+        let line = ui.text_style_height(&egui::TextStyle::Body);
+        let Some(node) = self.nodes.get(index) else { return 0.0 };
+        let scaled = |width: f32, height: f32| height * (ui.available_width() / width).min(1.0);
+        match &node.kind {
+            Kind::Text(text) => line * float(1 + text.content.len() / 80),
+            Kind::Image(image) => scaled(image.width, image.height),
+            Kind::Canvas(canvas) => scaled(canvas.width, canvas.height),
+            Kind::TextField(field) if field.multiline => 5.0 * line,
+            Kind::TextField(_) => 3.0 * line,
+            Kind::Divider => 6.0,
+            _ => 2.0 * line,
+        }
+    }
+
+    /// Draws a node, if there is room for it in this frame.
+    fn node(&mut self, ui: &mut Ui, index: usize) -> bool {
         let nodes = self.nodes;
-        let Some(node) = nodes.get(index) else { return };
-        ui.push_id(&node.key, |ui| match &node.kind {
+        let Some(node) = nodes.get(index) else { return false };
+        let text = match &node.kind {
+            Kind::Text(said) => said.content.len(),
+            Kind::Button(b) => b.label.len(),
+            Kind::TextField(field) => {
+                let own = self.doing.fields.get(&node.key).map_or(0, |f| f.text.len());
+                field.label.len() + own
+            }
+            Kind::Stepper(s) => s.label.len(),
+            _ => 0,
+        };
+        if !self.left.widget(text) {
+            return false;
+        }
+        // By its key alone: what stands above it may be drawn or not.
+        let id = Id::unique(("program node", self.doing.opened, &node.key));
+        let drawn = ui.scope_builder(UiBuilder::new().scope_id(id), |ui| match &node.kind {
             // Checked by the host: only the first node is one.
             Kind::Page(_) => {}
-            Kind::Column => {
-                ui.vertical(|ui| self.children(ui, index));
+            Kind::Column | Kind::VirtualList => {
+                ui.vertical(|ui| self.column(ui, index));
             }
             Kind::Row => {
-                ui.horizontal_wrapped(|ui| self.children(ui, index));
+                ui.horizontal_wrapped(|ui| self.row(ui, index));
             }
             Kind::Card => {
                 let fill = tokens(ui).list;
                 Frame::new().fill(fill).corner_radius(10).inner_margin(12).show(ui, |ui| {
                     ui.set_width(ui.available_width());
-                    self.children(ui, index);
+                    self.column(ui, index);
                 });
             }
-            Kind::VirtualList => {
-                ui.vertical(|ui| self.long(ui, index));
-            }
-            Kind::Text(said) => text(ui, said),
+            Kind::Text(said) => self::text(ui, said),
             Kind::Image(image) => self.image(ui, image),
             Kind::Button(b) => {
                 let pressed = match b.style {
@@ -165,11 +268,27 @@ impl Drawing<'_> {
             Kind::Divider => {
                 ui.separator();
             }
-            Kind::Canvas(canvas) => self.canvas(ui, node, canvas),
+            Kind::Canvas(canvas) => self.canvas(ui, (index, node), canvas),
             Kind::PayButton(_) => {
                 ui.add_enabled(false, Button::new(words::pay_not_yet()));
             }
         });
+        if let Some(height) = self.doing.heights.get_mut(index) {
+            *height = Some(drawn.response.rect.height());
+        }
+        true
+    }
+
+    /// Tells what was written in fields and has come to rest, in sight or not.
+    fn tell(&mut self, ui: &Ui) {
+        let now = ui.input(|i| i.time);
+        for (key, own) in &mut self.doing.fields {
+            if own.changed.is_some_and(|at| now - at >= REST) {
+                own.changed = None;
+                let (key, action, text) = (key.clone(), own.action.clone(), own.text.clone());
+                self.events.push(Event::Input { key, action, text });
+            }
+        }
     }
 
     fn tap(&mut self, node: &Node, action: &str, x: f32, y: f32) {
@@ -208,13 +327,11 @@ impl Drawing<'_> {
             .char_limit(field.max_length as usize)
             .desired_width(f32::INFINITY);
         let response = ui.add(edit).accessible_name(field.label.as_str());
-        let now = ui.input(|i| i.time);
         if response.changed() {
-            own.changed = Some(now);
+            own.changed = Some(ui.input(|i| i.time));
             ui.ctx().request_repaint_after_secs(REST as f32);
         }
-        let rests = own.changed.is_some_and(|at| now - at >= REST);
-        if own.changed.is_some() && (rests || response.lost_focus()) {
+        if own.changed.is_some() && response.lost_focus() {
             own.changed = None;
             let (key, action) = (node.key.clone(), field.action.clone());
             self.events.push(Event::Input { key, action, text: own.text.clone() });
@@ -241,7 +358,7 @@ impl Drawing<'_> {
         }
     }
 
-    fn canvas(&mut self, ui: &mut Ui, node: &Node, canvas: &Canvas) {
+    fn canvas(&mut self, ui: &mut Ui, (index, node): (usize, &Node), canvas: &Canvas) {
         let scale = (ui.available_width() / canvas.width).min(1.0);
         let size = vec2(canvas.width, canvas.height) * scale;
         let sense = if canvas.action.is_some() { Sense::click() } else { Sense::hover() };
@@ -250,7 +367,15 @@ impl Drawing<'_> {
         let part = if canvas.action.is_some() { Part::Button } else { Part::Image };
         response.widget_info(|| WidgetInfo::labeled(part, true, label));
         if ui.is_rect_visible(rect) {
-            paint_all(ui, rect, scale, canvas);
+            let kept = self.doing.painted.remove(&index).filter(|p| p.fits(ui, scale));
+            let mut painted = kept.unwrap_or_else(|| {
+                let others: usize = self.doing.painted.values().map(|p| p.vertices).sum();
+                Painted::new(ui, canvas, scale, MOST_VERTICES.saturating_sub(others))
+            });
+            self.left.cut |= painted.cut;
+            let left = &mut self.left;
+            painted.paint(ui, rect, canvas, |text, high| left.label(text, high));
+            self.doing.painted.insert(index, painted);
         }
         if let Some(action) = &canvas.action {
             self.tapped(node, action, &response, rect, scale);
@@ -279,75 +404,13 @@ fn text(ui: &mut Ui, said: &Text) {
     ui.add(Label::new(words).wrap());
 }
 
-fn role(t: &Tokens, role: Role) -> Color32 {
+pub(super) fn role(t: &Tokens, role: Role) -> Color32 {
     match role {
         Role::Normal => t.text,
         Role::Muted => t.weak,
         Role::Accent | Role::Good => t.accent,
         Role::Warning | Role::Danger => t.danger,
         Role::Surface => t.button,
-    }
-}
-
-fn paint(t: &Tokens, paint: Paint) -> Color32 {
-    match paint {
-        Paint::Role(named) => role(t, named),
-        Paint::Rgba([red, green, blue, alpha]) => {
-            Color32::from_rgba_unmultiplied(red, green, blue, alpha)
-        }
-    }
-}
-
-fn paint_all(ui: &Ui, rect: Rect, scale: f32, canvas: &Canvas) {
-    let t = tokens(ui);
-    let painter = ui.painter_at(rect);
-    painter.rect_filled(rect, 6.0, t.list);
-    let at = |x: f32, y: f32| rect.min + vec2(x, y) * scale;
-    for command in &canvas.commands {
-        match command {
-            Draw::Rect { x, y, width, height, radius, stroke, paint: colour } => {
-                let shape = Rect::from_min_size(at(*x, *y), vec2(*width, *height) * scale);
-                let (round, colour) = (radius * scale, paint(t, *colour));
-                if *stroke > 0.0 {
-                    let pen = Stroke::new(stroke * scale, colour);
-                    painter.rect_stroke(shape, round, pen, StrokeKind::Inside);
-                } else {
-                    painter.rect_filled(shape, round, colour);
-                }
-            }
-            Draw::Circle { x, y, radius, stroke, paint: colour } => {
-                let colour = paint(t, *colour);
-                if *stroke > 0.0 {
-                    let pen = Stroke::new(stroke * scale, colour);
-                    painter.circle_stroke(at(*x, *y), radius * scale, pen);
-                } else {
-                    painter.circle_filled(at(*x, *y), radius * scale, colour);
-                }
-            }
-            Draw::Line { start, end, width, paint: colour } => {
-                let pen = Stroke::new(width * scale, paint(t, *colour));
-                painter.line_segment([at(start.x, start.y), at(end.x, end.y)], pen);
-            }
-            Draw::Polygon { points, stroke, paint: colour } => {
-                let points = points.iter().map(|p| at(p.x, p.y)).collect();
-                let colour = paint(t, *colour);
-                painter.add(if *stroke > 0.0 {
-                    Shape::closed_line(points, Stroke::new(stroke * scale, colour))
-                } else {
-                    Shape::convex_polygon(points, colour, Stroke::NONE)
-                });
-            }
-            Draw::Text { x, y, size, align, content, paint: colour } => {
-                let align = match align {
-                    Align::Left => Align2::LEFT_CENTER,
-                    Align::Centre => Align2::CENTER_CENTER,
-                    Align::Right => Align2::RIGHT_CENTER,
-                };
-                // Glyphs beyond this would fill the atlas and say nothing.
-                let font = FontId::proportional((size * scale).clamp(1.0, 160.0));
-                painter.text(at(*x, *y), align, content, font, paint(t, *colour));
-            }
-        }
     }
 }
 

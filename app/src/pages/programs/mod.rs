@@ -5,9 +5,10 @@
 //!
 //! - [`vm`]: what is shown, as plain values.
 //! - [`pictures`]: pictures of packages.
-//! - `draw`: a program's picture.
+//! - `draw`: a program's picture; `canvas`: drawings in it.
 //! - [`words`]: what the page says.
 
+mod canvas;
 mod draw;
 pub mod pictures;
 pub mod vm;
@@ -15,27 +16,43 @@ pub mod words;
 
 use std::sync::Arc;
 
-use egui::{Frame, Label, Margin, Painter, Panel, Pos2, RichText, ScrollArea, Stroke, Ui, vec2};
+use egui::{
+    Button, Frame, Label, Margin, Painter, Panel, Pos2, RichText, ScrollArea, Stroke, Ui, vec2,
+};
 use teahouse_node::core::command::{Command, Reply};
 use teahouse_node::core::programs::Command as Ask;
 use teahouse_node::core::programs::query::{Program, Programs as Installed};
 use teahouse_node::core::query::Query;
 use teahouse_node::core::store::{ChangeSet, StorageError};
 use teahouse_node::programs::Wish;
-use teahouse_node::protocols::ids::AppId;
+use teahouse_node::protocols::ids::{AppId, TopicId};
 
 use self::draw::Doing;
 use self::vm::{Running, Shelf};
 use super::{Around, Cx, Page, PageId};
 use crate::bridge::{Action, Answer, ProgramAct};
-use crate::desk::{After, Go};
-use crate::screens::dialogs::{Confirm, Dialog};
+use crate::desk::{After, Desk, Go};
+use crate::screens::dialogs::{Confirm, Dialog, Passing};
 use crate::strings;
 use crate::theme::{SMALL, space, tokens};
+use crate::widgets::armed::Armed;
 use crate::widgets::{danger, field, hint, page, primary, small};
 
 /// The page's name within the app.
 pub(crate) const PROGRAMS: PageId = "programs";
+
+/// A message's card: what it opens, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Card {
+    /// The program.
+    pub(crate) app: AppId,
+    /// Its link.
+    pub(crate) link: String,
+    /// What the program is told.
+    pub(crate) launch: String,
+    /// The chat in which it stands.
+    pub(crate) chat: TopicId,
+}
 
 /// The page's state.
 #[derive(Default)]
@@ -52,6 +69,11 @@ pub(crate) struct Programs {
     notices: u64,
     /// Cards that were offered and answered.
     offers: u64,
+    /// Whether the window's questions take an answer yet.
+    wish: Armed<Wish>,
+    card: Armed<u64>,
+    /// What a message's card opens, once its program is here.
+    carried: Option<Card>,
     /// While a card's link is being made, and the link.
     sharing: Option<u64>,
     shared: Option<String>,
@@ -94,6 +116,9 @@ impl Page for Programs {
             ui.ctx().copy_text(link);
             cx.desk.toasts.good(words::card_copied());
         }
+        if let Some(card) = cx.desk.card.take() {
+            self.take_card(card, model, ui, cx);
+        }
         let Some(app) = self.open else { return self.shelf(ui, model, cx) };
         let running = cx.app.program.clone().filter(|r| r.app == app);
         self.program(ui, app, running.as_deref(), cx);
@@ -118,6 +143,13 @@ impl Page for Programs {
     fn back(&mut self) -> bool {
         self.closing = self.open.take().is_some();
         self.closing
+    }
+
+    /// A program that nobody looks at does not run.
+    fn looked_at(&mut self, on: bool, desk: &mut Desk) {
+        if self.open.is_some() {
+            desk.actions.push(Action::Program(ProgramAct::Show(on)));
+        }
     }
 }
 
@@ -150,16 +182,36 @@ impl Programs {
             }
         });
         if let Some(app) = opened {
-            self.start(app, String::new(), ui, cx);
+            let card = self.carried.take().filter(|card| card.app == app);
+            let (launch, chat) = card.map(|c| (c.launch, c.chat)).unzip();
+            self.start((app, launch.unwrap_or_default(), chat), ui, cx);
         }
     }
 
-    fn start(&mut self, app: AppId, launch: String, ui: &Ui, cx: &mut Cx<'_>) {
+    /// Opens what a message's card offers, or installs it first.
+    fn take_card(&mut self, card: Card, shelf: &Shelf, ui: &Ui, cx: &mut Cx<'_>) {
+        let here = |p: &Program| p.app == card.app && p.package.is_some();
+        if shelf.programs.iter().any(here) {
+            return self.start((card.app, card.launch, Some(card.chat)), ui, cx);
+        }
+        self.closing = self.open.take().is_some();
+        cx.submit(Command::Programs(Ask::Add { link: card.link.clone() }));
+        self.carried = Some(card);
+    }
+
+    fn start(
+        &mut self,
+        (app, launch, chat): (AppId, String, Option<TopicId>),
+        ui: &Ui,
+        cx: &mut Cx<'_>,
+    ) {
         self.open = Some(app);
+        self.wish.rest();
+        self.card.rest();
         self.doing = self.doing.next();
         (self.notices, self.offers) = (0, 0);
         let dark_mode = ui.visuals().dark_mode;
-        cx.desk.actions.push(Action::Program(ProgramAct::Open { app, launch, dark_mode }));
+        cx.desk.actions.push(Action::Program(ProgramAct::Open { app, launch, chat, dark_mode }));
     }
 
     fn program(&mut self, ui: &mut Ui, app: AppId, running: Option<&Running>, cx: &mut Cx<'_>) {
@@ -179,8 +231,12 @@ impl Programs {
             hint(ui, words::opening());
             return;
         };
-        if let Some(wish) = &running.wish {
-            sheet(ui, app, &name, wish, cx);
+        match &running.wish {
+            Some(wish) => {
+                let takes = self.wish.takes(ui, wish);
+                sheet(ui, app, &name, (wish, takes), cx);
+            }
+            None => self.wish.rest(),
         }
         if running.notices > self.notices {
             self.notices = running.notices;
@@ -200,6 +256,9 @@ impl Programs {
                     ui.add_enabled_ui(!running.ended, |ui| {
                         events = draw::show(ui, running, &mut self.doing);
                     });
+                    if self.doing.cut {
+                        hint(ui, words::too_much());
+                    }
                     ui.add_space(space::LARGE);
                 });
             });
@@ -209,22 +268,31 @@ impl Programs {
         }
     }
 
-    /// A card that the program offers: nothing is sent, the person takes a link along.
+    /// A card that the program offers: nothing is sent unless the person says to whom.
     fn offer(&mut self, ui: &mut Ui, running: &Running, cx: &mut Cx<'_>) {
         let Some((title, launch)) = &running.offer else { return };
         if running.offers <= self.offers {
-            return;
+            return self.card.rest();
         }
+        let takes = self.card.takes(ui, &running.offers);
         let frame = Frame::new().fill(tokens(ui).list).inner_margin(Margin::symmetric(16, 8));
         Panel::top("program offer").frame(frame).show(ui, |ui| {
             ui.add(Label::new(words::offers(&running.name, title)).wrap());
             ui.horizontal(|ui| {
-                let take = primary(ui, self.sharing.is_none(), words::card_copy()).clicked();
+                let send = primary(ui, takes, words::card_send()).clicked();
+                if send {
+                    let (app, title, launch) = (running.app, title.clone(), launch.clone());
+                    let card = Passing::Card { app, title, launch };
+                    cx.desk.go(Go::Dialog(Dialog::pass_on(card)));
+                }
+                let ready = takes && self.sharing.is_none();
+                let take = ui.add_enabled(ready, Button::new(words::card_copy())).clicked();
                 if take {
                     let share = Ask::Share { app: running.app, launch: launch.clone() };
                     self.sharing = Some(cx.submit(Command::Programs(share)));
                 }
-                if ui.button(words::card_not()).clicked() || take {
+                let not = ui.add_enabled(takes, Button::new(words::card_not())).clicked();
+                if not || take || send {
                     self.offers = running.offers;
                 }
             });
@@ -245,7 +313,7 @@ impl Programs {
             }
             ui.add(Label::new(words).wrap());
             if running.ended && ui.button(words::again()).clicked() {
-                self.start(running.app, running.launch.clone(), ui, cx);
+                self.start((running.app, running.launch.clone(), running.chat), ui, cx);
             }
         });
     }
@@ -253,7 +321,8 @@ impl Programs {
 
 /// What a person is asked for a program: the window's own sheet, above the program's room and
 /// over the whole width, where no program draws.
-fn sheet(ui: &mut Ui, app: AppId, name: &str, wish: &Wish, cx: &mut Cx<'_>) {
+/// It takes no answer before it has stood for a moment: see [`Armed`].
+fn sheet(ui: &mut Ui, app: AppId, name: &str, (wish, takes): (&Wish, bool), cx: &mut Cx<'_>) {
     let t = tokens(ui);
     let frame = Frame::new().fill(t.alarm).inner_margin(Margin::symmetric(16, 12));
     Panel::top("program wish").frame(frame).show(ui, |ui| {
@@ -268,10 +337,10 @@ fn sheet(ui: &mut Ui, app: AppId, name: &str, wish: &Wish, cx: &mut Cx<'_>) {
                 let decide = ProgramAct::Decide { app, power: wish.power, allowed };
                 cx.desk.actions.push(Action::Program(decide));
             };
-            if ui.button(words::refuse()).clicked() {
+            if ui.add_enabled(takes, Button::new(words::refuse())).clicked() {
                 decide(false);
             }
-            if ui.button(words::allow()).clicked() {
+            if ui.add_enabled(takes, Button::new(words::allow())).clicked() {
                 decide(true);
             }
         });

@@ -18,6 +18,14 @@ const SHOWN: u32 = 512;
 #[derive(Debug, Clone)]
 pub struct Picture(pub Option<Arc<ColorImage>>);
 
+impl Picture {
+    /// Bytes that it takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |p| p.pixels.len() * 4)
+    }
+}
+
 /// Pointers are compared, not pixels.
 impl PartialEq for Picture {
     fn eq(&self, other: &Self) -> bool {

@@ -8,7 +8,7 @@ use teahouse_node::core::query::Query;
 use teahouse_node::core::store::StorageError;
 use teahouse_node::programs::Wish;
 use teahouse_node::programs::ui::Node;
-use teahouse_node::protocols::ids::AppId;
+use teahouse_node::protocols::ids::{AppId, TopicId};
 
 use super::pictures::Picture;
 use crate::pages::Around;
@@ -38,6 +38,8 @@ pub struct Running {
     pub name: String,
     /// What it was told as if a link had opened it.
     pub launch: String,
+    /// The chat in which it was opened.
+    pub chat: Option<TopicId>,
     /// Its picture.
     pub nodes: Arc<[Node]>,
     /// Counts its pictures.
@@ -70,6 +72,7 @@ impl Running {
             app,
             name: String::new(),
             launch,
+            chat: None,
             nodes: Arc::default(),
             rev: 0,
             pictures: Arc::default(),

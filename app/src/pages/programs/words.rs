@@ -31,6 +31,9 @@ words! {
     from_teahouse = "Teahouse asks you", "茶馆询问";
     pay_not_yet = "Paying is not available yet", "暂不支持付款";
     picture_broken = "Picture: can't be shown", "图片：无法显示";
+    card_send = "Send to a chat…", "发送到聊天…";
+    card_sent = "The card is sent", "卡片已发送";
+    too_much = "It wants to show more than can be drawn: some of it is left out.", "它想显示的内容过多，部分未绘制。";
     card_copy = "Copy the link", "复制链接";
     card_not = "Not now", "暂不";
     card_copied = "Copied: send it to whom you like. Your node gives the program to who has the link.", "已复制，可以发给任何人。持有链接的人可从你的节点获取此小程序。";

@@ -124,13 +124,7 @@ fn send(
     mut mentions: Vec<AccountId>,
     forwarded: bool,
 ) -> Result<Reply, Fail> {
-    chat_kind(tx, topic)?;
-    let row = topics::row(tx, topic)?;
-    if let Some(peer) = row.and_then(|r| r.peer)
-        && contacts::is_blocked(tx, peer)?
-    {
-        return Err(Refusal::NotAllowed { why: "you blocked this contact".into() }.into());
-    }
+    require_open(tx, topic)?;
     if let Some(reply_to) = reply_to {
         require_message(tx, topic, reply_to)?;
     }
@@ -199,6 +193,18 @@ fn chat_kind(tx: &mut Tx<'_>, topic: TopicId) -> Result<TopicKind, Fail> {
     }
 }
 
+/// Whether one writes there at all: not to whom one blocked.
+pub(crate) fn require_open(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), Fail> {
+    chat_kind(tx, topic)?;
+    let row = topics::row(tx, topic)?;
+    if let Some(peer) = row.and_then(|r| r.peer)
+        && contacts::is_blocked(tx, peer)?
+    {
+        return Err(Refusal::NotAllowed { why: "you blocked this contact".into() }.into());
+    }
+    Ok(())
+}
+
 fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), StorageError> {
     let entry = match ChatEntry::from_entry(change.seq, entry) {
         Ok(entry) => entry,
@@ -235,7 +241,11 @@ fn apply(tx: &mut Tx<'_>, change: &Applied<'_>, entry: &Entry) -> Result<(), Sto
         ChatEntry::Timer { seconds, lamport } => {
             groups::set_field(tx, change, Field::Timer, lamport, seconds.to_string())
         }
-        ChatEntry::Title { .. } | ChatEntry::Notice { .. } | ChatEntry::Nickname { .. } => Ok(()),
+        // Those of groups, and of programs.
+        ChatEntry::Title { .. }
+        | ChatEntry::Notice { .. }
+        | ChatEntry::Nickname { .. }
+        | ChatEntry::State { .. } => Ok(()),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::tx::Memory;
 const TOPIC: TopicId = TopicId([1; 32]);
 
 /// Runs something in the context of one input over an empty store.
-fn with_tx<T>(f: impl FnOnce(&mut Tx<'_>) -> T) -> T {
+pub(super) fn with_tx<T>(f: impl FnOnce(&mut Tx<'_>) -> T) -> T {
     let store = Store::on_disk(&SimDisk::new()).unwrap();
     let snapshot = store.snapshot().unwrap();
     let mut tx = Tx {
@@ -165,4 +165,47 @@ fn the_declined_then_the_uninvited_make_room() {
         assert_eq!(tx.count(&REQUESTS, &KeyRange::all(), 10).unwrap(), 1);
         assert!(contacts::is_quiet(tx, topics[0]).unwrap());
     });
+}
+
+fn state_entry() -> impl Strategy<Value = (u8, u64, ChatEntry)> {
+    (1..4_u8, 1..40_u64, "[ab]", prop::collection::vec(any::<u8>(), 0..3), lamport()).prop_map(
+        |(device, seq, key, value, lamport)| {
+            (device, seq, ChatEntry::State { app: [7; 32], key, value, lamport })
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// What a program shares, and how much it is, follows from what was written alone.
+    #[test]
+    fn shared_state_is_the_same_in_every_order(
+        (one, other) in prop::collection::vec(state_entry(), 1..12)
+            .prop_map(|mut all| {
+                all.sort_by_key(|(device, seq, _)| (*device, *seq));
+                all.dedup_by_key(|(device, seq, _)| (*device, *seq));
+                all
+            })
+            .prop_flat_map(|v| (Just(v.clone()), Just(v).prop_shuffle()))
+    ) {
+        use crate::features::programs::tables::{PROGRAM_STATE, PROGRAM_STATE_ROOM, Room};
+        let rows = |all: &[(u8, u64, ChatEntry)]| with_tx(|tx| {
+            for (device, seq, entry) in all {
+                see(tx, *device, *seq, Role::Member, entry);
+            }
+            let rows = |table| tx.scan(table, &KeyRange::all(), false, 100).unwrap();
+            (rows(&PROGRAM_STATE), rows(&PROGRAM_STATE_ROOM))
+        });
+        let (state, room) = rows(&one);
+        prop_assert_eq!(&(state.clone(), room.clone()), &rows(&other));
+        let bytes: u64 = state.iter().map(|(_, row)| {
+            let chosen: Chosen<Vec<u8>> = postcard::from_bytes(row).unwrap();
+            1 + chosen.value.len() as u64
+        }).sum();
+        let counted: Room = room.first().map_or_else(Room::default, |(_, row)| {
+            postcard::from_bytes(row).unwrap()
+        });
+        prop_assert_eq!(counted, Room { keys: state.len() as u64, bytes });
+    }
 }

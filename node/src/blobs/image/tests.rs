@@ -266,3 +266,25 @@ proptest! {
         }
     }
 }
+
+/// Several large pictures at once would take several times the memory.
+#[test]
+fn full_pictures_are_decoded_one_at_a_time() {
+    let inside = std::sync::atomic::AtomicUsize::new(0);
+    let order = std::sync::atomic::Ordering::SeqCst;
+    std::thread::scope(|s| {
+        for _ in 0..8 {
+            s.spawn(|| {
+                for _ in 0..50 {
+                    super::one_at_a_time(|| {
+                        assert_eq!(inside.fetch_add(1, order), 0);
+                        std::thread::yield_now();
+                        inside.fetch_sub(1, order);
+                    });
+                }
+            });
+        }
+    });
+    // What decodes takes its turn.
+    super::one_at_a_time(|| assert!(super::DECODING.try_lock().is_err()));
+}

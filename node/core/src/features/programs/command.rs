@@ -3,19 +3,23 @@
 use rand_core::Rng;
 use serde::{Deserialize, Serialize};
 use teahouse_protocols::codec::Text;
-use teahouse_protocols::ids::AppId;
+use teahouse_protocols::ids::{AppId, TopicId};
+use teahouse_protocols::lines::one_line;
 use teahouse_protocols::link::{Link, ProgramLink, Provider, VERSION};
 use teahouse_protocols::package::{MAX_LAUNCH, Power, VerifiedPackage};
 
 use super::{
     GRANTS, Installed, MAX_PROGRAMS, NAME, SECRET, all, grant_id, granted, installed, packages,
-    service, storage,
+    service, state, storage,
 };
-use crate::command::{Refusal, Reply};
+use crate::command::{Chat, Refusal, Reply};
 use crate::engine::accounts;
-use crate::features::contacts;
+use crate::features::{chat, contacts};
 use crate::tx::{Effect, Fail, Tx, capped};
 use crate::view::Blob;
+
+/// Most bytes of a card's title.
+pub const MAX_CARD: usize = 256;
 
 /// A command to Mini Programs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -56,6 +60,32 @@ pub enum Command {
         /// At most 64 KiB; nothing to drop what is there.
         value: Option<Blob>,
     },
+    /// Share something with the members of a chat, for a program that was allowed to. Replies
+    /// [`Reply::Message`], by which the key's [`Stamp`](super::state::Stamp) is known; or
+    /// [`Reply::Done`] where it stood so.
+    PutShared {
+        /// The program.
+        app: AppId,
+        /// The chat.
+        topic: TopicId,
+        /// 1 to 128 bytes.
+        key: String,
+        /// At most 16 KiB.
+        value: Blob,
+    },
+    /// Send a card into a chat: its title and a link to the program, as
+    /// [`Share`](Command::Share) makes it. Replies [`Reply::Message`].
+    Send {
+        /// The program.
+        app: AppId,
+        /// The chat.
+        topic: TopicId,
+        /// What stands on the card: one line of at most 256 bytes.
+        title: String,
+        /// What the program is told when the card opens it: at most 1 KiB.
+        #[serde(default)]
+        launch: String,
+    },
     /// A link to a program; this account's devices give it to who uses the link. Replies
     /// [`Reply::Link`].
     Share {
@@ -83,7 +113,9 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Command) -> Result<Reply, Fail> {
                 return Err(invalid("this link is no program"));
             };
             let (app, name) = (link.app, link.name.to_string());
-            note(tx, app, name, link.developer, link.code, link.providers.into_inner())?;
+            // What the link says of versions is its word alone: worth asking for, no more.
+            note(tx, app, name, link.developer, 0, link.providers.into_inner())?;
+            service::hear(tx, app, link.code)?;
             Ok(Reply::Program { app })
         }
         Command::Uninstall { app } => {
@@ -109,7 +141,17 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Command) -> Result<Reply, Fail> {
             storage::put(tx, app, &key, value.map(|v| v.0))?;
             Ok(Reply::Done)
         }
-        Command::Share { app, launch } => share(tx, app, &launch),
+        Command::PutShared { app, topic, key, value } => {
+            require(tx, app)?;
+            state::put(tx, app, topic, key, value.0)
+        }
+        Command::Share { app, launch } => Ok(Reply::Link { link: share(tx, app, &launch)? }),
+        Command::Send { app, topic, title, launch } => {
+            let title = one_line(&title, MAX_CARD);
+            let link = share(tx, app, &launch)?;
+            let text = if title.is_empty() { link } else { format!("{title}\n{link}") };
+            chat::command(tx, Chat::Send { topic, text, reply_to: None, mentions: Vec::new() })
+        }
     }
 }
 
@@ -167,12 +209,20 @@ fn note(
     Ok(())
 }
 
+/// Notes for all devices that a package of this version was verified here.
+pub(super) fn raise(tx: &mut Tx<'_>, app: AppId, code: u32) -> Result<(), Fail> {
+    match installed(tx, app)? {
+        Some(known) if code > known.code => put(tx, app, &Installed { code, ..known }),
+        _ => Ok(()),
+    }
+}
+
 fn put(tx: &mut Tx<'_>, app: AppId, row: &Installed) -> Result<(), Fail> {
     let value = postcard::to_stdvec(row).map_err(Fail::peer)?;
     contacts::put_record(tx, NAME, app.0, value)
 }
 
-fn share(tx: &mut Tx<'_>, app: AppId, launch: &str) -> Result<Reply, Fail> {
+fn share(tx: &mut Tx<'_>, app: AppId, launch: &str) -> Result<String, Fail> {
     let mut known = require(tx, app)?;
     if !known.shared {
         known.shared = true;
@@ -192,9 +242,9 @@ fn share(tx: &mut Tx<'_>, app: AppId, launch: &str) -> Result<Reply, Fail> {
         app,
         developer: known.developer,
         name: known.name.as_str().try_into().unwrap_or_default(),
-        code: known.code,
+        code: packages::code(tx, app)?,
         providers: capped(providers),
         launch,
     };
-    Ok(Reply::Link { link: Link::Program(link).to_uri() })
+    Ok(Link::Program(link).to_uri())
 }

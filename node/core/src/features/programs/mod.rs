@@ -11,18 +11,21 @@
 //! - `packages`: taking packages in, page by page.
 //! - `service`: asking for packages, and giving them.
 //! - `storage`: what programs keep.
+//! - `state`: what programs share with the members of a chat.
 //! - `query`: programs as they are shown and run.
 
 mod command;
 mod packages;
 pub mod query;
 mod service;
+pub mod state;
 mod storage;
 pub mod tables;
 
 use serde::{Deserialize, Serialize};
 use teahouse_protocols::ids::{AppId, Millis};
 use teahouse_protocols::link::Provider;
+use teahouse_protocols::membership::TopicKind;
 use teahouse_protocols::package::Power;
 use teahouse_protocols::sign::{self, Domain, SigningKey};
 
@@ -31,8 +34,8 @@ use crate::query::Asked;
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
 use crate::tables::{Chosen, RECORDS, SECRETS, record_key};
 
-pub use self::command::Command;
 pub(crate) use self::command::command;
+pub use self::command::{Command, MAX_CARD};
 pub(crate) use self::service::Fetches;
 pub use self::storage::{MAX_KEY, MAX_KEYS, MAX_ROOM, MAX_VALUE};
 
@@ -47,6 +50,9 @@ pub const MAX_PROGRAMS: usize = 64;
 
 pub(crate) const FEATURE: Feature = Feature {
     name: NAME,
+    kinds: &[TopicKind::Direct, TopicKind::Group],
+    apply: state::apply,
+    projects: &[&tables::PROGRAM_STATE, &tables::PROGRAM_STATE_ROOM],
     tables: tables::ALL,
     queries: &[
         Asked::of::<query::Programs>(),
@@ -55,6 +61,8 @@ pub(crate) const FEATURE: Feature = Feature {
         Asked::of::<query::Stored>(),
         Asked::of::<query::StoredKeys>(),
         Asked::of::<query::LoginKey>(),
+        Asked::of::<query::Shared>(),
+        Asked::of::<query::SharedKeys>(),
     ],
     service: Some(service::SERVICE),
     ..Feature::NONE
@@ -67,7 +75,8 @@ pub struct Installed {
     pub name: String,
     /// Its developer's key.
     pub developer: [u8; 32],
-    /// No package with a lower version code is taken.
+    /// The highest version code that one of the account's devices verified: no package with a
+    /// lower one is taken. What a link says of it decides nothing.
     pub code: u32,
     /// Whom to ask for it.
     pub providers: Vec<Provider>,

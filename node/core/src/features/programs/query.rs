@@ -1,11 +1,14 @@
 //! Mini Programs as they are shown and run.
 
 use serde::{Deserialize, Serialize};
-use teahouse_protocols::ids::{AppId, Millis, PackageId};
+use teahouse_protocols::ids::{AppId, Millis, PackageId, TopicId};
+use teahouse_protocols::lines::one_line;
 use teahouse_protocols::package::{Manifest, Power};
 
+use super::state::{self, Stamp};
 use super::tables::{
-    PROGRAM_COMING, PROGRAM_PACKAGES, PROGRAM_PAGES, PROGRAM_ROOM, PROGRAM_STORAGE, Room,
+    PROGRAM_COMING, PROGRAM_PACKAGES, PROGRAM_PAGES, PROGRAM_ROOM, PROGRAM_STATE, PROGRAM_STORAGE,
+    Room,
 };
 use super::{Installed, all, granted, installed, login_key, packages, storage};
 use crate::query::Query;
@@ -63,6 +66,9 @@ pub struct Asks {
     pub allowed: Option<bool>,
 }
 
+/// Longest text of a manifest, in bytes: each is shown on one line among the window's own words.
+const LINE: usize = 512;
+
 const SHOWN: &[&Table] =
     &[&RECORDS, &PROGRAM_PACKAGES, &PROGRAM_COMING, &PROGRAM_PAGES, &PROGRAM_ROOM];
 
@@ -72,7 +78,7 @@ fn program(s: &dyn Read, app: AppId, row: Installed) -> Result<Program, StorageE
     for asked in manifest.iter().flat_map(|m| &m.get().req_permissions) {
         powers.push(Asks {
             power: asked.power,
-            reason: asked.reason.to_string(),
+            reason: one_line(&asked.reason, LINE),
             allowed: granted(s, app, asked.power)?,
         });
     }
@@ -89,16 +95,16 @@ fn program(s: &dyn Read, app: AppId, row: Installed) -> Result<Program, StorageE
         let Manifest { version, description, cloud, .. } = signed.get();
         Packed {
             id,
-            version: version.name.to_string(),
+            version: one_line(&version.name, LINE),
             code: version.code,
-            description: description.to_string(),
+            description: one_line(description, LINE),
             cloud: cloud.is_some(),
         }
     });
     let room: Option<Room> = s.get_typed(&PROGRAM_ROOM, &app.0)?;
     Ok(Program {
         app,
-        name: row.name,
+        name: one_line(&row.name, LINE),
         developer: PackageId(row.developer),
         since: row.since,
         package,
@@ -227,5 +233,52 @@ impl Query for LoginKey {
         }
         let key = login_key(s, self.app)?;
         Ok(key.map(|k| Blob(k.verifying_key().to_bytes().to_vec())))
+    }
+}
+
+/// What a program shares with the members of a chat under a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shared {
+    /// The program.
+    pub app: AppId,
+    /// The chat.
+    pub topic: TopicId,
+    /// The key.
+    pub key: String,
+}
+
+impl Query for Shared {
+    type Out = Option<Blob>;
+    const NAME: &'static str = "programs.shared";
+    const ABOUT: &'static str =
+        "what a program shares with a chat's members under a key (`app`, `topic`, `key`)";
+    const READS: &'static [&'static Table] = &[&PROGRAM_STATE];
+
+    fn run(&self, s: &dyn Read) -> Result<Self::Out, StorageError> {
+        Ok(state::get(s, self.topic, self.app, &self.key)?.map(Blob))
+    }
+}
+
+/// The keys under which a program shares something in a chat, in order, with who wrote each
+/// last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedKeys {
+    /// The program.
+    pub app: AppId,
+    /// The chat.
+    pub topic: TopicId,
+    /// What they begin with.
+    pub prefix: String,
+}
+
+impl Query for SharedKeys {
+    type Out = Vec<Stamp>;
+    const NAME: &'static str = "programs.shared_keys";
+    const ABOUT: &'static str =
+        "the keys under which a program shares something in a chat (`app`, `topic`, `prefix`)";
+    const READS: &'static [&'static Table] = &[&PROGRAM_STATE];
+
+    fn run(&self, s: &dyn Read) -> Result<Self::Out, StorageError> {
+        state::stamps(s, self.topic, self.app, &self.prefix)
     }
 }

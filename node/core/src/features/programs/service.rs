@@ -13,11 +13,11 @@ use teahouse_protocols::package::{self, Manifest, ProgramFrame};
 use teahouse_protocols::sign::Signed;
 
 use super::tables::{PROGRAM_COMING, PROGRAM_PACKAGES, PROGRAM_ROOM};
-use super::{Installed, all, installed, packages, removed, storage};
+use super::{Installed, all, command, installed, packages, removed, state, storage};
 use crate::engine::accounts;
 use crate::features::services::{self, Prepared, Service, Wanted};
 use crate::store::{KeyRange, Read, ReadExt, StorageError};
-use crate::tx::{Fail, Tx};
+use crate::tx::{Fail, Tx, best_effort};
 
 pub(super) const SERVICE: Service =
     Service { number: package::SERVICE, prepare, take, met, tend, wanted };
@@ -45,6 +45,9 @@ pub(crate) struct Fetches {
     tried: BTreeMap<AppId, BTreeSet<DeviceId>>,
     /// When to ask them again.
     again: Option<Millis>,
+    /// Version codes that links named: asked for once. At most one for each program that is
+    /// installed.
+    heard: BTreeMap<AppId, u32>,
 }
 
 #[derive(Debug)]
@@ -67,11 +70,15 @@ fn prepare(read: &dyn Read, bytes: &[u8]) -> Option<Prepared> {
         ProgramFrame::Offer { app, manifest } => {
             // What nobody here wants is not worth a look at its signature.
             installed(read, app).ok()??;
-            let manifest = Signed::<Manifest>::from_bytes(&manifest).ok()?;
-            if manifest.get().app() != app {
+            let claimed = Signed::<Manifest>::claimed(&manifest).ok()?;
+            if claimed.app() != app {
                 return None;
             }
-            Word::Offer(Box::new(manifest))
+            if claimed.version.code <= packages::code(read, app).ok()? {
+                Word::Plain(ProgramFrame::Unknown { app })
+            } else {
+                Word::Offer(Box::new(Signed::from_bytes(&manifest).ok()?))
+            }
         }
         frame => Word::Plain(frame),
     };
@@ -83,10 +90,10 @@ fn take(tx: &mut Tx<'_>, from: DeviceId, prepared: Prepared) -> Result<(), Fail>
     match *word {
         Word::Offer(manifest) => offered(tx, from, &manifest),
         Word::Plain(ProgramFrame::Ask { app, above }) => {
-            let held = if serves(tx, app, from)? { packages::whole(tx, app)? } else { None };
-            match held.filter(|m| m.get().version.code > above) {
+            let serves = serves(tx, app, from)?;
+            match if serves { packages::newer(tx, app, above)? } else { None } {
                 Some(manifest) => {
-                    let manifest = manifest.bytes().to_vec().try_into().map_err(Fail::peer)?;
+                    let manifest = manifest.try_into().map_err(Fail::peer)?;
                     say(tx, from, &ProgramFrame::Offer { app, manifest })
                 }
                 None => say(tx, from, &ProgramFrame::Unknown { app }),
@@ -139,7 +146,7 @@ fn offered(tx: &mut Tx<'_>, from: DeviceId, next: &Signed<Manifest>) -> Result<(
     let app = next.get().app();
     let Some(known) = installed(tx, app)? else { return Ok(()) };
     let code = next.get().version.code;
-    // Neither unasked, nor older than what is here or what the link promised.
+    // Neither unasked, nor older than what is here or what own devices verified.
     let asked = match tx.mem.programs.under_way.get(&app) {
         Some(fetch) => fetch.from == from,
         None => is_asked(tx, &known, from)?,
@@ -185,9 +192,15 @@ fn go_on(tx: &mut Tx<'_>, app: AppId) -> Result<(), Fail> {
     let missing = packages::missing(tx, coming.get())?;
     if missing.is_empty() {
         packages::settle(tx, app, &coming)?;
+        let code = coming.get().version.code;
         tx.mem.programs.under_way.remove(&app);
         tx.mem.programs.tried.remove(&app);
-        return Ok(());
+        if tx.mem.programs.heard.get(&app).is_some_and(|heard| *heard <= code) {
+            tx.mem.programs.heard.remove(&app);
+        }
+        tx.mem.records_due = true;
+        // The account's other devices look for it, too.
+        return Ok(best_effort(command::raise(tx, app, code))?);
     }
     let Some(fetch) = tx.mem.programs.under_way.get_mut(&app) else { return Ok(()) };
     let from = fetch.from;
@@ -214,6 +227,14 @@ pub(super) fn look(tx: &mut Tx<'_>, app: AppId) {
     tx.mem.records_due = true;
 }
 
+/// A link said that there is such a version.
+pub(super) fn hear(tx: &mut Tx<'_>, app: AppId, code: u32) -> Result<(), StorageError> {
+    if code > packages::code(tx, app)? {
+        tx.mem.programs.heard.insert(app, code);
+    }
+    Ok(())
+}
+
 fn met(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
     for tried in tx.mem.programs.tried.values_mut() {
         tried.remove(&device);
@@ -222,7 +243,10 @@ fn met(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
     // Of what is here a provider may have something newer.
     for (app, known) in all(tx)? {
         let above = packages::code(tx, app)?;
-        if above >= known.code && above > 0 && is_asked(tx, &known, device)? {
+        if above > 0
+            && !tx.mem.programs.under_way.contains_key(&app)
+            && is_asked(tx, &known, device)?
+        {
             say(tx, device, &ProgramFrame::Ask { app, above })?;
         }
     }
@@ -245,6 +269,8 @@ fn tend(tx: &mut Tx<'_>) -> Result<Option<Millis>, Fail> {
     if tx.mem.programs.again.is_some_and(|at| at <= now) {
         tx.mem.programs.again = None;
         tx.mem.programs.tried.clear();
+        // Who was asked has nothing of the kind: it was a link's word, and no more.
+        tx.mem.programs.heard.clear();
         tx.mem.records_due = true;
     }
     let due = std::mem::take(&mut tx.mem.records_due);
@@ -267,7 +293,8 @@ fn lacking(tx: &mut Tx<'_>) -> Result<Vec<(AppId, Installed)>, StorageError> {
     let mut lacking = Vec::new();
     for (app, known) in all(tx)? {
         let code = packages::code(tx, app)?;
-        if code == 0 || code < known.code || packages::coming(tx, app)?.is_some() {
+        let wanted = tx.mem.programs.heard.get(&app).copied().unwrap_or(0).max(known.code);
+        if code == 0 || code < wanted || packages::is_coming(tx, app)? {
             lacking.push((app, known));
         }
     }
@@ -311,7 +338,9 @@ fn sweep(tx: &mut Tx<'_>) -> Result<(), StorageError> {
 pub(super) fn forget(tx: &mut Tx<'_>, app: AppId) -> Result<(), StorageError> {
     tx.mem.programs.under_way.remove(&app);
     tx.mem.programs.tried.remove(&app);
+    tx.mem.programs.heard.remove(&app);
     packages::clear(tx, app)?;
+    state::clear(tx, app)?;
     storage::clear(tx, app)
 }
 
