@@ -5,7 +5,9 @@ mod shop;
 mod wallet;
 
 pub use self::receipts::{ReceiptView, Receipts, Verify};
-pub use self::shop::{Issued, IssuedView, OrderView, Orders, ProductView, Products};
+pub use self::shop::{
+    ChannelView, Channels, Issued, IssuedView, OrderView, Orders, ProductView, Products,
+};
 pub use self::wallet::{
     BalanceView, Balances, EntryView, Evidence, History, OnePayment, PaymentView, Payments,
     Waiting, WaitingView,

@@ -10,8 +10,9 @@ use teahouse_protocols::sign::Signed;
 
 use super::{MAX_ROWS, limited};
 use crate::features::pay::tables::{
-    BALANCES, Balance, EVIDENCE, INCOMING, Incoming, IncomingState, Number, PAYMENT_TIMES,
-    PAYMENTS, PayState, Payment, STATEMENT,
+    BALANCES, Balance, CHANNEL_NOW, CHANNELS_OUT, EVIDENCE, INCOMING, Incoming, IncomingState,
+    Number, PAYMENT_TIMES, PAYMENT_VOUCHERS, PAYMENTS, PayState, Payment, SET_ASIDE, STATEMENT,
+    Word,
 };
 use crate::features::pay::wallet;
 use crate::query::{Names, Query};
@@ -36,10 +37,18 @@ pub struct BalanceView {
     pub balance: Option<String>,
     /// The same in minor units.
     pub minor: Option<u64>,
-    /// What is held for others, to show.
+    /// What is held for others or set aside in channels, to show: all that is the account's
+    /// and can't be spent freely, as the issuer signed it.
     pub held: Option<String>,
     /// When the issuer was heard last.
     pub heard: Option<Millis>,
+    /// Of what is held: set aside by this account's devices for payments to the issuer, to show.
+    /// What they paid out of it since is settled later.
+    #[serde(default)]
+    pub reserved: Option<String>,
+    /// Of what is set aside: what this device may still pay out of it, to show.
+    #[serde(default)]
+    pub room: Option<String>,
 }
 
 /// Balances of this account.
@@ -50,7 +59,8 @@ impl Query for Balances {
     type Out = Vec<BalanceView>;
     const NAME: &'static str = "pay.balances";
     const ABOUT: &'static str = "balances of this account, as issuers signed them";
-    const READS: &'static [&'static Table] = &[&BALANCES, &RECORDS];
+    const READS: &'static [&'static Table] =
+        &[&BALANCES, &RECORDS, &SET_ASIDE, &CHANNEL_NOW, &CHANNELS_OUT];
 
     fn run(&self, s: &dyn Read) -> Result<Self::Out, StorageError> {
         let mut out = Vec::new();
@@ -62,6 +72,7 @@ impl Query for Balances {
                 let head = Signed::<StatementHead>::from_bytes(&b.head).ok()?;
                 Some((head.get().balance, head.get().pending))
             });
+            let (reserved, room) = (wallet::reserved(s, id)?, wallet::room(s, id)?);
             out.push(BalanceView {
                 asset: id,
                 issuer: asset.issuer,
@@ -72,6 +83,8 @@ impl Query for Balances {
                 minor: head.map(|(n, _)| n),
                 held: head.filter(|(_, n)| *n > 0).map(|(_, n)| asset.money(n).to_string()),
                 heard: balance.map(|b| b.heard),
+                reserved: (reserved > 0).then(|| asset.money(reserved).to_string()),
+                room: (room > 0).then(|| asset.money(room).to_string()),
             });
         }
         Ok(out)
@@ -128,7 +141,11 @@ impl Query for History {
         let mut names = Names::new(s);
         let mut out = Vec::with_capacity(rows.len());
         for (_, e) in rows {
-            let (what, rises) = words(e.kind);
+            let (what, rises) = match e.kind {
+                // Between the account and its issuer: about a channel, and nothing else.
+                kind if e.other == Some(asset.get().issuer) => of_channel(kind),
+                kind => words(kind),
+            };
             out.push(EntryView {
                 number: e.number,
                 what: what.to_owned(),
@@ -161,6 +178,15 @@ const fn words(kind: EntryKind) -> (&'static str, bool) {
     }
 }
 
+const fn of_channel(kind: EntryKind) -> (&'static str, bool) {
+    match kind {
+        EntryKind::Reserved => ("set aside for payments to", false),
+        EntryKind::Released => ("set aside, and came back from", true),
+        EntryKind::Spent => ("paid out of what was set aside for", false),
+        other => words(other),
+    }
+}
+
 /// A payment of this device's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentView {
@@ -188,8 +214,11 @@ pub struct PaymentView {
     pub refunded: Option<String>,
     /// The payee has handed over what was paid.
     pub fulfilled: bool,
-    /// The order's id, once it was signed.
+    /// The order's or the voucher's id, once it was signed.
     pub order: Option<OrderId>,
+    /// It was paid, or is being paid, out of what was set aside in a channel.
+    #[serde(default)]
+    pub channel: bool,
 }
 
 /// This device's payments, the newest first.
@@ -204,7 +233,7 @@ pub struct Payments {
 }
 
 const PAYMENT_READS: &[&Table] =
-    &[&PAYMENTS, &PAYMENT_TIMES, &RECORDS, &CONTACTS, &ACCOUNT_RECORDS];
+    &[&PAYMENTS, &PAYMENT_TIMES, &PAYMENT_VOUCHERS, &RECORDS, &CONTACTS, &ACCOUNT_RECORDS];
 
 impl Query for Payments {
     type Out = Vec<PaymentView>;
@@ -257,6 +286,10 @@ fn shown(
         asset.as_ref().map_or_else(|| minor.to_string(), |a| a.get().money(minor).to_string())
     };
     let order = row.order.as_deref().and_then(|b| Signed::<PaymentOrder>::from_bytes(b).ok());
+    // A voucher that was refused paid nothing.
+    let voucher = wallet::voucher_of(s, id)?.filter(|v| !matches!(v.word, Some(Word::NotTaken(_))));
+    let channel = order.is_none() && voucher.is_some();
+    let made = order.as_ref().map(PaymentOrder::id).or(voucher.map(|v| OrderId(v.id.0)));
     Ok(Some(PaymentView {
         payment: Number(id),
         at: row.at,
@@ -271,22 +304,27 @@ fn shown(
         amount: money(row.amount),
         minor: row.amount,
         state: row.state,
-        words: state_words(&row),
+        words: state_words(&row, channel),
         refunded: (row.refunded > 0).then(|| money(row.refunded)),
         fulfilled: row.fulfilled,
-        order: order.as_ref().map(PaymentOrder::id),
+        order: made,
+        channel,
     }))
 }
 
-fn state_words(row: &Payment) -> String {
+fn state_words(row: &Payment, channel: bool) -> String {
     let hint = row.hint.map(|why| format!(" ({})", Refusal::from(why))).unwrap_or_default();
     match row.state {
         PayState::Asked => format!("asked; the shop has not answered yet{hint}"),
+        PayState::Offered if row.hint.is_some() => {
+            "waits until what is set aside for this shop has come back".to_owned()
+        }
         PayState::Offered => "offered: yours to pay".to_owned(),
         PayState::Sent => {
             format!("not known yet: sent, and it resolves itself when the issuer answers{hint}")
         }
         PayState::Paid if row.fulfilled => "paid, and handed over".to_owned(),
+        PayState::Paid if channel => "paid, out of what was set aside".to_owned(),
         PayState::Paid => "paid".to_owned(),
         PayState::Held { .. } => "held until it is taken, a day at most".to_owned(),
         PayState::Returned => "not taken; it came back".to_owned(),

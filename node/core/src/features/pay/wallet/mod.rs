@@ -8,36 +8,42 @@
 //! - `outbox`: what is asked until it is answered.
 //! - `known`: the issuers.
 //! - `orders`: this device's payments. `friends`: what waits for this account.
+//! - `lanes`: channels that this device asked for, and pays from.
 //! - `statement`: how the balance came to be what it is.
 
 mod friends;
 mod known;
+mod lanes;
 mod orders;
 mod outbox;
 mod statement;
 
 use teahouse_protocols::account::RelayAddr;
 use teahouse_protocols::codec;
-use teahouse_protocols::ids::{AssetId, DeviceId, Millis};
+use teahouse_protocols::ids::{AssetId, ChannelId, DeviceId, Millis};
 use teahouse_protocols::pay::{
-    Answer, Asset, Contradiction, Entry, Grant, Offer, Outcome, PayReply, Refund, Refusal,
-    StatementHead,
+    Answer, Asset, Channel, Contradiction, Credit, Entry, Grant, Offer, Outcome, PayReply, Refund,
+    Refusal, StatementHead, Voucher, VoucherAck, VoucherRefusal,
 };
 use teahouse_protocols::sign::Signed;
 
 use self::known::learn;
 use self::orders::{decided, offered, pay_expected, refunds_came};
-use self::outbox::{LOOK, MONEY, OFFER, PAY, TRANSFER, answered, asked, out_key};
+use self::outbox::{
+    CHANNEL, LOOK, MONEY, OFFER, PAY, SETTLE, TRANSFER, VOUCHER, answered, asked, out_key,
+};
 use self::statement::{followed, head_came};
 use super::tables::{
     EVIDENCE, INCOMING, Incoming, IncomingState, MET_BY, OUT, PAYMENTS, PayState, Payment,
 };
 use crate::command;
-use crate::store::{KeyRange, ReadExt};
+use crate::store::{KeyRange, ReadExt, StorageError};
 use crate::tx::{Fail, Tx};
 
 pub(super) use self::friends::{decide, waiting};
 pub(super) use self::known::{all_known, asset, known};
+pub(crate) use self::lanes::Checked;
+pub(super) use self::lanes::{reserved, room, voucher_of};
 pub(super) use self::orders::{cancel, order, pay, payment, receipt, transfer};
 pub(super) use self::outbox::{met, tend, wanted};
 pub(super) use self::statement::follow;
@@ -62,7 +68,22 @@ enum Said {
     Order(Signed<Outcome>, bool, Vec<Signed<Refund>>),
     Refused(u64, Refusal),
     Done(u64),
+    Channel(Box<Signed<Channel>>),
+    Taken(Signed<VoucherAck>),
+    Credited(Signed<Credit>),
+    NotTaken(Signed<VoucherRefusal>),
+    Lane(Box<LaneSaid>),
     Nothing,
+}
+
+/// What a payee says of a lane.
+struct LaneSaid {
+    nonce: [u8; 16],
+    channel: ChannelId,
+    taken: Option<Signed<Voucher>>,
+    credits: Vec<Signed<Credit>>,
+    more: bool,
+    settled: bool,
 }
 
 impl Heard {
@@ -91,6 +112,20 @@ impl Heard {
             }
             Answer::Refused(why) => Said::Refused(reply.id, why),
             Answer::Done => Said::Done(reply.id),
+            Answer::Channel(bytes) => Said::Channel(Box::new(Signed::from_bytes(&bytes).ok()?)),
+            Answer::Taken(bytes) => Said::Taken(Signed::from_bytes(&bytes).ok()?),
+            Answer::Credited(bytes) => Said::Credited(Signed::from_bytes(&bytes).ok()?),
+            Answer::NotTaken(bytes) => Said::NotTaken(Signed::from_bytes(&bytes).ok()?),
+            Answer::Lane { nonce, channel, taken, credits, more, settled } => {
+                let taken = match taken {
+                    Some(bytes) => Some(Signed::from_bytes(&bytes).ok()?),
+                    None => None,
+                };
+                let credits: Result<Vec<_>, _> =
+                    credits.iter().map(|bytes| Signed::from_bytes(bytes)).collect();
+                let credits = credits.ok()?;
+                Said::Lane(Box::new(LaneSaid { nonce, channel, taken, credits, more, settled }))
+            }
             Answer::OfferIs(_) | Answer::Unknown => Said::Nothing,
         };
         Some(Self { head, said })
@@ -133,6 +168,11 @@ pub(super) fn hear(tx: &mut Tx<'_>, from: DeviceId, heard: Heard) -> Result<(), 
         }
         Said::Refused(id, why) => refused(tx, from, id, why)?,
         Said::Done(id) => done(tx, from, id)?,
+        Said::Channel(channel) => lanes::granted(tx, from, &channel)?,
+        Said::Taken(ack) => lanes::taken(tx, &ack)?,
+        Said::Credited(credit) => lanes::credited(tx, &credit)?,
+        Said::NotTaken(refusal) => lanes::not_taken(tx, &refusal)?,
+        Said::Lane(said) => lanes::stands(tx, from, *said)?,
         Said::Nothing => {}
     }
     match head {
@@ -148,7 +188,7 @@ fn refused(tx: &mut Tx<'_>, from: DeviceId, number: u64, why: Refusal) -> Result
         return Ok(());
     }
     match kind {
-        OFFER | PAY => {
+        OFFER | PAY | VOUCHER => {
             let Some(id) = of.first_chunk::<16>().copied() else { return Ok(()) };
             let Some(row) = payment(tx, id)? else { return Ok(()) };
             let state = if kind == OFFER {
@@ -164,6 +204,10 @@ fn refused(tx: &mut Tx<'_>, from: DeviceId, number: u64, why: Refusal) -> Result
             let Some(row) = tx.typed::<Incoming>(&INCOMING, &of)? else { return Ok(()) };
             Ok(tx.put(&INCOMING, &of, &Incoming { state: IncomingState::Gone, ..row })?)
         }
+        CHANNEL => {
+            answered(tx, from, kind, of)?;
+            lanes::refused(tx, ChannelId(of))
+        }
         _ => Ok(answered(tx, from, kind, of)?),
     }
 }
@@ -172,8 +216,12 @@ fn done(tx: &mut Tx<'_>, from: DeviceId, number: u64) -> Result<(), Fail> {
     if number == 0 {
         return Ok(());
     }
-    let Some((TRANSFER, of)) = asked(tx, from, number)? else { return Ok(()) };
-    answered(tx, from, TRANSFER, of)?;
+    let Some((kind, of)) = asked(tx, from, number)? else { return Ok(()) };
+    match kind {
+        SETTLE => return Ok(answered(tx, from, kind, of)?),
+        TRANSFER => answered(tx, from, kind, of)?,
+        _ => return Ok(()),
+    }
     let Some(row) = tx.typed::<Incoming>(&INCOMING, &of)? else { return Ok(()) };
     let state = match row.state {
         IncomingState::Accepting => IncomingState::Accepted,
@@ -182,15 +230,21 @@ fn done(tx: &mut Tx<'_>, from: DeviceId, number: u64) -> Result<(), Fail> {
     Ok(tx.put(&INCOMING, &of, &Incoming { state, ..row })?)
 }
 
+/// Keeps a proof, as long as there is room.
+pub(super) fn keep_evidence(tx: &mut Tx<'_>, proof: &Contradiction) -> Result<(), StorageError> {
+    let bytes = codec::encode(proof);
+    if tx.count(&EVIDENCE, &KeyRange::all(), MAX_EVIDENCE)? < MAX_EVIDENCE {
+        tx.put_raw(&EVIDENCE, blake3::hash(&bytes).as_bytes(), bytes)?;
+    }
+    Ok(())
+}
+
 fn contradiction(
     tx: &mut Tx<'_>,
     asset: &Signed<Asset>,
     proof: &Contradiction,
 ) -> Result<(), Fail> {
-    let bytes = codec::encode(proof);
-    if tx.count(&EVIDENCE, &KeyRange::all(), MAX_EVIDENCE)? < MAX_EVIDENCE {
-        tx.put_raw(&EVIDENCE, blake3::hash(&bytes).as_bytes(), bytes)?;
-    }
+    keep_evidence(tx, proof)?;
     let name = asset.get().name.to_string();
     Ok(tx.alarm(format!("{name} told two stories about money: the proof is kept."))?)
 }

@@ -11,7 +11,7 @@ use teahouse_protocols::sign::Signed;
 use super::friends::notify;
 use super::known::{asset, known};
 use super::outbox::{LOOK, MONEY, OFFER, PAY, answered, ask, out_key, own_log, wide};
-use super::{ASKED, contradiction, invalid};
+use super::{ASKED, contradiction, invalid, lanes};
 use crate::command;
 use crate::features::contacts;
 use crate::features::pay::RECEIPTS;
@@ -25,7 +25,7 @@ use crate::tx::{Fail, Tx};
 
 /// How long an order may wait for its issuer, in milliseconds: an hour. Then it can't be carried
 /// out any more, and is known not to be.
-const ORDER_LIFE: Millis = 60 * 60 * 1000;
+pub(super) const ORDER_LIFE: Millis = 60 * 60 * 1000;
 
 /// Most payments under way at once.
 const MAX_OPEN: usize = 256;
@@ -155,8 +155,10 @@ pub(crate) fn transfer(
     sign(tx, id, row, None, memo)
 }
 
-/// Signs an order and sends it: row, outbox and order are durable together before it leaves.
-fn sign(
+/// Pays: out of a channel if there is one that it fits, else by an order, which is signed and
+/// sent. Row, outbox and order are durable together before it leaves. Where only what is set
+/// aside would be enough, that is asked for first.
+pub(super) fn sign(
     tx: &mut Tx<'_>,
     id: [u8; 16],
     row: Payment,
@@ -164,10 +166,22 @@ fn sign(
     memo: &str,
 ) -> Result<(), Fail> {
     let amount = offer.map_or(row.amount, |o| o.get().price);
+    if let Some(offer) = offer
+        && lanes::pay(tx, id, &row, offer)?
+    {
+        return Ok(answered(tx, row.issuer, OFFER, wide(id))?);
+    }
+    let asset = asset(tx, row.asset)?;
     if let Some(balance) = tx.typed::<Balance>(&BALANCES, &row.asset.0)?
         && balance.tally.balance < amount
     {
-        return Err(invalid("the balance is not enough"));
+        let missing = amount.saturating_sub(balance.tally.balance);
+        let (true, Some(asset)) = (lanes::free_up(tx, row.asset, missing)?, &asset) else {
+            return Err(invalid("the balance is not enough"));
+        };
+        let hint = Some(Refusal::InsufficientBalance.into());
+        let up_to = Some(asset.get().money(amount));
+        return Ok(tx.put(&PAYMENTS, &id, &Payment { hint, up_to, ..row })?);
     }
     let (account, me) = (tx.account()?, tx.me()?);
     let expires = tx.now.saturating_add(ORDER_LIFE);
@@ -202,8 +216,13 @@ fn sign(
         Some(offer) => Some(Box::new(offer.bytes().to_vec().try_into().map_err(Fail::peer)?)),
         None => None,
     };
+    let shop = offer.is_some();
     // Until it is answered: past its time it can only be refused, and then that is known.
-    ask(tx, issuer, (PAY, wide(id)), Ask::Pay { log, order, offer }, None)
+    ask(tx, issuer, (PAY, wide(id)), Ask::Pay { log, order, offer }, None)?;
+    match asset {
+        Some(asset) if shop => lanes::consider(tx, &asset, amount),
+        _ => Ok(()),
+    }
 }
 
 /// Gives up a payment that was not signed.
@@ -269,12 +288,19 @@ pub(super) fn pay_expected(tx: &mut Tx<'_>, asset: AssetId) -> Result<(), Fail> 
     for (key, _) in tx.scan(&PAYMENT_TIMES, &KeyRange::all(), true, MAX_OPEN)? {
         let Some(id) = key.last_chunk::<16>().copied() else { continue };
         let Some(row) = payment(tx, id)? else { continue };
-        if row.asset == asset
-            && row.state == PayState::Offered
-            && let Some(offer) = &row.offer
-            && let Ok(offer) = Signed::<Offer>::from_bytes(offer)
-        {
+        if row.asset != asset || row.state != PayState::Offered {
+            continue;
+        }
+        if let Some(offer) = &row.offer {
+            let offer = Signed::<Offer>::from_bytes(offer).map_err(Fail::peer)?;
             pay_if_expected(tx, id, row, &offer)?;
+        } else {
+            // A transfer that waited for what was set aside.
+            let memo = row.title.clone();
+            match sign(tx, id, row, None, &memo) {
+                Ok(()) | Err(Fail::Refusal(_)) => {}
+                Err(e) => return Err(e),
+            }
         }
     }
     Ok(())
@@ -383,6 +409,14 @@ pub(super) fn refunds_came(
 pub(crate) fn look(tx: &mut Tx<'_>, issuer: DeviceId, order: OrderId) -> Result<(), Fail> {
     if !tx.contains(&PAYMENT_ORDERS, &order.0)? {
         return Ok(());
+    }
+    // Out of a channel it was paid by a voucher, of which credits give back.
+    if let Some(id) = tx.get(&PAYMENT_ORDERS, &order.0)?
+        && let Ok(id) = <[u8; 16]>::try_from(id.as_slice())
+        && let Some(made) = lanes::voucher_of(tx, id)?
+        && made.id.0 == order.0
+    {
+        return lanes::look_at(tx, made.channel);
     }
     let (account, log) = (tx.account()?, own_log(tx)?);
     let until = Some(tx.now.saturating_add(ASKED));

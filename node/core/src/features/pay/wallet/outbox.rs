@@ -30,6 +30,10 @@ pub(super) const PAY: u8 = 2;
 pub(super) const FOLLOW: u8 = 3;
 pub(super) const TRANSFER: u8 = 4;
 pub(super) const LOOK: u8 = 5;
+pub(super) const CHANNEL: u8 = 6;
+pub(super) const VOUCHER: u8 = 7;
+pub(super) const LANE: u8 = 8;
+pub(super) const SETTLE: u8 = 9;
 
 pub(super) fn out_key(device: DeviceId, kind: u8, of: [u8; 32]) -> Vec<u8> {
     Key::new().fixed(&device.0).u8(kind).fixed(&of).into_bytes()
@@ -154,6 +158,7 @@ pub(crate) fn met(tx: &mut Tx<'_>, device: DeviceId) -> Result<(), Fail> {
     for (id, known) in all_known(tx)? {
         if known.grant.device == device {
             follow(tx, id)?;
+            super::lanes::check(tx, id)?;
         }
     }
     Ok(())

@@ -1,17 +1,18 @@
 //! The account's own statement, followed entry by entry.
 
-use teahouse_protocols::ids::{AssetId, DeviceId, OrderId};
+use teahouse_protocols::ids::{AccountId, AssetId, DeviceId, OrderId};
 use teahouse_protocols::pay::{Ask, Contradiction, Entry, EntryKind, StatementHead, Tally};
 use teahouse_protocols::sign::Signed;
 
 use super::contradiction;
 use super::known::asset;
-use super::orders::look;
+use super::lanes;
+use super::orders::{look, pay_expected};
 use super::outbox::{FOLLOW, answered, ask, own_log};
 use crate::features::pay::tables::{
     BALANCES, Balance, NOTICES, PAYMENT_ORDERS, PAYMENTS, PayState, Payment, STATEMENT,
 };
-use crate::store::{Key, Read, StorageError};
+use crate::store::{Key, Read};
 use crate::tx::{Fail, Tx};
 
 /// Asks an issuer for the account's statement, from where it was followed to.
@@ -74,7 +75,7 @@ pub(super) fn followed(
         // The head is of the whole: this page is checked with the last one, and kept until then
         // only as far as it adds up.
         let after = fresh.iter().try_fold(tally, |t, e| t.apply(e)).map_err(Fail::peer)?;
-        keep(tx, money, &fresh)?;
+        keep(tx, money, asset.get().issuer, &fresh)?;
         let held = balance.map(|b| b.head).unwrap_or_default();
         tx.put(&BALANCES, &money.0, &Balance { tally: after, head: held, heard: tx.now })?;
         return follow(tx, money);
@@ -82,7 +83,7 @@ pub(super) fn followed(
     answered(tx, asset.get().key, FOLLOW, money.0)?;
     match tally.follow(&fresh, head) {
         Ok(after) => {
-            keep(tx, money, &fresh)?;
+            keep(tx, money, asset.get().issuer, &fresh)?;
             let head = head.bytes().to_vec();
             tx.put(&BALANCES, &money.0, &Balance { tally: after, head, heard: tx.now })?;
         }
@@ -103,11 +104,17 @@ pub(super) fn followed(
             return Ok(());
         }
     }
-    look_again(tx, asset.get().key, &fresh)
+    look_again(tx, asset.get().key, &fresh)?;
+    if fresh.iter().any(|e| e.kind == EntryKind::Released) {
+        // What waited for it is paid.
+        pay_expected(tx, money)?;
+    }
+    Ok(())
 }
 
-fn keep(tx: &mut Tx<'_>, money: AssetId, entries: &[Entry]) -> Result<(), StorageError> {
+fn keep(tx: &mut Tx<'_>, money: AssetId, issuer: AccountId, entries: &[Entry]) -> Result<(), Fail> {
     for entry in entries {
+        lanes::entered(tx, money, issuer, entry)?;
         tx.put(&STATEMENT, &Key::new().fixed(&money.0).u64(entry.number), entry)?;
     }
     Ok(())
