@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use teahouse_protocols::account::AccountLog;
 use teahouse_protocols::codec;
 use teahouse_protocols::epoch::EpochSecret;
-use teahouse_protocols::ids::{AccountId, DeviceId, EpochId, Millis, RelayId, TopicId};
+use teahouse_protocols::ids::{AccountId, ChannelId, DeviceId, EpochId, Millis, RelayId, TopicId};
 use teahouse_protocols::membership::{Evaluation, Membership, MembershipLog};
 use teahouse_protocols::prekey::PrekeyBundle;
 use teahouse_protocols::sign::SigningKey;
@@ -24,6 +24,7 @@ use crate::command::Refusal;
 use crate::engine::mail::{Look, Session};
 use crate::engine::pairing::Pairing;
 use crate::engine::sync::Peer;
+use crate::features::pay::Checked;
 use crate::features::programs::Fetches;
 use crate::store::{Read, ReadExt, Stage, StorageError, Table};
 use crate::tables::{ALARMS, AlarmRow, ME, Me};
@@ -128,6 +129,8 @@ pub(crate) struct Memory {
     pub(crate) content_addr: Vec<u8>,
     /// When what issuers have not answered is said again.
     pub(crate) pay_again: Millis,
+    /// Lanes of channels of which the payee was asked where they stand; at most one a money.
+    pub(crate) pay_lanes: BTreeMap<ChannelId, Checked>,
     /// Own addresses, for pairing codes.
     pub(crate) addrs: Vec<String>,
 }

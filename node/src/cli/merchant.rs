@@ -5,7 +5,9 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use teahouse_core::command::{Command, Reply};
 use teahouse_core::pay::Command as Ask;
-use teahouse_core::pay::query::{Issued, IssuedView, OrderView, Orders, ProductView, Products};
+use teahouse_core::pay::query::{
+    Channels, Issued, IssuedView, MAX_ROWS, OrderView, Orders, ProductView, Products,
+};
 use teahouse_core::pay::tables::OrderState;
 use teahouse_protocols::ids::AccountId;
 use teahouse_protocols::pay::amount;
@@ -26,6 +28,7 @@ Examples:
   teahouse merchant orders
   teahouse merchant fulfil last
   teahouse merchant refund last --amount 1.00 --memo 'cold'
+  teahouse merchant settle --all                         what regulars paid out of their channels
 
 What is created here is a debt of yours: you owe tea for it. One device keeps the books; lose it
 and you begin anew. WHO is a contact or a whole account id (`teahouse status` on their side).")]
@@ -79,6 +82,15 @@ enum Act {
         /// For the payer to read
         #[arg(long, default_value = "")]
         memo: String,
+    },
+    /// Settle channels before their time; without a customer or --all, list them
+    Settle {
+        /// Whose: a contact, or an account id
+        #[arg(conflicts_with = "all")]
+        customer: Option<String>,
+        /// Everybody's
+        #[arg(long)]
+        all: bool,
     },
     /// Signed evidence of an order, in hexadecimal, for a dispute
     Evidence {
@@ -136,10 +148,7 @@ impl Merchant {
             }
             Act::CreateValue { who, amount, money } => {
                 let money = find_money(session, money.as_deref())?;
-                let account = match AccountId::from_hex(who.trim()) {
-                    Some(account) => account,
-                    None => contact(session, &who)?.account,
-                };
+                let account = customer(session, &who)?;
                 let amount = amount::parse(&amount, money.exponent)?;
                 let asset = money.asset;
                 submit(session, Ask::Create { asset, account, amount, number: None })?;
@@ -165,6 +174,11 @@ impl Merchant {
                 };
                 submit(session, Ask::Refund { order: order.order, amount, memo, number: None })?;
                 done(session, "Given back.")
+            }
+            Act::Settle { customer: None, all: false } => channels(session),
+            Act::Settle { customer: who, .. } => {
+                let account = who.map(|who| customer(session, &who)).transpose()?;
+                settle(session, account)
             }
             Act::Evidence { order } => {
                 let order = find_order(session, &order)?;
@@ -210,6 +224,49 @@ impl Product {
             }
         }
     }
+}
+
+/// A contact's account, or the account that is named whole.
+fn customer(session: &Session, who: &str) -> Result<AccountId> {
+    match AccountId::from_hex(who.trim()) {
+        Some(account) => Ok(account),
+        None => Ok(contact(session, who)?.account),
+    }
+}
+
+fn channels(session: &Session) -> Result<()> {
+    let all = session.ask(&Channels::default())?;
+    if session.json {
+        return json(&all);
+    }
+    if all.is_empty() {
+        return line("No customer has a channel here.");
+    }
+    for c in all {
+        let (id, who) = (short(&c.channel.to_hex()), tidy(&c.payer_name));
+        line(format!("{id}  {who}: {} paid of {}", c.owed, c.capacity))?;
+    }
+    line("They are settled by themselves after 90 days, or now: merchant settle --all")
+}
+
+/// Settles, a part at a time, until nothing of it is open.
+fn settle(session: &Session, account: Option<AccountId>) -> Result<()> {
+    let ask = Channels { account, after: None, limit: 0 };
+    let mut settled = 0;
+    loop {
+        let open = session.ask(&ask)?.len();
+        if open == 0 {
+            break;
+        }
+        submit(session, Ask::Settle { account })?;
+        let left = session.ask(&ask)?.len();
+        // Fewer than before unless the list was full, or customers opened others meanwhile.
+        settled += open.saturating_sub(left);
+        if left >= open && left < MAX_ROWS {
+            break;
+        }
+    }
+    done(session, if settled == 0 { "No channel was open." } else { "Settled." })
 }
 
 fn submit(session: &Session, command: Ask) -> Result<Reply> {

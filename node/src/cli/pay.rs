@@ -320,7 +320,10 @@ fn balances(session: &Session) -> Result<()> {
         let balance = b.balance.unwrap_or_else(|| "none that is known".into());
         let heard = b.heard.map(|at| format!("  (heard {})", moment(at))).unwrap_or_default();
         let (id, name) = (short(&b.asset.to_hex()), tidy(&b.name));
-        line(format!("{id}  {name}: {balance}{held}{heard}"))?;
+        let aside = b.reserved.map(|n| format!("; {n} of it set aside for paying there"));
+        let room = b.room.map(|n| format!(" ({n} left for this device)"));
+        let aside = aside.map(|n| n + &room.unwrap_or_default()).unwrap_or_default();
+        line(format!("{id}  {name}: {balance}{held}{aside}{heard}"))?;
     }
     Ok(())
 }

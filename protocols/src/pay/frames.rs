@@ -5,17 +5,18 @@
 //! the issuer learns of revoked devices from whoever shows them. Whoever gets no answer asks
 //! again with the same bytes: what moves money is signed and has a key of its own, so asking
 //! twice does nothing twice. Signed forms are carried as their bytes. The enums grow at the end
-//! only. Channels, and payees that are not the issuer, have no words yet: these come with the
-//! feature that speaks them.
+//! only. Payees that are not the issuer have no words yet: these come with the feature that
+//! speaks them.
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Asset, Entry, Grant, MAX_ITEMS, MAX_MEMO, Offer, Outcome, PaymentOrder, Refund, Refusal,
-    StatementHead, TransferAnswer, check_version, rule,
+    Asset, Channel, ChannelRequest, Credit, Entry, Grant, MAX_ITEMS, MAX_MEMO, Offer, Outcome,
+    PaymentOrder, Refund, Refusal, StatementHead, TransferAnswer, Voucher, VoucherAck,
+    VoucherRefusal, check_version, rule,
 };
 use crate::codec::{Bytes, DecodeError, List, Text, Wire};
-use crate::ids::{AccountId, AssetId, OfferId, OrderId};
+use crate::ids::{AccountId, AssetId, ChannelId, OfferId, OrderId};
 use crate::inbox::MAX_RECORD;
 use crate::sync::MAX_SERVICE;
 
@@ -25,6 +26,8 @@ pub const MAX_ENTRIES: usize = 128;
 pub const MAX_ASSETS: usize = 8;
 /// Most refunds of one order.
 pub const MAX_REFUNDS: usize = 16;
+/// Most credits of a lane in one reply.
+pub const MAX_CREDITS: usize = 16;
 /// Most records of an account's log that a request carries. The frame's own bound is lower
 /// where they are long.
 pub const MAX_RECORDS: usize = 512;
@@ -124,6 +127,43 @@ pub enum Ask {
         /// The issuer's signed word that it is held.
         outcome: Bytes<{ Outcome::MAX_SIGNED }>,
     },
+    /// A signed request for a channel. Answered with [`Answer::Channel`].
+    Channel {
+        /// The payer's account.
+        log: Log,
+        /// The signed request.
+        request: Box<Bytes<{ ChannelRequest::MAX_SIGNED }>>,
+    },
+    /// A signed voucher, with the signed offer that it pays. Answered with [`Answer::Taken`],
+    /// [`Answer::Credited`] or [`Answer::NotTaken`].
+    Voucher {
+        /// The payer's account.
+        log: Log,
+        /// The signed voucher.
+        voucher: Bytes<{ Voucher::MAX_SIGNED }>,
+        /// The signed offer.
+        offer: Box<Bytes<{ Offer::MAX_SIGNED }>>,
+    },
+    /// Where the asker's lane of a channel stands: asked before it is paid from, whenever the
+    /// payer's device has started anew. Answered with [`Answer::Lane`], or [`Answer::Unknown`].
+    Lane {
+        /// The payer's account.
+        log: Log,
+        /// The channel.
+        channel: ChannelId,
+        /// Random; comes back in the answer, so that an old answer is not taken for a new one.
+        nonce: [u8; 16],
+        /// Credits up to this sum are known to the asker, in minor units.
+        credited: u64,
+    },
+    /// Settle a channel of the asker's account before its time, so that what is over of it goes
+    /// back. Answered with [`Answer::Done`].
+    Settle {
+        /// The payer's account.
+        log: Log,
+        /// The channel.
+        channel: ChannelId,
+    },
 }
 
 /// A reply. With number 0 it answers nothing: an issuer says that the statement grew.
@@ -186,6 +226,30 @@ pub enum Answer {
     Unknown,
     /// Not done. Never final for an order: only a signed [`Outcome`] is.
     Refused(Refusal),
+    /// The signed channel that a request asked for.
+    Channel(Box<Bytes<{ Channel::MAX_SIGNED }>>),
+    /// The payee's signed word that it took a voucher and serves it.
+    Taken(Bytes<{ VoucherAck::MAX_SIGNED }>),
+    /// The payee's signed word that it gave something back: all of a voucher that it took and
+    /// doesn't serve, or, with number 0, of something paid before.
+    Credited(Bytes<{ Credit::MAX_SIGNED }>),
+    /// The payee's signed word that it did not take a voucher, and never will.
+    NotTaken(Bytes<{ VoucherRefusal::MAX_SIGNED }>),
+    /// Where a lane stands.
+    Lane {
+        /// The question's.
+        nonce: [u8; 16],
+        /// The channel.
+        channel: ChannelId,
+        /// The lane's newest voucher that was taken, as its device signed it.
+        taken: Option<Bytes<{ Voucher::MAX_SIGNED }>>,
+        /// The payee's signed credits after what the asker knows, the lowest first.
+        credits: List<Bytes<{ Credit::MAX_SIGNED }>, MAX_CREDITS>,
+        /// There are more.
+        more: bool,
+        /// The channel was settled: nothing is taken any more.
+        settled: bool,
+    },
 }
 
 /// How an offer stands.
@@ -272,4 +336,7 @@ const _: () = assert!(
         && MAX_REFUNDS * (2 + Refund::MAX_SIGNED) + Outcome::MAX_SIGNED + 8
             < MAX_ENTRIES * Entry::MAX_BYTES
         && Offer::MAX_SIGNED + 20 < MAX_ENTRIES * Entry::MAX_BYTES
+        && Channel::MAX_SIGNED + 2 < MAX_ENTRIES * Entry::MAX_BYTES
+        && MAX_CREDITS * (2 + Credit::MAX_SIGNED) + Voucher::MAX_SIGNED + 60
+            < MAX_ENTRIES * Entry::MAX_BYTES
 );

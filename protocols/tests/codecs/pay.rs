@@ -424,11 +424,8 @@ pub(crate) fn pay_request() -> impl Strategy<Value = PayRequest> {
             note
         }),
         (log(), bytes(), offer()).prop_map(|(log, order, offer)| Ask::Pay { log, order, offer }),
-        (ids(), log(), ids(), number()).prop_map(|(account, log, asset, after)| Ask::Statement {
-            account,
-            log,
-            asset,
-            after
+        (ids(), log(), ids(), number()).prop_map(|(account, log, asset, after)| {
+            Ask::Statement { account, log, asset, after }
         }),
         (log(), bytes()).prop_map(|(log, answer)| Ask::Transfer { log, answer }),
         (ids(), log(), ids()).prop_map(|(account, log, order)| Ask::OrderOf {
@@ -444,6 +441,17 @@ pub(crate) fn pay_request() -> impl Strategy<Value = PayRequest> {
             order,
             outcome
         }),
+        (log(), bytes())
+            .prop_map(|(log, request)| Ask::Channel { log, request: Box::new(request) }),
+        (log(), bytes(), bytes()).prop_map(|(log, voucher, offer)| Ask::Voucher {
+            log,
+            voucher,
+            offer: Box::new(offer)
+        }),
+        (log(), ids(), nonce(), number()).prop_map(|(log, channel, nonce, credited)| {
+            Ask::Lane { log, channel, nonce, credited }
+        }),
+        (log(), ids()).prop_map(|(log, channel)| Ask::Settle { log, channel }),
     ];
     (number(), ask).prop_map(|(id, ask)| PayRequest { version: VERSION, id, ask })
 }
@@ -456,6 +464,21 @@ fn entries() -> impl Strategy<Value = Answer> {
                 entry.number = number;
             }
             Answer::Statement { asset, entries: entries.try_into().unwrap(), more }
+        },
+    )
+}
+
+fn lane_answer() -> impl Strategy<Value = Answer> {
+    let credits = prop::collection::vec(bytes(), 0..3);
+    let said = (any::<bool>(), any::<bool>());
+    (any::<[u8; 16]>(), ids(), prop::option::of(bytes()), credits, said).prop_map(
+        |(nonce, channel, taken, credits, (more, settled))| Answer::Lane {
+            nonce,
+            channel,
+            taken,
+            credits: credits.try_into().unwrap(),
+            more,
+            settled,
         },
     )
 }
@@ -488,6 +511,11 @@ pub(crate) fn pay_reply() -> impl Strategy<Value = PayReply> {
         Just(Answer::Done),
         Just(Answer::Unknown),
         refusal().prop_map(Answer::Refused),
+        bytes().prop_map(|channel| Answer::Channel(Box::new(channel))),
+        bytes().prop_map(Answer::Taken),
+        bytes().prop_map(Answer::Credited),
+        bytes().prop_map(Answer::NotTaken),
+        lane_answer(),
     ];
     let head: BoxedStrategy<Option<Bytes<_>>> = prop::option::of(bytes()).boxed();
     (number(), head, answer).prop_map(|(id, head, answer)| PayReply {

@@ -154,6 +154,16 @@ pub(crate) fn pay_request(data: &[u8]) {
             opaque::<PaymentOrder>(&order);
             opaque::<Outcome>(&outcome);
         }
+        Ask::Channel { log, request } => {
+            account(&log);
+            opaque::<ChannelRequest>(&request);
+        }
+        Ask::Voucher { log, voucher, offer } => {
+            account(&log);
+            opaque::<Voucher>(&voucher);
+            opaque::<Offer>(&offer);
+        }
+        Ask::Lane { log, .. } | Ask::Settle { log, .. } => account(&log),
         Ask::Money | Ask::OfferOf { .. } => {}
     }
 }
@@ -170,6 +180,14 @@ pub(crate) fn pay_reply(data: &[u8]) {
             refunds.iter().for_each(|b| opaque::<Refund>(b));
         }
         Answer::Statement { entries, .. } => statement(&entries),
+        Answer::Channel(b) => opaque::<Channel>(&b),
+        Answer::Taken(b) => opaque::<VoucherAck>(&b),
+        Answer::Credited(b) => opaque::<Credit>(&b),
+        Answer::NotTaken(b) => opaque::<VoucherRefusal>(&b),
+        Answer::Lane { taken, credits, .. } => {
+            taken.iter().for_each(|b| opaque::<Voucher>(b));
+            credits.iter().for_each(|b| opaque::<Credit>(b));
+        }
         _ => {}
     }
 }

@@ -537,6 +537,7 @@ pub(crate) fn pay_frames() -> Suite {
     let order = || carried(signed_order().bytes()).try_into().unwrap();
     let word = || carried(Signed::new(outcome(), &key(6)).bytes()).try_into().unwrap();
     let offered = || Box::new(carried(signed_offer().bytes()).try_into().unwrap());
+    let paid = || carried(signed_voucher().bytes()).try_into().unwrap();
     let line = |quantity| Line { product: [0x9d; 16], quantity };
     let mut first = Vec::new();
     for (name, ask) in [
@@ -562,6 +563,16 @@ pub(crate) fn pay_frames() -> Suite {
                 outcome: word(),
             },
         ),
+        ("channel", {
+            let request = Signed::new(channel_request(), &key(2));
+            let request = Box::new(carried(request.bytes()).try_into().unwrap());
+            Ask::Channel { log: log(), request }
+        }),
+        ("voucher", Ask::Voucher { log: log(), voucher: paid(), offer: offered() }),
+        ("lane", {
+            Ask::Lane { log: log(), channel: channel().id, nonce: [5; 16], credited: 350 }
+        }),
+        ("settle", Ask::Settle { log: log(), channel: channel().id }),
     ] {
         let wire = suite.plain(name, &PayRequest { version: VERSION, id: 7, ask });
         if name == "offer of" {
@@ -572,6 +583,7 @@ pub(crate) fn pay_frames() -> Suite {
     for (name, wire) in [
         ("request, version 2", encode(&PayRequest { version: 2, id: 7, ask: Ask::Money })),
         ("an unknown kind of request", vec![1, 7, 8]),
+        ("a kind of request of a later version", vec![1, 7, 12]),
         ("an offer of none", {
             let ask = Ask::Offer { nonce: [3; 16], lines: list([line(0)]), note: text("") };
             encode(&PayRequest { version: VERSION, id: 7, ask })
@@ -621,6 +633,35 @@ pub(crate) fn pay_frames() -> Suite {
         ("reply: refused", Answer::Refused(Refusal::SlowDown)),
     ] {
         last = suite.plain(name, &reply(answer));
+    }
+    let back = || Signed::new(credit(CreditReason::Refund(text("凉了"))), &key(6));
+    for (name, answer) in [
+        ("reply: channel", {
+            let channel = Signed::new(channel(), &key(6));
+            Answer::Channel(Box::new(carried(channel.bytes()).try_into().unwrap()))
+        }),
+        ("reply: voucher taken", {
+            let ack = Signed::new(ack(), &key(6));
+            Answer::Taken(carried(ack.bytes()).try_into().unwrap())
+        }),
+        ("reply: credit", Answer::Credited(carried(back().bytes()).try_into().unwrap())),
+        ("reply: voucher refused", {
+            let refusal = Signed::new(voucher_refusal(), &key(6));
+            Answer::NotTaken(carried(refusal.bytes()).try_into().unwrap())
+        }),
+        (
+            "reply: lane",
+            Answer::Lane {
+                nonce: [5; 16],
+                channel: channel().id,
+                taken: Some(paid()),
+                credits: list([carried(back().bytes()).try_into().unwrap()]),
+                more: false,
+                settled: true,
+            },
+        ),
+    ] {
+        suite.plain(name, &reply(answer));
     }
     let bare = PayReply { head: None, ..reply(Answer::Refused(Refusal::UnknownHolder)) };
     suite.plain("reply: to no holder", &bare);

@@ -141,6 +141,13 @@ impl World {
         self.devices[device].connected.clear();
     }
 
+    /// Puts another disk into a device that is down, as who restores an older copy does.
+    pub fn restore(&mut self, device: usize, disk: SimDisk) {
+        assert!(self.devices[device].core.is_none(), "the device is down");
+        self.devices[device].disk = disk;
+        self.restored.insert(device);
+    }
+
     /// Starts a device from its disk. With a full disk it may not come up.
     pub fn start(&mut self, device: usize) {
         if self.devices[device].core.is_some() {

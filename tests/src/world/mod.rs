@@ -69,6 +69,8 @@ pub struct World {
     pub watch: bool,
     /// Devices that are out of something: what is sent to them is looked at.
     pub suspects: BTreeSet<usize>,
+    /// Devices that were restored from an older copy.
+    pub restored: BTreeSet<usize>,
     /// Text that must never be seen by a relay.
     pub marker: Vec<u8>,
     /// Who has been whose friend, noted while [`World::watch`] is on.
@@ -97,6 +99,7 @@ impl World {
             said: Vec::new(),
             watch: false,
             suspects: BTreeSet::new(),
+            restored: BTreeSet::new(),
             marker: Vec::new(),
             friendships: Friendships::default(),
             served: BTreeMap::new(),

@@ -3,18 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use teahouse_core::command::{Command, Refusal, Reply};
-use teahouse_core::ledger::{AccountKey, LEDGER_ACCOUNTS, Ledger, StagedLedger};
+use teahouse_core::ledger::{AccountKey, LEDGER_ACCOUNTS, Ledger, StagedLedger, State, TransferId};
 use teahouse_core::pay::Command as Ask;
 use teahouse_core::pay::query::{Balances, OnePayment, PaymentView, Waiting, WaitingView};
 use teahouse_core::pay::tables::{
-    BALANCES, Balance, ENTRIES, HOLDER, HOLDINGS, Holding, ISSUED, Number, ORDERS, OrderRow,
-    OrderState, PAYMENTS, PRODUCTS, PayState, Payment, ProductRow, REFUNDS, RESERVE,
+    BALANCES, Balance, CHANNELS, CHANNELS_OUT, CREDITS, ChannelOut, ChannelRow, ChannelState,
+    ENTRIES, EVIDENCE, HOLDER, HOLDINGS, Holding, ISSUED, LANES, Number, ORDERS, OrderRow,
+    OrderState, PAYMENT_VOUCHERS, PAYMENTS, PRODUCTS, PayState, Payment, ProductRow, REFUNDS,
+    RESERVE, VOUCHER_IDS, VOUCHERS, VoucherOut, VoucherRow, Word,
 };
 use teahouse_core::query::Query;
 use teahouse_core::store::{Key, KeyRange, Read, ReadExt, Snapshot, Stage};
-use teahouse_protocols::ids::{AccountId, AssetId, DeviceId, OrderId};
+use teahouse_protocols::codec;
+use teahouse_protocols::ids::{AccountId, AssetId, ChannelId, DeviceId, OrderId};
 use teahouse_protocols::pay::{
-    Asset, Entry, EntryKind, PaymentOrder, Refund, StatementHead, Tally,
+    Asset, Channel, Contradiction, Credit, Entry, EntryKind, Kind, Lane, PaymentOrder, Refund,
+    StatementHead, Tally, Voucher,
 };
 use teahouse_protocols::sign::Signed;
 
@@ -148,6 +152,7 @@ impl World {
             if created.credits_posted != 0 {
                 return Err(format!("device {device} took value back that it created"));
             }
+            let mut held_back = Self::held_back(s, id);
             let mut topped = 0_u128;
             let prefix = KeyRange::prefix(&id.0);
             for (key, held) in rows::<Holding>(s, &HOLDINGS, &prefix) {
@@ -156,6 +161,11 @@ impl World {
                 let of = AccountKey { asset: id, kind: HOLDER, of: holder.0 };
                 let account = ledger.account(of).expect("reads").expect("a holder");
                 let (left, pending) = (account.left_to_debit(), account.debits_pending);
+                if held_back.remove(&holder).unwrap_or(0) != pending {
+                    return Err(format!(
+                        "{pending} is pending at device {device}, and other orders and channels"
+                    ));
+                }
                 if left != u128::from(held.tally.balance)
                     || pending != u128::from(held.tally.pending)
                 {
@@ -166,11 +176,92 @@ impl World {
                     ));
                 }
             }
+            if held_back.values().any(|n| *n > 0) {
+                return Err(format!("device {device} holds what nobody has"));
+            }
             if topped != created.debits_posted {
                 return Err(format!("{topped} was paid in, {} created", created.debits_posted));
             }
         }
+        Self::check_channels(device, s)?;
         Self::check_orders(device, s)
+    }
+
+    /// What is held for friends, or reserved in channels, by holder.
+    fn held_back(s: &Snapshot, asset: AssetId) -> BTreeMap<AccountId, u128> {
+        let mut sums: BTreeMap<AccountId, u128> = BTreeMap::new();
+        for (_, row) in rows::<OrderRow>(s, &ORDERS, &KeyRange::all()) {
+            let order = Signed::<PaymentOrder>::from_bytes(&row.order).expect("an order");
+            let o = order.get();
+            if o.asset == asset && row.state == OrderState::Held {
+                *sums.entry(o.account).or_default() += u128::from(o.amount);
+            }
+        }
+        for (_, row) in rows::<ChannelRow>(s, &CHANNELS, &KeyRange::all()) {
+            if row.asset == asset && row.settled.is_none() {
+                *sums.entry(row.payer).or_default() += u128::from(row.capacity);
+            }
+        }
+        sums
+    }
+
+    /// Caps within the capacity, which is reserved until it is settled, once; nonces without a
+    /// gap; sums that are those of the vouchers and credits; nobody signed two for one place.
+    fn check_channels(device: usize, s: &Snapshot) -> Result<(), String> {
+        let mut stage = Stage::new(s);
+        let ledger = StagedLedger::new(&mut stage);
+        for (key, row) in rows::<ChannelRow>(s, &CHANNELS, &KeyRange::all()) {
+            let id = ChannelId(key.try_into().expect("an id"));
+            let wrong = |what: &str| Err(format!("a channel at device {device}: {what}"));
+            let channel = Signed::<Channel>::from_bytes(&row.channel).expect("a channel");
+            let caps: u64 = channel.get().lanes.iter().map(|(_, cap)| *cap).sum();
+            if caps > row.capacity || channel.get().capacity != row.capacity {
+                return wrong("more in its lanes than is reserved");
+            }
+            let reserve = ledger.record(TransferId::of("channel", &[&id.0])).expect("reads");
+            let reserve = reserve.expect("a reserve");
+            let ends = match row.settled {
+                None => State::Pending { until: None },
+                Some((_, 0)) => State::Voided,
+                Some((_, paid)) => State::Posted { amount: u128::from(paid) },
+            };
+            if reserve.amount != u128::from(row.capacity) || reserve.state != ends {
+                return wrong("the ledger has it otherwise");
+            }
+            for (_, lane) in rows::<Lane>(s, &LANES, &KeyRange::prefix(&id.0)) {
+                let prefix = Key::new().fixed(&id.0).fixed(&lane.device.0);
+                let prefix = KeyRange::prefix(&prefix);
+                let (mut nonce, mut sum, mut back) = (0, 0, 0);
+                for (_, v) in rows::<VoucherRow>(s, &VOUCHERS, &prefix) {
+                    let voucher = Signed::<Voucher>::from_bytes(&v.voucher).expect("a voucher");
+                    nonce += 1;
+                    sum += v.paid.amount;
+                    back += v.paid.refunded;
+                    let whole = matches!(v.word, Word::Credited(_)) == (v.paid.left() == 0)
+                        || matches!(v.word, Word::Taken(_));
+                    if (voucher.get().nonce, voucher.get().cumulative) != (nonce, sum) || !whole {
+                        return wrong("its vouchers don't follow each other");
+                    }
+                }
+                let credits = s.scan(&CREDITS, &prefix, true, 1).expect("reads");
+                let credited = credits.first().map_or(0, |(_, bytes)| {
+                    Signed::<Credit>::from_bytes(bytes).expect("a credit").get().credited
+                });
+                if (lane.nonce, lane.cumulative) != (nonce, sum)
+                    || (lane.credited, lane.credited) != (back, credited)
+                    || lane.owed() > lane.cap
+                {
+                    return wrong("a lane is not what its vouchers and credits come to");
+                }
+            }
+        }
+        for (_, bytes) in s.scan(&EVIDENCE, &KeyRange::all(), false, 1_024).expect("reads") {
+            let proof: Contradiction = codec::decode(&bytes).expect("a proof");
+            if proof.kind == Kind::Vouchers {
+                return Err(format!("device {device} has two vouchers for one place in a lane"));
+            }
+        }
+        Ok(())
     }
 
     /// Returns what was paid in.
@@ -191,14 +282,24 @@ impl World {
             .follow(&entries, &head)
             .map_err(|e| format!("a statement at device {device}: {e}"))?;
         let mut once = BTreeSet::new();
+        let mut left: BTreeMap<Option<[u8; 32]>, u64> = BTreeMap::new();
         for entry in &entries {
-            let takes = matches!(entry.kind, EntryKind::Paid | EntryKind::Reserved);
-            if takes && !once.insert(entry.of) {
-                return Err(format!("an order was carried out twice at device {device}"));
-            }
-            let ends = matches!(entry.kind, EntryKind::Spent | EntryKind::Released);
-            if ends && !once.insert(entry.of.map(|of| of.map(|b| !b))) {
-                return Err(format!("a transfer was resolved twice at device {device}"));
+            let of = entry.of;
+            match entry.kind {
+                EntryKind::Paid | EntryKind::Reserved if !once.insert((entry.kind, of)) => {
+                    return Err(format!("an order was carried out twice at device {device}"));
+                }
+                EntryKind::Reserved => {
+                    left.insert(of, entry.amount);
+                }
+                EntryKind::Spent | EntryKind::Released => {
+                    let rest = left.get(&of).and_then(|n| n.checked_sub(entry.amount));
+                    if rest.is_none() || !once.insert((entry.kind, of)) {
+                        return Err(format!("a reserve was resolved twice at device {device}"));
+                    }
+                    left.insert(of, rest.unwrap_or(0));
+                }
+                _ => {}
             }
         }
         let topped = entries.iter().filter(|e| e.kind == EntryKind::ToppedUp);
@@ -243,6 +344,7 @@ impl World {
                 }
             }
         }
+        self.check_lanes(device, s)?;
         for (key, row) in rows::<Balance>(s, &BALANCES, &KeyRange::all()) {
             let Some(theirs) = self.issuer_of(row.tally.key) else { continue };
             let at = Key::new().fixed::<32>(key[..].try_into().expect("an id"));
@@ -252,6 +354,54 @@ impl World {
                 return Err(format!(
                     "device {device} has {} entries of a statement, its issuer fewer",
                     row.tally.number
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a payer was told of its vouchers is what the payee has, and no payee has one that
+    /// its payer doesn't know of.
+    fn check_lanes(&self, device: usize, s: &Snapshot) -> Result<(), String> {
+        let own = self.devices[device].id;
+        for (key, row) in rows::<ChannelOut>(s, &CHANNELS_OUT, &KeyRange::all()) {
+            let Some(theirs) = self.issuer_of(row.issuer) else { continue };
+            let Some(lane) = row.lane else { continue };
+            let id: [u8; 32] = key.try_into().expect("an id");
+            let at = Key::new().fixed(&id).fixed(&own.0);
+            let held: Option<Lane> = theirs.get_typed(&LANES, &at).expect("reads");
+            let held =
+                held.ok_or_else(|| format!("device {device} has a channel that nobody opened"))?;
+            let known = lane.nonce - u64::from(lane.unanswered.is_some());
+            let behind = held.nonce > lane.nonce && !self.restored.contains(&device);
+            if behind || held.nonce < known || held.credited < lane.credited {
+                return Err(format!(
+                    "device {device} signed {} vouchers of which {known} are answered, its payee \
+                     took {}",
+                    lane.nonce, held.nonce
+                ));
+            }
+            if row.state == ChannelState::OutOfStep && !self.restored.contains(&device) {
+                return Err(format!("device {device} gave a lane up that was in step"));
+            }
+        }
+        for (number, made) in rows::<VoucherOut>(s, &PAYMENT_VOUCHERS, &KeyRange::all()) {
+            let row: Option<Payment> = s.get_typed(&PAYMENTS, &number).expect("reads");
+            let row = row.expect("a payment");
+            let Some(theirs) = self.issuer_of(row.issuer) else { continue };
+            let at = theirs.get(&VOUCHER_IDS, &made.id.0).expect("reads");
+            let held: Option<VoucherRow> = match at {
+                Some(at) => theirs.get_typed(&VOUCHERS, &at).expect("reads"),
+                None => None,
+            };
+            let holds = match &made.word {
+                None => row.state != PayState::Paid,
+                Some(Word::NotTaken(_)) => held.is_none(),
+                word => held.as_ref().map(|h| &h.word) == word.as_ref(),
+            };
+            if !holds {
+                return Err(format!(
+                    "device {device} was told something of a voucher that its payee doesn't know"
                 ));
             }
         }

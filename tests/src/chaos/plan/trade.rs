@@ -55,13 +55,15 @@ impl Town {
             counted.extend(stock.map(|stock| (product, stock)));
         }
         let market = Market { rng, stall, asset, posters, counted };
-        // Everybody has bought once.
-        for i in 1..self.people.len() {
-            let device = self.people[i].devices[0];
-            let poster = market.posters[0].clone();
-            self.world.buy(device, &poster, Some(150));
+        // Everybody has bought a few times, and so has a channel.
+        for _ in 0..3 {
+            for i in 1..self.people.len() {
+                let device = self.people[i].devices[0];
+                let poster = market.posters[0].clone();
+                self.world.buy(device, &poster, Some(150));
+            }
+            self.world.run(5 * SECOND);
         }
-        self.world.run(5 * SECOND);
         self.market = Some(market);
     }
 
@@ -122,6 +124,11 @@ impl Town {
                 let amount = 1 + m.below(500) as u64;
                 let ask = Ask::Create { asset: m.asset, account, amount, number: None };
                 ("act: create value", m.stall, ask)
+            }
+            92..94 if up => {
+                let account = self.people[person].account;
+                let account = (m.below(4) > 0).then_some(account);
+                ("act: settle channels", m.stall, Ask::Settle { account })
             }
             _ if up => {
                 let orders = Orders { before: None, limit: 20 };

@@ -11,7 +11,7 @@ use teahouse_protocols::pay::{
 };
 
 use super::tables::{ISSUED, Number, PRODUCTS, ProductRow};
-use super::{issuer, shop, wallet};
+use super::{channels, issuer, shop, wallet};
 use crate::command::{Refusal, Reply};
 use crate::engine::accounts;
 use crate::features::contacts;
@@ -131,12 +131,12 @@ pub enum Command {
     },
     /// What an order paid was handed over.
     Fulfil {
-        /// The order.
+        /// The order, or the voucher.
         order: OrderId,
     },
     /// Give back what an order paid, or a part of it.
     Refund {
-        /// The order.
+        /// The order, or the voucher.
         order: OrderId,
         /// Minor units; none for all that is left.
         #[serde(default)]
@@ -147,6 +147,14 @@ pub enum Command {
         /// The refund's number.
         #[serde(default)]
         number: Option<Number>,
+    },
+    /// Settle open channels before their time: what was paid out of them is this shop's, the
+    /// rest goes back to the customers. Settles at most 64; [`super::query::Channels`] says
+    /// whether there are more.
+    Settle {
+        /// One customer's; none for all.
+        #[serde(default)]
+        account: Option<AccountId>,
     },
 }
 
@@ -227,6 +235,10 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Command) -> Result<Reply, Fail> {
         Command::Refund { order, amount, memo, number } => {
             let number = drawn(tx, number);
             issuer::refund(tx, order, amount, &memo, number.0)?;
+            Ok(Reply::Done)
+        }
+        Command::Settle { account } => {
+            channels::settle_all(tx, account)?;
             Ok(Reply::Done)
         }
     }

@@ -7,7 +7,7 @@
 use rand_core::Rng;
 use teahouse_protocols::bugs::planted;
 use teahouse_protocols::codec;
-use teahouse_protocols::ids::{AccountId, AssetId, Millis, OrderId};
+use teahouse_protocols::ids::{AccountId, AssetId, Millis, OrderId, VoucherId};
 use teahouse_protocols::pay::frames::OfferState;
 use teahouse_protocols::pay::{
     Asset, EntryKind, Offer, Outcome, Paid, PaymentOrder, Refund, Refusal, TransferAnswer, VERSION,
@@ -19,7 +19,7 @@ use super::tables::{
     ENTRIES, HELD, HOLDER, HOLDINGS, Holding, ISSUED, OFFERS, ORDER_KEYS, ORDER_TIMES, ORDERS,
     ORDERS_REFUSED, OfferRow, OrderRow, OrderState, REFUNDS, RESERVE, TAKINGS, order_id,
 };
-use super::{service, shop};
+use super::{channels, service, shop};
 use crate::command;
 use crate::ledger::{
     AccountKey, Ledger, LedgerError, Limit, MAX_EXPIRE, Movement, StagedLedger, Transfer,
@@ -42,7 +42,7 @@ const REFUNDED: u16 = 5;
 /// How long a transfer to a friend is held, in milliseconds: a day.
 pub(super) const HOLD: Millis = 24 * 60 * 60 * 1000;
 /// Most orders of one device that are kept though they were refused.
-const MAX_REFUSED: usize = 1_024;
+pub(super) const MAX_REFUSED: usize = 1_024;
 /// Most refunds of one order.
 const MAX_REFUNDS: usize = teahouse_protocols::pay::frames::MAX_REFUNDS;
 
@@ -72,16 +72,16 @@ impl From<StorageError> for Not {
     }
 }
 
-fn key(asset: AssetId, kind: u16, of: [u8; 32]) -> AccountKey {
+pub(super) fn key(asset: AssetId, kind: u16, of: [u8; 32]) -> AccountKey {
     AccountKey { asset, kind, of }
 }
 
-fn holder(asset: AssetId, account: AccountId) -> AccountKey {
+pub(super) fn holder(asset: AssetId, account: AccountId) -> AccountKey {
     key(asset, HOLDER, account.0)
 }
 
 /// Posts a chain. What the ledger refuses is `Ok(Err(why))`.
-fn post(tx: &mut Tx<'_>, chain: &[Transfer]) -> Result<Result<bool, Why>, Fail> {
+pub(super) fn post(tx: &mut Tx<'_>, chain: &[Transfer]) -> Result<Result<bool, Why>, Fail> {
     let now = tx.now;
     match StagedLedger::new(tx).post(chain, now) {
         Ok(chain) => Ok(Ok(chain.existed)),
@@ -99,7 +99,7 @@ fn open(tx: &mut Tx<'_>, key: AccountKey, limit: Limit) -> Result<(), Fail> {
     }
 }
 
-fn moves(debit: AccountKey, credit: AccountKey, amount: u64) -> Movement {
+pub(super) fn moves(debit: AccountKey, credit: AccountKey, amount: u64) -> Movement {
     Movement { debit, credit, amount: u128::from(amount), at_most: None }
 }
 
@@ -139,7 +139,7 @@ pub(super) fn holding(
 
 /// Adds an entry to a holder's statement, which it opens if need be, and signs the head.
 /// Returns the entry's number. A holder that is connected hears of it.
-fn enter(
+pub(super) fn enter(
     tx: &mut Tx<'_>,
     asset: &Signed<Asset>,
     account: AccountId,
@@ -208,7 +208,7 @@ fn fits(tx: &Tx<'_>, asset: AssetId, account: AccountId, more: u64) -> Result<bo
     Ok(sum.is_some())
 }
 
-fn invalid(why: &str) -> Fail {
+pub(super) fn invalid(why: &str) -> Fail {
     command::Refusal::Invalid { why: why.into() }.into()
 }
 
@@ -455,8 +455,10 @@ pub(super) fn refund(
     memo: &str,
     number: [u8; 16],
 ) -> Result<(), Fail> {
-    let none = || command::Refusal::NotFound { what: "order".into() };
-    let row = order(tx, id)?.ok_or_else(none)?;
+    // What was paid out of a channel is called by its voucher.
+    let Some(row) = order(tx, id)? else {
+        return channels::refund(tx, VoucherId(id.0), amount, memo, number);
+    };
     let order = stored(id, &row)?;
     let o = order.get();
     let (paid, fulfilled) = paid(&row, o).ok_or_else(|| invalid("this order was not paid"))?;
@@ -510,8 +512,7 @@ fn storage(e: LedgerError) -> Fail {
 
 /// What was paid for was handed over.
 pub(super) fn fulfil(tx: &mut Tx<'_>, id: OrderId) -> Result<(), Fail> {
-    let none = || command::Refusal::NotFound { what: "order".into() };
-    let row = order(tx, id)?.ok_or_else(none)?;
+    let Some(row) = order(tx, id)? else { return channels::fulfil(tx, VoucherId(id.0)) };
     let OrderState::Paid { refunded, .. } = row.state else {
         return Err(invalid("this order was not paid"));
     };

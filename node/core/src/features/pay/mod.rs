@@ -6,14 +6,17 @@
 //! change in the transaction of one input, so that no answer exists for money that did not
 //! move. What a wallet asked and is not told yet stands in a table, and the same bytes are said
 //! again whenever the issuer is met. Friends pay each other through an issuer, which holds the
-//! amount for a day, until the other takes it.
+//! amount for a day, until the other takes it. Whoever pays at one shop again and again has a
+//! channel there: an amount that is set aside, out of which vouchers pay.
 //!
 //! - `tables`: the rows.
-//! - `issuer`: balances, orders, transfers, refunds. `shop`: products and offers.
+//! - `issuer`: balances, orders, transfers, refunds. `channels`: what regular customers set aside
+//!   and pay from. `shop`: products and offers.
 //! - `wallet`: what this device pays, and what it knows of its balances.
 //! - `service`: questions and answers between the two.
 //! - `command`, `query`: what a person asks for and sees.
 
+mod channels;
 mod command;
 mod issuer;
 pub mod query;
@@ -27,6 +30,7 @@ use crate::query::Asked;
 
 pub use self::command::Command;
 pub(crate) use self::command::command;
+pub(crate) use self::wallet::Checked;
 
 /// The feature's name, and that of its records of issuers.
 const NAME: &str = "pay";
@@ -48,6 +52,7 @@ pub(crate) const FEATURE: Feature = Feature {
         Asked::of::<query::Issued>(),
         Asked::of::<query::Products>(),
         Asked::of::<query::Orders>(),
+        Asked::of::<query::Channels>(),
     ],
     service: Some(service::SERVICE),
     ..Feature::NONE

@@ -10,14 +10,16 @@ use teahouse_protocols::ids::{AccountId, AssetId, DeviceId, Millis, OrderId};
 use teahouse_protocols::inbox::AccountPack;
 use teahouse_protocols::pay::frames::{Log, MAX_ENTRIES, SERVICE as NUMBER};
 use teahouse_protocols::pay::{
-    Answer, Ask, Entry, Grant, Offer, PayFrame, PayReply, PayRequest, PaymentOrder, Refusal,
-    TransferAnswer, VERSION,
+    Answer, Ask, ChannelRequest, Entry, Grant, Offer, PayFrame, PayReply, PayRequest, PaymentOrder,
+    Refusal, TransferAnswer, VERSION, Voucher,
 };
 use teahouse_protocols::sign::Signed;
 
 use super::issuer::{self, Not};
-use super::tables::{ENTRIES, ISSUED, OFFER_TIMES, OFFERS, OfferRow, OrderState};
-use super::{shop, wallet};
+use super::tables::{
+    CHANNEL_TIMES, ENTRIES, ISSUED, OFFER_TIMES, OFFERS, OfferRow, OrderState, Word,
+};
+use super::{channels, shop, wallet};
 use crate::engine::accounts;
 use crate::features::services::{self, Prepared, Service};
 use crate::ledger::LEDGER_PENDING_BY_TIME;
@@ -31,6 +33,8 @@ pub(super) const SERVICE: Service =
 enum Frame {
     Pay { id: u64, log: Log, order: Box<Signed<PaymentOrder>>, offer: Option<Box<Signed<Offer>>> },
     Transfer { id: u64, log: Log, answer: Box<Signed<TransferAnswer>> },
+    Channel { id: u64, log: Log, request: Box<Signed<ChannelRequest>> },
+    Voucher { id: u64, log: Log, voucher: Box<Signed<Voucher>>, offer: Box<Signed<Offer>> },
     Other(Box<PayRequest>),
     Reply(Box<wallet::Heard>),
 }
@@ -51,6 +55,15 @@ fn prepare(_: &dyn Read, bytes: &[u8]) -> Option<Prepared> {
                 }
                 Ask::Transfer { log, answer } => {
                     Frame::Transfer { id, log, answer: Box::new(Signed::from_bytes(&answer).ok()?) }
+                }
+                Ask::Channel { log, request } => {
+                    let request = Box::new(Signed::from_bytes(&request).ok()?);
+                    Frame::Channel { id, log, request }
+                }
+                Ask::Voucher { log, voucher, offer } => {
+                    let voucher = Box::new(Signed::from_bytes(&voucher).ok()?);
+                    let offer = Box::new(Signed::from_bytes(&offer).ok()?);
+                    Frame::Voucher { id, log, voucher, offer }
                 }
                 ask => Frame::Other(Box::new(PayRequest { version, id, ask })),
             }
@@ -88,8 +101,47 @@ fn take(tx: &mut Tx<'_>, from: DeviceId, prepared: Prepared) -> Result<(), Fail>
             };
             reply(tx, from, id, Some((asset, account)), answer)
         }
+        Frame::Channel { id, log, request } => {
+            let (asset, account) = (request.get().asset, request.get().account);
+            let answer = if request.get().device == from {
+                acts(tx, from, account, log).and_then(|()| channels::open(tx, &request)).and_then(
+                    |channel| {
+                        let channel = Box::new(channel.try_into().map_err(Fail::peer)?);
+                        Ok(Answer::Channel(channel))
+                    },
+                )
+            } else {
+                Err(Refusal::NotYourDevice.into())
+            };
+            reply(tx, from, id, Some((asset, account)), answer)
+        }
+        Frame::Voucher { id, log, voucher, offer } => {
+            let answer = if voucher.get().lane == from {
+                pay_out(tx, from, log, &voucher, &offer)
+            } else {
+                Err(Refusal::NotYourDevice.into())
+            };
+            reply(tx, from, id, None, answer)
+        }
         Frame::Other(request) => other(tx, from, *request),
     }
+}
+
+/// Pays out of a channel.
+fn pay_out(
+    tx: &mut Tx<'_>,
+    from: DeviceId,
+    log: Log,
+    voucher: &Signed<Voucher>,
+    offer: &Signed<Offer>,
+) -> Result<Answer, Not> {
+    let row = channels::channel(tx, voucher.get().channel)?.ok_or(Refusal::UnknownChannel)?;
+    acts(tx, from, row.payer, log)?;
+    Ok(match channels::voucher(tx, &row, voucher, offer)? {
+        Word::Taken(ack) => Answer::Taken(ack.try_into().map_err(Fail::peer)?),
+        Word::Credited(credit) => Answer::Credited(credit.try_into().map_err(Fail::peer)?),
+        Word::NotTaken(refusal) => Answer::NotTaken(refusal.try_into().map_err(Fail::peer)?),
+    })
 }
 
 fn other(tx: &mut Tx<'_>, from: DeviceId, request: PayRequest) -> Result<(), Fail> {
@@ -128,7 +180,30 @@ fn other(tx: &mut Tx<'_>, from: DeviceId, request: PayRequest) -> Result<(), Fai
             let answer = row.map_or(Answer::Unknown, |row| Answer::OfferIs(row.state));
             reply(tx, from, id, None, Ok(answer))
         }
-        Ask::Pay { .. } | Ask::Transfer { .. } | Ask::Waiting { .. } => Ok(()),
+        Ask::Lane { log, channel, nonce, credited } => {
+            let answer = match channels::channel(tx, channel)? {
+                Some(row) => acts(tx, from, row.payer, log)
+                    .and_then(|()| channels::lane_of(tx, channel, &row, from, (nonce, credited))),
+                None => Ok(Answer::Unknown),
+            };
+            reply(tx, from, id, None, answer)
+        }
+        Ask::Settle { log, channel } => {
+            let Some(row) = channels::channel(tx, channel)? else {
+                return reply(tx, from, id, None, Err(Refusal::UnknownChannel.into()));
+            };
+            let holder = Some((row.asset, row.payer));
+            let answer = acts(tx, from, row.payer, log)
+                .and_then(|()| Ok(channels::settle(tx, channel)?))
+                .map(|()| Answer::Done);
+            reply(tx, from, id, holder, answer)
+        }
+        // Prepared apart, or answered above.
+        Ask::Pay { .. }
+        | Ask::Transfer { .. }
+        | Ask::Waiting { .. }
+        | Ask::Channel { .. }
+        | Ask::Voucher { .. } => Ok(()),
     }
 }
 
@@ -248,7 +323,8 @@ fn tend(tx: &mut Tx<'_>) -> Result<Option<Millis>, Fail> {
     }
     shop::expire(tx)?;
     issuer::expire(tx)?;
-    for table in [&OFFER_TIMES, &LEDGER_PENDING_BY_TIME] {
+    channels::expire(tx)?;
+    for table in [&OFFER_TIMES, &LEDGER_PENDING_BY_TIME, &CHANNEL_TIMES] {
         if let Some(at) = first_time(tx, table)? {
             next = Some(next.map_or(at, |n| n.min(at)));
         }

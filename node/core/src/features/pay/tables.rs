@@ -3,9 +3,11 @@
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use teahouse_protocols::account::RelayAddr;
-use teahouse_protocols::ids::{AccountId, AssetId, DeviceId, Millis, OfferId, OrderId};
+use teahouse_protocols::ids::{
+    AccountId, AssetId, ChannelId, DeviceId, Millis, OfferId, OrderId, VoucherId,
+};
 use teahouse_protocols::pay::frames::OfferState;
-use teahouse_protocols::pay::{Grant, Money, Tally};
+use teahouse_protocols::pay::{Grant, LaneOut, Money, Paid, Tally};
 
 crate::tables::tables! {
     /// asset → signed asset (raw): money that this device issues.
@@ -37,12 +39,41 @@ crate::tables::tables! {
     /// device, offer → nothing: offers that can be paid, by whom they were made to.
     truth OFFERS_OPEN = "pay_offers_open";
 
+    /// channel → [`ChannelRow`]: channels that this device opened as an issuer.
+    truth CHANNELS = "pay_channels";
+    /// asset, account, channel → nothing: those that are not settled.
+    truth CHANNELS_OPEN = "pay_channels_open";
+    /// asset, account, opened (u64), channel → nothing: all of them.
+    truth CHANNELS_OPENED = "pay_channels_opened";
+    /// expires (u64), channel → nothing: those that are not settled, by time.
+    truth CHANNEL_TIMES = "pay_channel_times";
+    /// channel, device → `Lane`, as the payee keeps it.
+    truth LANES = "pay_lanes";
+    /// channel, device, nonce (u64) → [`VoucherRow`]: vouchers that were taken.
+    truth VOUCHERS = "pay_vouchers";
+    /// voucher → channel, device, nonce (u64).
+    truth VOUCHER_IDS = "pay_voucher_ids";
+    /// channel, device, credited (u64) → signed credit (raw).
+    truth CREDITS = "pay_credits";
+    /// voucher, number (16) → what was given back under that number (u64).
+    truth VOUCHER_REFUNDS = "pay_voucher_refunds";
+    /// asset, device → signed freeze (raw): devices whose lanes are frozen here.
+    truth FROZEN = "pay_frozen";
+
     /// payment (16) → [`Payment`]: what this device pays.
     truth PAYMENTS = "pay_payments";
     /// time (u64), payment (16) → nothing.
     truth PAYMENT_TIMES = "pay_payment_times";
-    /// order → payment (16, raw).
+    /// order or voucher → payment (16, raw).
     truth PAYMENT_ORDERS = "pay_payment_orders";
+    /// payment (16) → [`VoucherOut`]: what this device pays out of a channel.
+    truth PAYMENT_VOUCHERS = "pay_payment_vouchers";
+    /// channel → [`ChannelOut`]: channels that this device asked for.
+    truth CHANNELS_OUT = "pay_channels_out";
+    /// asset → channel (raw): the one that this device pays from.
+    truth CHANNEL_NOW = "pay_channel_now";
+    /// asset, channel → minor units (u64): what the account's statement says is set aside.
+    truth SET_ASIDE = "pay_set_aside";
     /// device → relays and addresses: an issuer's device, as a poster has it.
     truth MET_BY = "pay_met_by";
     /// device, kind (u8), of (32) → [`Out`]: what this device asked and is not answered yet.
@@ -257,6 +288,101 @@ pub struct Balance {
     pub head: Vec<u8>,
     /// When the issuer was heard last.
     pub heard: Millis,
+}
+
+/// A channel that this device opened as an issuer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelRow {
+    /// In which money.
+    pub asset: AssetId,
+    /// Who pays.
+    pub payer: AccountId,
+    /// The signed channel: the answer, word for word.
+    pub channel: Vec<u8>,
+    /// What is reserved, in minor units.
+    pub capacity: u64,
+    /// From when.
+    pub opened: Millis,
+    /// Vouchers are taken until then, exclusive; then it is settled.
+    pub expires: Millis,
+    /// Settled: when, and what came to the payee, in minor units.
+    pub settled: Option<(Millis, u64)>,
+}
+
+/// What the payee signed about a voucher that it took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Word {
+    /// Taken, and served.
+    Taken(Vec<u8>),
+    /// Taken, and given back at once.
+    Credited(Vec<u8>),
+    /// Not taken; a payer's device keeps it.
+    NotTaken(Vec<u8>),
+}
+
+/// A voucher that was taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VoucherRow {
+    /// The signed voucher.
+    pub voucher: Vec<u8>,
+    /// The payee's signed word: the answer, word for word.
+    pub word: Word,
+    /// The lane's sum with it, in minor units.
+    pub cumulative: u64,
+    /// What it paid, and what went back of it.
+    pub paid: Paid,
+    /// The offer that it pays.
+    pub offer: OfferId,
+    /// When it was taken.
+    pub at: Millis,
+    /// What was paid for was handed over.
+    pub fulfilled: bool,
+}
+
+/// A payment of this device's out of a channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VoucherOut {
+    /// The channel.
+    pub channel: ChannelId,
+    /// The signed voucher.
+    pub voucher: Vec<u8>,
+    /// Its id.
+    pub id: VoucherId,
+    /// The payee's signed word.
+    pub word: Option<Word>,
+}
+
+/// Where a channel stands that this device asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChannelState {
+    /// Asked for.
+    Asked,
+    /// It is paid from.
+    Open,
+    /// It is not: refused, settled, ended or frozen.
+    Over,
+    /// It is not: the payee has more of the lane than this device, which was restored from an
+    /// older copy, or less, as the payee was.
+    OutOfStep,
+}
+
+/// A channel that this device asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelOut {
+    /// In which money.
+    pub asset: AssetId,
+    /// The issuer's device.
+    pub issuer: DeviceId,
+    /// The signed request.
+    pub request: Vec<u8>,
+    /// The request is void from then on.
+    pub until: Millis,
+    /// The signed channel.
+    pub channel: Option<Vec<u8>>,
+    /// This device's lane.
+    pub lane: Option<LaneOut>,
+    /// Where it stands.
+    pub state: ChannelState,
 }
 
 /// Where something that waits for this account stands.

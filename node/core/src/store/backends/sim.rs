@@ -113,6 +113,14 @@ impl SimDisk {
         self.state().crash(rng);
     }
 
+    /// A second disk that holds what this one does now, as a backup does. Without faults.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let state = self.state();
+        let (blocks, len) = (state.blocks.clone(), state.len);
+        Self(Arc::new(Mutex::new(State { blocks, len, synced_len: len, ..State::default() })))
+    }
+
     /// Makes the `nth` sync from now fail (1 is the next), once.
     pub fn fail_sync(&self, nth: u64, then: SyncFailure) {
         self.state().faults.fail_sync = Some((nth, then));

@@ -1,26 +1,23 @@
-//! Payments as they are shown.
+//! What a wallet shows.
 
 use serde::{Deserialize, Serialize};
 use teahouse_protocols::codec;
 use teahouse_protocols::ids::{AccountId, AssetId, Millis, OrderId};
-use teahouse_protocols::link;
 use teahouse_protocols::pay::{
-    Asset, Contradiction, Entry, EntryKind, Money, PaymentOrder, Receipt, Refusal, StatementHead,
+    Contradiction, Entry, EntryKind, PaymentOrder, Refusal, StatementHead,
 };
 use teahouse_protocols::sign::Signed;
 
-use super::tables::{
-    BALANCES, Balance, EVIDENCE, INCOMING, ISSUED, Incoming, IncomingState, Number, OFFERS,
-    ORDER_TIMES, ORDERS, OfferRow, OrderState, PAYMENT_TIMES, PAYMENTS, PRODUCTS, PayState,
-    Payment, ProductRow, REFUNDS, STATEMENT,
+use super::{MAX_ROWS, limited};
+use crate::features::pay::tables::{
+    BALANCES, Balance, CHANNEL_NOW, CHANNELS_OUT, EVIDENCE, INCOMING, Incoming, IncomingState,
+    Number, PAYMENT_TIMES, PAYMENT_VOUCHERS, PAYMENTS, PayState, Payment, SET_ASIDE, STATEMENT,
+    Word,
 };
-use super::{RECEIPTS, issuer, wallet};
-use crate::query::{Names, Query, me};
+use crate::features::pay::wallet;
+use crate::query::{Names, Query};
 use crate::store::{Key, KeyRange, KeyReader, Read, ReadExt, StorageError, Table};
-use crate::tables::{ACCOUNT_RECORDS, CONTACTS, Chosen, RECORDS};
-
-/// Most rows of one answer.
-pub const MAX_ROWS: usize = 200;
+use crate::tables::{ACCOUNT_RECORDS, CONTACTS, RECORDS};
 
 /// A balance of this account's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,10 +37,18 @@ pub struct BalanceView {
     pub balance: Option<String>,
     /// The same in minor units.
     pub minor: Option<u64>,
-    /// What is held for others, to show.
+    /// What is held for others or set aside in channels, to show: all that is the account's
+    /// and can't be spent freely, as the issuer signed it.
     pub held: Option<String>,
     /// When the issuer was heard last.
     pub heard: Option<Millis>,
+    /// Of what is held: set aside by this account's devices for payments to the issuer, to show.
+    /// What they paid out of it since is settled later.
+    #[serde(default)]
+    pub reserved: Option<String>,
+    /// Of what is set aside: what this device may still pay out of it, to show.
+    #[serde(default)]
+    pub room: Option<String>,
 }
 
 /// Balances of this account.
@@ -54,7 +59,8 @@ impl Query for Balances {
     type Out = Vec<BalanceView>;
     const NAME: &'static str = "pay.balances";
     const ABOUT: &'static str = "balances of this account, as issuers signed them";
-    const READS: &'static [&'static Table] = &[&BALANCES, &RECORDS];
+    const READS: &'static [&'static Table] =
+        &[&BALANCES, &RECORDS, &SET_ASIDE, &CHANNEL_NOW, &CHANNELS_OUT];
 
     fn run(&self, s: &dyn Read) -> Result<Self::Out, StorageError> {
         let mut out = Vec::new();
@@ -66,6 +72,7 @@ impl Query for Balances {
                 let head = Signed::<StatementHead>::from_bytes(&b.head).ok()?;
                 Some((head.get().balance, head.get().pending))
             });
+            let (reserved, room) = (wallet::reserved(s, id)?, wallet::room(s, id)?);
             out.push(BalanceView {
                 asset: id,
                 issuer: asset.issuer,
@@ -76,6 +83,8 @@ impl Query for Balances {
                 minor: head.map(|(n, _)| n),
                 held: head.filter(|(_, n)| *n > 0).map(|(_, n)| asset.money(n).to_string()),
                 heard: balance.map(|b| b.heard),
+                reserved: (reserved > 0).then(|| asset.money(reserved).to_string()),
+                room: (room > 0).then(|| asset.money(room).to_string()),
             });
         }
         Ok(out)
@@ -114,10 +123,6 @@ pub struct History {
     pub limit: usize,
 }
 
-const fn limited(limit: usize) -> usize {
-    if limit == 0 || limit > MAX_ROWS { MAX_ROWS } else { limit }
-}
-
 impl Query for History {
     type Out = Vec<EntryView>;
     const NAME: &'static str = "pay.history";
@@ -136,7 +141,11 @@ impl Query for History {
         let mut names = Names::new(s);
         let mut out = Vec::with_capacity(rows.len());
         for (_, e) in rows {
-            let (what, rises) = words(e.kind);
+            let (what, rises) = match e.kind {
+                // Between the account and its issuer: about a channel, and nothing else.
+                kind if e.other == Some(asset.get().issuer) => of_channel(kind),
+                kind => words(kind),
+            };
             out.push(EntryView {
                 number: e.number,
                 what: what.to_owned(),
@@ -169,6 +178,15 @@ const fn words(kind: EntryKind) -> (&'static str, bool) {
     }
 }
 
+const fn of_channel(kind: EntryKind) -> (&'static str, bool) {
+    match kind {
+        EntryKind::Reserved => ("set aside for payments to", false),
+        EntryKind::Released => ("set aside, and came back from", true),
+        EntryKind::Spent => ("paid out of what was set aside for", false),
+        other => words(other),
+    }
+}
+
 /// A payment of this device's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentView {
@@ -196,8 +214,11 @@ pub struct PaymentView {
     pub refunded: Option<String>,
     /// The payee has handed over what was paid.
     pub fulfilled: bool,
-    /// The order's id, once it was signed.
+    /// The order's or the voucher's id, once it was signed.
     pub order: Option<OrderId>,
+    /// It was paid, or is being paid, out of what was set aside in a channel.
+    #[serde(default)]
+    pub channel: bool,
 }
 
 /// This device's payments, the newest first.
@@ -212,7 +233,7 @@ pub struct Payments {
 }
 
 const PAYMENT_READS: &[&Table] =
-    &[&PAYMENTS, &PAYMENT_TIMES, &RECORDS, &CONTACTS, &ACCOUNT_RECORDS];
+    &[&PAYMENTS, &PAYMENT_TIMES, &PAYMENT_VOUCHERS, &RECORDS, &CONTACTS, &ACCOUNT_RECORDS];
 
 impl Query for Payments {
     type Out = Vec<PaymentView>;
@@ -265,6 +286,10 @@ fn shown(
         asset.as_ref().map_or_else(|| minor.to_string(), |a| a.get().money(minor).to_string())
     };
     let order = row.order.as_deref().and_then(|b| Signed::<PaymentOrder>::from_bytes(b).ok());
+    // A voucher that was refused paid nothing.
+    let voucher = wallet::voucher_of(s, id)?.filter(|v| !matches!(v.word, Some(Word::NotTaken(_))));
+    let channel = order.is_none() && voucher.is_some();
+    let made = order.as_ref().map(PaymentOrder::id).or(voucher.map(|v| OrderId(v.id.0)));
     Ok(Some(PaymentView {
         payment: Number(id),
         at: row.at,
@@ -279,126 +304,31 @@ fn shown(
         amount: money(row.amount),
         minor: row.amount,
         state: row.state,
-        words: state_words(&row),
+        words: state_words(&row, channel),
         refunded: (row.refunded > 0).then(|| money(row.refunded)),
         fulfilled: row.fulfilled,
-        order: order.as_ref().map(PaymentOrder::id),
+        order: made,
+        channel,
     }))
 }
 
-fn state_words(row: &Payment) -> String {
+fn state_words(row: &Payment, channel: bool) -> String {
     let hint = row.hint.map(|why| format!(" ({})", Refusal::from(why))).unwrap_or_default();
     match row.state {
         PayState::Asked => format!("asked; the shop has not answered yet{hint}"),
+        PayState::Offered if row.hint.is_some() => {
+            "waits until what is set aside for this shop has come back".to_owned()
+        }
         PayState::Offered => "offered: yours to pay".to_owned(),
         PayState::Sent => {
             format!("not known yet: sent, and it resolves itself when the issuer answers{hint}")
         }
         PayState::Paid if row.fulfilled => "paid, and handed over".to_owned(),
+        PayState::Paid if channel => "paid, out of what was set aside".to_owned(),
         PayState::Paid => "paid".to_owned(),
         PayState::Held { .. } => "held until it is taken, a day at most".to_owned(),
         PayState::Returned => "not taken; it came back".to_owned(),
         PayState::Refused { why } => format!("not paid: {}", Refusal::from(why)),
-    }
-}
-
-/// A receipt, as whoever checks it sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReceiptView {
-    /// The order.
-    pub order: OrderId,
-    /// In whose money.
-    pub issuer: AccountId,
-    /// Who paid.
-    pub payer: AccountId,
-    /// Whom.
-    pub payee: AccountId,
-    /// How much, to show.
-    pub amount: String,
-    /// For what.
-    pub title: String,
-    /// When it was answered.
-    pub at: Millis,
-    /// The receipt as text: whoever gets it checks it without asking anybody.
-    pub text: String,
-}
-
-fn receipt_view(receipt: &Receipt) -> Option<ReceiptView> {
-    let seen = receipt.verify().ok()?;
-    Some(ReceiptView {
-        order: OrderId(seen.payment),
-        issuer: seen.issuer,
-        payer: seen.payer,
-        payee: seen.payee,
-        amount: Money::to_string(&seen.amount),
-        title: seen.offer.map_or(seen.memo, |o| o.title.to_string()),
-        at: seen.at,
-        text: link::receipt_uri(receipt),
-    })
-}
-
-/// Receipts of this account's payments, by any of its devices.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Receipts {
-    /// Only this order's.
-    #[serde(default)]
-    pub order: Option<OrderId>,
-    /// Only those after this order: they come by its id.
-    #[serde(default)]
-    pub after: Option<OrderId>,
-    /// How many, at most [`MAX_ROWS`]; 0 for as many.
-    #[serde(default)]
-    pub limit: usize,
-}
-
-impl Query for Receipts {
-    type Out = Vec<ReceiptView>;
-    const NAME: &'static str = "pay.receipts";
-    const ABOUT: &'static str =
-        "receipts of this account's payments, or of one `order` (`after`, `limit`)";
-    const READS: &'static [&'static Table] = &[&RECORDS];
-
-    fn run(&self, s: &dyn Read) -> Result<Self::Out, StorageError> {
-        if let Some(order) = self.order {
-            let receipt = wallet::receipt(s, order)?;
-            return Ok(receipt.as_ref().and_then(receipt_view).into_iter().collect());
-        }
-        let prefix = Key::new().text(RECEIPTS).into_bytes();
-        let mut range = KeyRange::prefix(&prefix);
-        if let Some(after) = self.after {
-            range = range.after(&[&prefix[..], &after.0].concat());
-        }
-        let rows: Vec<(Vec<u8>, Chosen<Vec<u8>>)> =
-            s.scan_typed(&RECORDS, &range, false, limited(self.limit))?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|(_, row)| receipt_view(&codec::decode(&row.value).ok()?))
-            .collect())
-    }
-}
-
-/// What a receipt shows, whoever brings it. Asks nobody.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verify {
-    /// `teahouse:receipt/…`.
-    pub text: String,
-}
-
-impl Query for Verify {
-    type Out = Result<ReceiptView, String>;
-    const NAME: &'static str = "pay.verify";
-    const ABOUT: &'static str = "what a receipt's `text` shows, checked offline";
-    const READS: &'static [&'static Table] = &[];
-
-    fn run(&self, _: &dyn Read) -> Result<Self::Out, StorageError> {
-        let receipt = match link::parse_receipt(&self.text) {
-            Ok(receipt) => receipt,
-            Err(e) => return Ok(Err(e.to_string())),
-        };
-        if let Err(e) = receipt.verify() {
-            return Ok(Err(e.to_string()));
-        }
-        Ok(receipt_view(&receipt).ok_or_else(|| "shows nothing".to_owned()))
     }
 }
 
@@ -472,196 +402,5 @@ impl Query for Evidence {
             .filter(|(_, bytes)| codec::decode::<Contradiction>(bytes).is_ok())
             .map(|(_, bytes)| data_encoding::HEXLOWER.encode(&bytes))
             .collect())
-    }
-}
-
-/// Money that this device issues.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IssuedView {
-    /// Its id.
-    pub asset: AssetId,
-    /// The currency.
-    pub currency: String,
-    /// Decimals.
-    pub exponent: u8,
-    /// What it is called.
-    pub name: String,
-}
-
-/// Kinds of money that this device issues.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Issued {}
-
-impl Query for Issued {
-    type Out = Vec<IssuedView>;
-    const NAME: &'static str = "pay.issued";
-    const ABOUT: &'static str = "money that this device issues";
-    const READS: &'static [&'static Table] = &[&ISSUED];
-
-    fn run(&self, s: &dyn Read) -> Result<Self::Out, StorageError> {
-        let mut out = Vec::new();
-        for (key, _) in s.scan(&ISSUED, &KeyRange::all(), false, MAX_ROWS)? {
-            let id = AssetId(KeyReader::new(&ISSUED, &key).fixed()?);
-            let Some(asset) = issuer::issued(s, id)? else { continue };
-            let Asset { currency, exponent, name, .. } = asset.get();
-            out.push(IssuedView {
-                asset: id,
-                currency: currency.to_string(),
-                exponent: *exponent,
-                name: name.to_string(),
-            });
-        }
-        Ok(out)
-    }
-}
-
-/// Something for sale.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProductView {
-    /// Its number.
-    pub product: Number,
-    /// What it is.
-    pub title: String,
-    /// To show.
-    pub price: String,
-    /// Minor units.
-    pub minor: u64,
-    /// How many are left; none for any number.
-    pub stock: Option<u32>,
-    /// Whether it is for sale.
-    pub open: bool,
-}
-
-/// What this device's shop sells.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Products {
-    /// Only those after this one: they come by number.
-    #[serde(default)]
-    pub after: Option<Number>,
-}
-
-impl Query for Products {
-    type Out = Vec<ProductView>;
-    const NAME: &'static str = "pay.products";
-    const ABOUT: &'static str = "what this device's shop sells (`after`)";
-    const READS: &'static [&'static Table] = &[&PRODUCTS, &ISSUED];
-
-    fn run(&self, s: &dyn Read) -> Result<Self::Out, StorageError> {
-        let mut range = KeyRange::all();
-        if let Some(after) = self.after {
-            range = range.after(&after.0);
-        }
-        let rows: Vec<(Vec<u8>, ProductRow)> = s.scan_typed(&PRODUCTS, &range, false, MAX_ROWS)?;
-        let mut out = Vec::with_capacity(rows.len());
-        for (key, row) in rows {
-            let Some(asset) = issuer::issued(s, row.asset)? else { continue };
-            out.push(ProductView {
-                product: Number(KeyReader::new(&PRODUCTS, &key).fixed()?),
-                title: row.title,
-                price: asset.get().money(row.price).to_string(),
-                minor: row.price,
-                stock: row.stock,
-                open: row.open,
-            });
-        }
-        Ok(out)
-    }
-}
-
-/// An order that came to this device's shop.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OrderView {
-    /// The order.
-    pub order: OrderId,
-    /// In which money.
-    pub asset: AssetId,
-    /// When it was answered.
-    pub at: Millis,
-    /// Who ordered.
-    pub payer: AccountId,
-    /// What they are called here.
-    pub payer_name: String,
-    /// Who is paid: this account, or a friend of the payer's.
-    pub to: AccountId,
-    /// To show.
-    pub amount: String,
-    /// Lines, each with how many.
-    pub lines: Vec<(String, u32)>,
-    /// What the payer wrote.
-    pub note: String,
-    /// Where it stands.
-    pub state: OrderState,
-    /// Signed evidence, in hexadecimal: the order, this device's word on it, the offer, and
-    /// refunds. What both sides hold if they disagree.
-    pub evidence: Vec<String>,
-}
-
-/// Orders that were carried out at this device, the newest first.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Orders {
-    /// Only orders answered before this time.
-    #[serde(default)]
-    pub before: Option<Millis>,
-    /// How many, at most [`MAX_ROWS`]; 0 for as many.
-    #[serde(default)]
-    pub limit: usize,
-}
-
-impl Query for Orders {
-    type Out = Vec<OrderView>;
-    const NAME: &'static str = "pay.orders";
-    const ABOUT: &'static str =
-        "orders carried out at this device, the newest first (`before`, `limit`)";
-    const READS: &'static [&'static Table] =
-        &[&ORDERS, &ORDER_TIMES, &OFFERS, &REFUNDS, &ISSUED, &CONTACTS, &ACCOUNT_RECORDS];
-
-    fn run(&self, s: &dyn Read) -> Result<Self::Out, StorageError> {
-        if me(s)?.account.is_none() {
-            return Ok(Vec::new());
-        }
-        let mut range = KeyRange::all();
-        if let Some(before) = self.before {
-            range = range.before(&before.to_be_bytes());
-        }
-        let mut names = Names::new(s);
-        let mut out = Vec::new();
-        for (key, _) in s.scan(&ORDER_TIMES, &range, true, limited(self.limit))? {
-            let mut reader = KeyReader::new(&ORDER_TIMES, &key);
-            reader.u64()?;
-            let id = OrderId(reader.fixed()?);
-            let Some(row) = issuer::order(s, id)? else { continue };
-            let order = issuer::stored(id, &row)?;
-            let o = order.get();
-            let Some(asset) = issuer::issued(s, o.asset)? else { continue };
-            let mut evidence = vec![row.order.clone(), row.outcome.clone()];
-            let mut lines = Vec::new();
-            let mut note = o.memo.to_string();
-            if let Some(offer) = row.offer
-                && let Some(made) = s.get_typed::<OfferRow>(&OFFERS, &offer.0)?
-            {
-                let signed = Signed::<teahouse_protocols::pay::Offer>::from_bytes(&made.offer);
-                if let Ok(signed) = signed {
-                    let items = signed.get().items.iter();
-                    lines = items.map(|i| (i.title.to_string(), i.quantity)).collect();
-                }
-                evidence.push(made.offer);
-                note = made.note;
-            }
-            evidence.extend(issuer::refunds(s, id)?);
-            out.push(OrderView {
-                order: id,
-                asset: o.asset,
-                at: row.at,
-                payer: o.account,
-                payer_name: names.of(o.account)?,
-                to: o.to,
-                amount: asset.get().money(o.amount).to_string(),
-                lines,
-                note,
-                state: row.state,
-                evidence: evidence.iter().map(|b| data_encoding::HEXLOWER.encode(b)).collect(),
-            });
-        }
-        Ok(out)
     }
 }
