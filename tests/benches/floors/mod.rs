@@ -7,4 +7,5 @@ pub(crate) mod blobs;
 pub(crate) mod catch_up;
 pub(crate) mod deposits;
 pub(crate) mod live;
+pub(crate) mod pay;
 pub(crate) mod quic;

@@ -137,7 +137,9 @@ impl World {
         Ok(())
     }
 
-    fn check_issuer(device: usize, s: &Snapshot) -> Result<(), String> {
+    /// What must hold of an issuer's rows: debits are credits, what was created is what was paid
+    /// in, and every statement says what the ledger says.
+    pub fn check_issuer(device: usize, s: &Snapshot) -> Result<(), String> {
         for (key, bytes) in s.scan(&ISSUED, &KeyRange::all(), false, 64).expect("reads") {
             let id = AssetId(key.try_into().expect("an id"));
             let asset = Signed::<Asset>::from_bytes(&bytes).expect("an asset");

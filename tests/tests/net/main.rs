@@ -8,7 +8,9 @@
 mod apart;
 mod binary;
 mod damage;
+mod feeds;
 mod killed;
+mod pay;
 mod process;
 mod programs;
 mod relay_knows;

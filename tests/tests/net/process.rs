@@ -100,6 +100,14 @@ impl Node {
         Self::new(home, name, run)
     }
 
+    /// A shop's device, at the same address in all its lives. Over TCP the system tells its
+    /// customers at once when it has died; QUIC would wait for ten seconds of silence.
+    pub(crate) fn merchant(home: &Home, name: &str) -> Self {
+        let listen = format!("/ip4/127.0.0.1/tcp/{}", free_port());
+        let run = ["run", "--role", "merchant", "--no-mdns", "--listen", &listen];
+        Self::new(home, name, run.map(str::to_owned).to_vec())
+    }
+
     fn new(home: &Home, name: &str, run: Vec<String>) -> Self {
         Self {
             name: name.to_owned(),
