@@ -5,7 +5,8 @@
 //! [`ids`], then identity ([`words`], [`account`], [`prekey`], [`card`], [`link`]), then
 //! topics ([`envelope`], [`membership`], [`epoch`]) and [`content`], then transport
 //! ([`inbox`], [`sync`], [`cursor`], [`mailbox`], [`pairing`]), then what topics carry
-//! ([`photo`], [`moments`], [`feed`]), then money ([`pay`]) and Mini Programs ([`package`]).
+//! ([`photo`], [`moments`], [`feed`]), then money ([`pay`]) and Mini Programs ([`package`],
+//! [`functions`]).
 
 pub mod account;
 pub mod card;
@@ -16,6 +17,7 @@ pub mod dag;
 pub mod envelope;
 pub mod epoch;
 pub mod feed;
+pub mod functions;
 pub mod ids;
 pub mod inbox;
 pub mod link;
