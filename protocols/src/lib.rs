@@ -2,11 +2,11 @@
 //! judge it. Pure: no I/O, no clock, no randomness of its own, no threads.
 //!
 //! Read in this order: [`codec`] (bytes ↔ values), [`sign`] (signatures and hashes),
-//! [`ids`], [`lines`] (texts of strangers), then identity ([`words`], [`account`], [`prekey`], [`card`], [`link`]), then
-//! topics ([`envelope`], [`membership`], [`epoch`]) and [`content`], then transport
+//! [`ids`], [`lines`] (texts of strangers), then identity ([`words`], [`account`],
+//! [`prekey`], [`card`], [`link`]), then topics ([`envelope`], [`membership`], [`epoch`]) and [`content`], then transport
 //! ([`inbox`], [`sync`], [`cursor`], [`mailbox`], [`pairing`]), then what topics carry
-//! ([`photo`], [`moments`], [`feed`]), then money ([`pay`]) and Mini Programs ([`package`]).
-//! [`bugs`] is for the simulator alone.
+//! ([`photo`], [`moments`], [`feed`]), then money ([`pay`]) and Mini Programs ([`package`],
+//! [`functions`]). [`bugs`] is for the simulator alone.
 
 pub mod account;
 pub mod bugs;
@@ -18,6 +18,7 @@ pub mod dag;
 pub mod envelope;
 pub mod epoch;
 pub mod feed;
+pub mod functions;
 pub mod ids;
 pub mod inbox;
 pub mod lines;

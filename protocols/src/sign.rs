@@ -110,6 +110,8 @@ domains! {
     PROGRAM_LOGIN = "program login";
     /// Names of what Mini Programs were allowed.
     PROGRAM_GRANT = "program grant";
+    /// What Mini Programs ask of their developers' nodes.
+    PROGRAM_CALL = "program call";
 }
 
 /// An ed25519 signature.

@@ -150,6 +150,8 @@ mod one_spelling {
         signed_holds manifest;
         holds package;
         holds program_frame;
+        signed_holds call;
+        holds call_frame;
         holds program_link;
     }
 }

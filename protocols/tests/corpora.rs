@@ -142,6 +142,7 @@ macro_rules! targets {
 targets! {
     account_log: 300;
     account_record: 4000;
+    call_frame: 4000;
     contact_card: 4000;
     contact_request: 4000;
     cursor: 4000;

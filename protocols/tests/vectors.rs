@@ -71,4 +71,5 @@ files! {
     pay::pay_frames,
     programs::program_packages,
     programs::program_frames,
+    programs::program_calls,
 }

@@ -9,6 +9,7 @@ use teahouse_protocols::codec::{Bytes, List, Text};
 use teahouse_protocols::cursor::{Ack, Cursor};
 use teahouse_protocols::envelope::Header;
 use teahouse_protocols::epoch::{EpochHead, Parcel};
+use teahouse_protocols::functions::{self, Call, CallAnswer, CallFrame, CallRefusal};
 use teahouse_protocols::ids::{AppId, DeviceId, OpId, RecordId};
 use teahouse_protocols::inbox::{
     AccountPack, ContactRequest, InboxItem, InboxMessage, Letter, Welcome,
@@ -548,6 +549,48 @@ pub(crate) fn program_frame() -> impl Strategy<Value = ProgramFrame> {
         (ids(), any::<[u8; 32]>()).prop_map(|(app, page)| ProgramFrame::Want { app, page }),
         (ids(), bytes()).prop_map(|(app, bytes)| ProgramFrame::Page { app, bytes }),
         ids().prop_map(|app| ProgramFrame::Unknown { app }),
+    ]
+}
+
+pub(crate) fn call() -> impl Strategy<Value = Call> {
+    let name = "[a-z]{1,64}".prop_map(|s| s.as_str().try_into().unwrap());
+    let time = (any::<u32>(), 1..=functions::MAX_CALL_LIFE);
+    let ids = (ids(), ids(), any::<[u8; 16]>());
+    (ids, name, time, bytes()).prop_map(
+        |((program, device, id), function, (made, life), payload)| Call {
+            version: functions::VERSION,
+            program,
+            device,
+            caller: me().0,
+            id,
+            function,
+            made: made.into(),
+            expires: u64::from(made) + life,
+            payload,
+        },
+    )
+}
+
+pub(crate) fn call_frame() -> impl Strategy<Value = CallFrame> {
+    let why = prop_oneof![
+        Just(CallRefusal::NotServed),
+        Just(CallRefusal::Busy),
+        Just(CallRefusal::Expired),
+        Just(CallRefusal::SameIdOtherBytes),
+        Just(CallRefusal::Failed),
+    ];
+    let answer = prop_oneof![
+        (bytes(), prop::option::of(bytes()))
+            .prop_map(|(value, offer)| CallAnswer::Value { value, offer: offer.map(Box::new) }),
+        why.prop_map(CallAnswer::Refused),
+    ];
+    prop_oneof![
+        (ids(), any::<[u8; 16]>(), bytes()).prop_map(|(program, id, call)| CallFrame::Call {
+            program,
+            id,
+            call: Box::new(call)
+        }),
+        (any::<[u8; 16]>(), answer).prop_map(|(id, answer)| CallFrame::Answer { id, answer }),
     ]
 }
 

@@ -18,6 +18,7 @@ use teahouse_protocols::codec::{Wire, decode, encode};
 use teahouse_protocols::cursor::Cursor;
 use teahouse_protocols::envelope::{Envelope, open_body, sealed_hash};
 use teahouse_protocols::epoch::{EpochHead, EpochSecret, GroupKeys, PairwiseHpke, Parcel};
+use teahouse_protocols::functions::{Call, CallFrame, MAX_CALL_LIFE};
 use teahouse_protocols::ids::{AccountId, DeviceId, RelayId, Tag};
 use teahouse_protocols::inbox::{
     AccountPack, ContactRequest, InboxItem, InboxMessage, Letter, Welcome, message_prekey,
@@ -47,6 +48,7 @@ pub(crate) type Target = (&'static str, fn(&[u8]));
 pub(crate) const TARGETS: &[Target] = &[
     ("account_log", account_log),
     ("account_record", account_record),
+    ("call_frame", call_frame),
     ("contact_card", contact_card),
     ("contact_request", contact_request),
     ("cursor", cursor),
@@ -144,6 +146,14 @@ fn prekey_bundle(data: &[u8]) {
     if let Some(bundle) = signed::<PrekeyBundle>(data) {
         assert!(!bundle.replaces(&bundle));
         let _ = bundle.prekey_id();
+    }
+}
+
+fn call_frame(data: &[u8]) {
+    if let Some(CallFrame::Call { call, .. }) = plain(data)
+        && let Some(call) = signed::<Call>(&call)
+    {
+        assert!(call.expires > call.made && call.expires - call.made <= MAX_CALL_LIFE);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use teahouse_protocols::codec::encode;
+use teahouse_protocols::functions::{self, Call, CallAnswer, CallFrame, CallRefusal};
 use teahouse_protocols::ids::AppId;
 use teahouse_protocols::package::{
     Cloud, Manifest, Package, Permission, Power, ProgramFrame, Release, VERSION, VerifiedPackage,
@@ -127,5 +128,49 @@ pub(crate) fn program_frames() -> Suite {
     suite.plain("unknown", &ProgramFrame::Unknown { app });
     suite.refuse_usual::<ProgramFrame>(&wire, wire.len() - 1);
     suite.refuse::<ProgramFrame>("an unknown word", &[0x20; 33]);
+    suite
+}
+
+pub(crate) fn program_calls() -> Suite {
+    let mut suite = Suite::new(
+        "program_calls",
+        "protocols/src/functions.rs",
+        "What a Mini Program asks of its developer's node, signed by the key under which it knows \
+         the person, and what that answers: service 5.",
+    );
+    let caller = key(8);
+    let call = Call {
+        version: functions::VERSION,
+        program: AppId([1; 32]),
+        device: device(2),
+        caller: caller.verifying_key().to_bytes(),
+        id: [3; 16],
+        function: text("book"),
+        made: 1_700_000_000_000,
+        expires: 1_700_000_600_000,
+        payload: bytes(b"{\"seats\":[5]}"),
+    };
+    suite.signed("a call", &call, &caller);
+    suite.seeding("call_frame");
+    let signed = teahouse_protocols::sign::Signed::new(call.clone(), &caller);
+    let (program, id) = (call.program, call.id);
+    let frame = CallFrame::Call { program, id, call: Box::new(bytes(signed.bytes())) };
+    let wire = suite.plain("a call", &frame);
+    let answer = |answer| CallFrame::Answer { id: call.id, answer };
+    let value = |offer| CallAnswer::Value { value: bytes(b"[]"), offer };
+    suite.plain("an answer", &answer(value(None)));
+    suite.plain("an answer with an offer", &answer(value(Some(Box::new(bytes(&[7; 40]))))));
+    for why in [
+        CallRefusal::NotServed,
+        CallRefusal::Busy,
+        CallRefusal::Expired,
+        CallRefusal::SameIdOtherBytes,
+        CallRefusal::Failed,
+    ] {
+        suite.plain(&format!("{why:?}"), &answer(CallAnswer::Refused(why)));
+    }
+    suite.refuse::<CallFrame>("a byte too many", &[&wire[..], &[0]].concat());
+    suite.refuse::<CallFrame>("cut short", &wire[..wire.len() - 1]);
+    suite.refuse::<CallFrame>("an unknown word", &[0x20; 33]);
     suite
 }
