@@ -20,9 +20,9 @@ crate::tables::tables! {
     truth ORDERS = "pay_orders";
     /// device, nonce (16) → order (raw): the payment's key.
     truth ORDER_KEYS = "pay_order_keys";
-    /// time (u64), order → nothing: carried out or held, by time.
+    /// time (u64), order or voucher → nothing: carried out or held, by time.
     truth ORDER_TIMES = "pay_order_times";
-    /// device, order → nothing: refused for good.
+    /// device, order or voucher → nothing: refused for good, or taken and given back.
     truth ORDERS_REFUSED = "pay_orders_refused";
     /// ledger transfer → order (raw): held for whoever is paid.
     truth HELD = "pay_held";
