@@ -420,8 +420,8 @@ fn a_shop_is_opened_and_run_in_the_window() {
     write(&mut shop, words::price(), "3.50");
     click(&mut shop, words::product_add());
     wait(&mut shop, words::poster_qr());
-    let link = shop.get_by_label_contains("teahouse:order/").accesskit_node();
-    let link = link.label().or(link.value()).unwrap();
+    let link = shop.get_by_label_contains("teahouse:order/");
+    let link = link.accesskit_node().label().or(link.accesskit_node().value()).unwrap();
     gone(&mut shop, words::products_none());
 
     // Lin paid 20.00 in, in cash.
