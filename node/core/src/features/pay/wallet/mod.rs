@@ -40,7 +40,7 @@ pub(super) use self::friends::{decide, waiting};
 pub(super) use self::known::{all_known, asset, known};
 pub(super) use self::orders::{cancel, order, pay, payment, receipt, transfer};
 pub(super) use self::outbox::{met, tend, wanted};
-pub(super) use self::statement::follow;
+pub(super) use self::statement::{follow, follow_due};
 
 /// How long a question about a price is asked, in milliseconds: a day.
 const ASKED: Millis = 24 * 60 * 60 * 1000;
