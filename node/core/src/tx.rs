@@ -14,7 +14,9 @@ use serde::de::DeserializeOwned;
 use teahouse_protocols::account::AccountLog;
 use teahouse_protocols::codec;
 use teahouse_protocols::epoch::EpochSecret;
-use teahouse_protocols::ids::{AccountId, ChannelId, DeviceId, EpochId, Millis, RelayId, TopicId};
+use teahouse_protocols::ids::{
+    AccountId, AssetId, ChannelId, DeviceId, EpochId, Millis, RelayId, TopicId,
+};
 use teahouse_protocols::membership::{Evaluation, Membership, MembershipLog};
 use teahouse_protocols::prekey::PrekeyBundle;
 use teahouse_protocols::sign::SigningKey;
@@ -127,6 +129,8 @@ pub(crate) struct Memory {
     pub(crate) programs: Fetches,
     /// How this device's contents are reached; empty while they are not.
     pub(crate) content_addr: Vec<u8>,
+    /// Statements that grew, and to which entry: asked for once, at the end of the step.
+    pub(crate) statements_due: BTreeMap<AssetId, u64>,
     /// When what issuers have not answered is said again.
     pub(crate) pay_again: Millis,
     /// Lanes of channels of which the payee was asked where they stand; at most one a money.

@@ -13,7 +13,7 @@ use teahouse_protocols::pay::{
     Answer, Ask, ChannelRequest, Entry, Grant, Offer, PayFrame, PayReply, PayRequest, PaymentOrder,
     Refusal, TransferAnswer, VERSION, Voucher,
 };
-use teahouse_protocols::sign::Signed;
+use teahouse_protocols::sign::{Signable, Signed, hash};
 
 use super::issuer::{self, Not};
 use super::tables::{
@@ -39,7 +39,7 @@ enum Frame {
     Reply(Box<wallet::Heard>),
 }
 
-fn prepare(_: &dyn Read, bytes: &[u8]) -> Option<Prepared> {
+fn prepare(read: &dyn Read, bytes: &[u8]) -> Option<Prepared> {
     let frame = match codec::decode::<PayFrame>(bytes).ok()? {
         PayFrame::Reply(reply) => Frame::Reply(Box::new(wallet::Heard::check(*reply)?)),
         PayFrame::Request(request) => {
@@ -47,7 +47,7 @@ fn prepare(_: &dyn Read, bytes: &[u8]) -> Option<Prepared> {
             match ask {
                 Ask::Pay { log, order, offer } => {
                     let offer = match offer {
-                        Some(bytes) => Some(Box::new(Signed::from_bytes(&bytes).ok()?)),
+                        Some(bytes) => Some(Box::new(offer_of(read, &bytes)?)),
                         None => None,
                     };
                     let order = Box::new(Signed::from_bytes(&order).ok()?);
@@ -70,6 +70,16 @@ fn prepare(_: &dyn Read, bytes: &[u8]) -> Option<Prepared> {
         }
     };
     Some(Box::new(frame))
+}
+
+/// An offer that comes back: one that this device keeps was signed here, and is known by its
+/// bytes.
+fn offer_of(read: &dyn Read, bytes: &[u8]) -> Option<Signed<Offer>> {
+    let id = hash(<Offer as Signable>::DOMAIN, &[bytes]);
+    match read.get_typed::<OfferRow>(&OFFERS, &id) {
+        Ok(Some(own)) if own.offer == bytes => Signed::from_stored(bytes, &id).ok(),
+        _ => Signed::from_bytes(bytes).ok(),
+    }
 }
 
 fn take(tx: &mut Tx<'_>, from: DeviceId, prepared: Prepared) -> Result<(), Fail> {
@@ -216,10 +226,7 @@ fn acts(tx: &mut Tx<'_>, from: DeviceId, account: AccountId, log: Log) -> Result
     // Signatures that are known to hold need no second look.
     let known = accounts::log(tx, account)?;
     let news = log.iter().any(|bytes| {
-        let id = teahouse_protocols::sign::hash(
-            <AccountRecord as teahouse_protocols::sign::Signable>::DOMAIN,
-            &[bytes],
-        );
+        let id = hash(<AccountRecord as Signable>::DOMAIN, &[bytes]);
         known.as_ref().is_none_or(|log| log.get(&id.into()).is_none())
     });
     if news {
@@ -317,6 +324,7 @@ pub(super) fn nudge(tx: &mut Tx<'_>, asset: AssetId, account: AccountId) -> Resu
 /// Says again what is not answered; ends offers and transfers whose time is up. When to look
 /// again.
 fn tend(tx: &mut Tx<'_>) -> Result<Option<Millis>, Fail> {
+    wallet::follow_due(tx)?;
     let mut next = wallet::tend(tx)?;
     if !issuer::any(tx)? {
         return Ok(next);

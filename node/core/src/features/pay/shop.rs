@@ -140,7 +140,8 @@ fn give_back(tx: &mut Tx<'_>, lines: &[([u8; 16], u32)]) -> Result<(), StorageEr
 
 /// Ends offers whose time is up.
 pub(super) fn expire(tx: &mut Tx<'_>) -> Result<(), Fail> {
-    for (key, _) in tx.scan(&OFFER_TIMES, &KeyRange::all(), false, MAX_ENDED)? {
+    for _ in 0..MAX_ENDED {
+        let Some((key, _)) = tx.first(&OFFER_TIMES, b"")? else { break };
         let mut reader = KeyReader::new(&OFFER_TIMES, &key);
         if reader.u64()? > tx.now {
             break;

@@ -46,7 +46,7 @@ pub(crate) use self::lanes::Checked;
 pub(super) use self::lanes::{reserved, room, voucher_of};
 pub(super) use self::orders::{cancel, order, pay, payment, receipt, transfer};
 pub(super) use self::outbox::{met, tend, wanted};
-pub(super) use self::statement::follow;
+pub(super) use self::statement::{follow, follow_due};
 
 /// How long a question about a price is asked, in milliseconds: a day.
 const ASKED: Millis = 24 * 60 * 60 * 1000;

@@ -44,7 +44,19 @@ pub(super) fn head_came(tx: &mut Tx<'_>, head: &Signed<StatementHead>) -> Result
         tx.put(&BALANCES, &h.asset.0, &Balance { heard: tx.now, ..held.clone() })?;
     }
     if balance.is_none_or(|b| b.tally.number < h.number) {
-        follow(tx, h.asset)?;
+        let due = tx.mem.statements_due.entry(h.asset).or_default();
+        *due = h.number.max(*due);
+    }
+    Ok(())
+}
+
+/// Asks for what statements grew by in this step: once, however many words said so.
+pub(crate) fn follow_due(tx: &mut Tx<'_>) -> Result<(), Fail> {
+    for (money, number) in std::mem::take(&mut tx.mem.statements_due) {
+        let balance: Option<Balance> = tx.typed(&BALANCES, &money.0)?;
+        if balance.is_none_or(|b| b.tally.number < number) {
+            follow(tx, money)?;
+        }
     }
     Ok(())
 }
