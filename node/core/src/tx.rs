@@ -128,6 +128,8 @@ pub(crate) struct Memory {
     pub(crate) content_addr: Vec<u8>,
     /// When what issuers have not answered is said again.
     pub(crate) pay_again: Millis,
+    /// When calls of functions that were not answered are said again.
+    pub(crate) calls_again: Millis,
     /// Own addresses, for pairing codes.
     pub(crate) addrs: Vec<String>,
 }

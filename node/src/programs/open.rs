@@ -7,12 +7,14 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use teahouse_programs::ui::{Event, Node, Outcome, Payment, Reason, Request, Start};
+use teahouse_core::pay::programs::BillView;
+use teahouse_programs::ui::{Event, Kind, Node, Outcome, PayButton, Reason, Request, Start};
 use teahouse_programs::{Host, Instance, Launch, ProgramError, limits};
 use teahouse_protocols::package::{Manifest, Power, VerifiedPackage};
 use tokio::time::sleep;
 
 use super::code_of;
+use super::dealings::UnderWay;
 use super::powers::{PowerError, Powers};
 
 /// Events that wait for a program at most. Beyond it what a person does is dropped: the
@@ -81,6 +83,7 @@ pub struct Open {
     rev: u64,
     /// Updates since the person last did something.
     own: u32,
+    under_way: UnderWay,
 }
 
 impl Open {
@@ -106,6 +109,7 @@ impl Open {
             nodes: Vec::new(),
             rev: 0,
             own: 0,
+            under_way: UnderWay::default(),
         })
     }
 
@@ -195,7 +199,16 @@ impl Open {
         let mut happened = Vec::new();
         while let Some((id, request)) = self.wishes.pop_front() {
             let outcome = match self.may(powers, &request) {
-                May::Yes => Self::meet(powers, request, &mut happened),
+                May::Yes => match request {
+                    Request::Call { function, payload } => {
+                        match self.under_way.call(powers, id, function, payload) {
+                            Some(outcome) => outcome,
+                            // Its answer comes later.
+                            None => continue,
+                        }
+                    }
+                    request => Self::meet(powers, request, &mut happened),
+                },
                 May::Ask(power) if self.asked.len() < MAX_ASKED => {
                     self.asked.push_back((id, power, request));
                     continue;
@@ -211,9 +224,10 @@ impl Open {
     /// What the person has to be asked next.
     #[must_use]
     pub fn wish(&self) -> Option<Wish> {
-        let (_, power, _) = self.asked.front()?;
-        let reason = self.manifest().names(*power)?.reason.to_string();
-        Some(Wish { power: *power, reason })
+        let asked = self.asked.front().map(|(_, power, _)| *power);
+        let power = asked.or_else(|| self.under_way.wants().then_some(Power::Pay))?;
+        let reason = self.manifest().names(power)?.reason.to_string();
+        Some(Wish { power, reason })
     }
 
     /// The person's word: kept, and what waited for it is carried out or refused.
@@ -229,12 +243,90 @@ impl Open {
         self.asked = later;
         let now: VecDeque<(u32, Power, Request)> = now;
         self.wishes.extend(now.into_iter().map(|(id, _, request)| (id, request)));
+        if power == Power::Pay && self.under_way.wants() {
+            if allowed {
+                self.under_way.take(powers)?;
+            } else if let Some(event) = self.under_way.refuse() {
+                self.waiting.push_back(event);
+            }
+        }
         Ok(self.carry_out(powers))
     }
 
-    /// What became of a payment that the person was asked for.
-    pub fn paid(&mut self, key: String, action: String, outcome: Payment) -> bool {
-        self.tell(Event::Paid { key, action, outcome })
+    /// Whether something may come that the program waits for: [`Open::look`] now and then.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.under_way.waits()
+    }
+
+    /// Takes in answers of others, and what became of payments. Waits for the disk.
+    pub fn look(&mut self, powers: &impl Powers) {
+        if self.waiting.len() < MAX_WAITING {
+            self.under_way.look(powers, &mut self.waiting);
+        }
+    }
+
+    /// What stands on a button to pay, by its key: of the offer, as it is known here.
+    pub fn bill_of(&self, powers: &impl Powers, key: &str) -> Result<Option<BillView>, PowerError> {
+        match self.pay_button(key) {
+            Some(button) => powers.bill(&button.order),
+            None => Ok(None),
+        }
+    }
+
+    fn pay_button(&self, key: &str) -> Option<&PayButton> {
+        self.nodes.iter().find(|n| n.key == key).and_then(|n| match &n.kind {
+            Kind::PayButton(button) => Some(button),
+            _ => None,
+        })
+    }
+
+    /// Whether this is a button to pay: what a tap on it means is the host's to say.
+    #[must_use]
+    pub fn is_pay_button(&self, key: &str) -> bool {
+        self.pay_button(key).is_some()
+    }
+
+    /// The person tapped a button to pay. If the program may show it, the bill is before them
+    /// ([`Open::bill`]); if they were not asked yet, that comes first ([`Open::wish`]).
+    pub fn press(&mut self, powers: &mut impl Powers, key: &str) -> Result<(), PowerError> {
+        let refuse = |why: &str| Err(PowerError::Failed(why.to_owned()));
+        let Some(PayButton { order, action }) = self.pay_button(key).cloned() else {
+            return refuse("there is no such button");
+        };
+        if self.manifest().names(Power::Pay).is_none() {
+            return refuse("this program does not name that it wants to be paid");
+        }
+        let granted = powers.granted(Power::Pay)?;
+        if granted == Some(false) {
+            return refuse("you have not allowed this program to show a button to pay");
+        }
+        if !self.under_way.press(key.to_owned(), action, order) {
+            return refuse("another bill waits for your word");
+        }
+        if granted == Some(true) { self.under_way.take(powers) } else { Ok(()) }
+    }
+
+    /// What the person is asked to pay now. Drawn by the host alone.
+    pub fn bill(&self, powers: &impl Powers) -> Result<Option<BillView>, PowerError> {
+        match self.under_way.bill() {
+            Some(offer) => powers.bill(offer),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether the person is asked to pay something now.
+    #[must_use]
+    pub fn has_bill(&self) -> bool {
+        self.under_way.bill().is_some()
+    }
+
+    /// The person's word on the bill.
+    pub fn settle(&mut self, powers: &mut impl Powers, pay: bool) -> Result<(), PowerError> {
+        self.own = 0;
+        let (event, done) = self.under_way.settle(powers, pay);
+        self.waiting.extend(event);
+        done
     }
 
     fn may(&self, powers: &impl Powers, request: &Request) -> May {
@@ -246,6 +338,7 @@ impl Open {
             | Request::StorageRemove(_)
             | Request::StorageList(_) => Power::Storage,
             Request::Share { .. } => Power::Share,
+            Request::Call { .. } if self.manifest().cloud.is_some() => Power::Call,
             // Nobody is asked for what there is not.
             Request::StateGet(_)
             | Request::StateSet(_)
@@ -308,7 +401,7 @@ enum May {
 }
 
 /// What an event counts of an update's bytes.
-fn weight(event: &Event) -> usize {
+pub(super) fn weight(event: &Event) -> usize {
     match event {
         Event::Start(start) => start.locale.len() + start.launch.len(),
         Event::Tap { key, action, .. }

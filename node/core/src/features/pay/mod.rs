@@ -12,10 +12,12 @@
 //! - `issuer`: balances, orders, transfers, refunds. `shop`: products and offers.
 //! - `wallet`: what this device pays, and what it knows of its balances.
 //! - `service`: questions and answers between the two.
+//! - `programs`: offers of Mini Programs, on both sides.
 //! - `command`, `query`: what a person asks for and sees.
 
 mod command;
 mod issuer;
+pub mod programs;
 pub mod query;
 mod service;
 mod shop;
@@ -27,6 +29,7 @@ use crate::query::Asked;
 
 pub use self::command::Command;
 pub(crate) use self::command::command;
+pub(crate) use self::programs::{give_back, issued_here, put_up, take};
 
 /// The feature's name, and that of its records of issuers.
 const NAME: &str = "pay";
@@ -41,6 +44,7 @@ pub(crate) const FEATURE: Feature = Feature {
         Asked::of::<query::History>(),
         Asked::of::<query::Payments>(),
         Asked::of::<query::OnePayment>(),
+        Asked::of::<programs::Bill>(),
         Asked::of::<query::Receipts>(),
         Asked::of::<query::Verify>(),
         Asked::of::<query::Waiting>(),

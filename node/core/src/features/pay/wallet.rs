@@ -49,7 +49,7 @@ const MAX_INCOMING: usize = 256;
 const MAX_EVIDENCE: usize = 64;
 
 /// What is asked of an issuer's device, by kind; with what it is about, the place in `OUT`.
-const MONEY: u8 = 0;
+pub(super) const MONEY: u8 = 0;
 const OFFER: u8 = 1;
 const PAY: u8 = 2;
 const FOLLOW: u8 = 3;
@@ -174,7 +174,7 @@ fn wide(id: [u8; 16]) -> [u8; 32] {
 }
 
 /// Asks an issuer's device, until it answers.
-fn ask(
+pub(super) fn ask(
     tx: &mut Tx<'_>,
     device: DeviceId,
     (kind, of): (u8, [u8; 32]),
@@ -324,7 +324,7 @@ pub(super) fn payment(read: &dyn Read, id: [u8; 16]) -> Result<Option<Payment>, 
     read.get_typed(&PAYMENTS, &id)
 }
 
-fn begin(tx: &mut Tx<'_>, id: [u8; 16], payment: &Payment) -> Result<(), Fail> {
+pub(super) fn begin(tx: &mut Tx<'_>, id: [u8; 16], payment: &Payment) -> Result<(), Fail> {
     let out = tx.count(&OUT, &KeyRange::all(), MAX_OPEN)?;
     if out == MAX_OPEN {
         let (what, max) = ("payments under way".into(), MAX_OPEN as u64);

@@ -184,7 +184,7 @@ impl Query for Stored {
     const READS: &'static [&'static Table] = &[&PROGRAM_STORAGE];
 
     fn run(&self, s: &dyn Read) -> Result<Self::Out, StorageError> {
-        Ok(storage::get(s, self.app, &self.key)?.map(Blob))
+        Ok(storage::OWN.get(s, self.app, &self.key)?.map(Blob))
     }
 }
 
@@ -204,7 +204,7 @@ impl Query for StoredKeys {
     const READS: &'static [&'static Table] = &[&PROGRAM_STORAGE];
 
     fn run(&self, s: &dyn Read) -> Result<Self::Out, StorageError> {
-        storage::keys(s, self.app, &self.prefix)
+        storage::OWN.keys(s, self.app, &self.prefix)
     }
 }
 
