@@ -9,15 +9,17 @@ import {
 import { MENU, money, total } from "./menu.js";
 
 let basket = {};
-// What the shop said of the order: { id, state, offer }. `offer` is what the pay button shows.
+// What the shop said of the order: { id, state }, and its signed offer, which the pay button
+// shows.
 let order = null;
+let offer = null;
 let words = "";
 
 const WHY = {
   "no-grant": "You have not allowed that. Nothing was sent.",
-  "not-here": "Ordering from a shop is not available yet. Nothing was sent.",
+  "not-here": "The shop takes no orders here just now.",
   "too-large": "That is too much for one order.",
-  offline: "The shop can't be reached just now. Nothing was sent.",
+  offline: "The shop did not answer in time. Ask again before you order anew.",
   failed: "That did not work. Nothing was ordered.",
 };
 
@@ -39,6 +41,7 @@ const send = () => {
   call("order", { basket }, (answer) => {
     if (!answer.ok) return (words = why(answer));
     order = answer.json;
+    offer = answer.offer;
     words = "";
     storage.set("order", order.id);
   });
@@ -59,8 +62,8 @@ const paid = (event) => {
   ask();
 };
 
-const ask = () =>
-  call("status", { id: order.id }, (answer) => {
+const ask = (id = order.id) =>
+  call("status", { id }, (answer) => {
     if (answer.ok) order = answer.json;
     else words = why(answer);
   });
@@ -88,9 +91,9 @@ const ordered = () =>
     { key: "order" },
     title(`Order ${order.id}`),
     text(`The shop says: ${order.state}`),
-    order.state === "offered" && payButton(Uint8Array.from(order.offer), paid, { key: "pay" }),
+    order.state === "offered" && offer && payButton(offer, paid, { key: "pay" }),
     row(
-      button("Ask again", ask, { key: "again" }),
+      button("Ask again", () => ask(), { key: "again" }),
       order.state === "paid" && button("Give it back", refund, { key: "refund" }),
     ),
   );
@@ -100,6 +103,9 @@ export function update(events) {
     if (event.type !== "start") continue;
     storage.get("basket", (answer) => {
       if (answer.ok) basket = answer.json;
+    });
+    storage.get("order", (answer) => {
+      if (answer.ok) ask(answer.json);
     });
   }
   const sum = total(basket);

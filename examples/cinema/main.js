@@ -3,28 +3,35 @@
 // Which seats are taken only the cinema's node knows: it is the one that gives seats away, so
 // that no two people get the same. Until it has answered, the map says that it doesn't know.
 
-import { button, call, canvas, draw, page, row, storage, text } from "teahouse";
+import { button, call, canvas, draw, page, payButton, row, storage, text } from "teahouse";
 import { HEIGHT, ROWS, SEATS, WIDTH, at, name, place } from "./hall.js";
 
 const MOST = 6;
 let chosen = [];
 // Seats that the cinema gave away; null while it has not said.
 let taken = null;
+// Seats that are paid, and those that are held until their offer is paid or expires.
 let booked = [];
+let held = null;
 let words = "";
 
 const WHY = {
   "no-grant": "You have not allowed asking the cinema.",
-  "not-here": "Asking the cinema is not available yet.",
-  offline: "The cinema can't be reached just now.",
+  "not-here": "The cinema sells no seats here just now.",
+  offline: "The cinema did not answer in time. Ask again before you book.",
 };
 const why = (answer) => WHY[answer.reason] ?? "That did not work. Nothing was booked.";
 
 const keep = () => storage.set("chosen", chosen);
 
+const heard = (said) => {
+  taken = said.taken;
+  booked = said.mine;
+};
+
 const ask = () =>
   call("seats", {}, (answer) => {
-    if (answer.ok) taken = answer.json.taken;
+    if (answer.ok) heard(answer.json);
     else words = why(answer);
   });
 
@@ -42,23 +49,34 @@ const book = () => {
   words = "Asking the cinema …";
   call("book", { seats: chosen }, (answer) => {
     if (!answer.ok) return (words = why(answer));
-    const said = answer.json;
-    taken = said.taken;
-    if (said.booked) {
-      booked = chosen;
+    heard(answer.json);
+    if (answer.json.held) {
+      held = { seats: chosen, offer: answer.offer };
       chosen = [];
-      words = "They are yours";
+      words = "Held for you for ten minutes";
       keep();
     } else {
       chosen = chosen.filter((seat) => !taken.includes(seat));
-      words = "Somebody was faster: choose others";
+      words = "Somebody was faster, or it is more than one can have: choose others";
     }
   });
 };
 
+const paid = (event) => {
+  const said = {
+    paid: "They are yours",
+    refused: "It was not paid.",
+    unknown: "Not known yet whether it is paid: ask again in a moment. Nothing is paid twice.",
+    cancelled: "Not paid. The seats are held for a while.",
+  };
+  words = said[event.outcome];
+  if (event.outcome === "paid" || event.outcome === "refused") held = null;
+  ask();
+};
+
 const colour = (seat) => {
   if (booked.includes(seat)) return "good";
-  if (chosen.includes(seat)) return "accent";
+  if (chosen.includes(seat) || held?.seats.includes(seat)) return "accent";
   return taken?.includes(seat) ? "danger" : "muted";
 };
 
@@ -99,6 +117,7 @@ export function update(events) {
       button("Book", book, { key: "book", style: "primary", enabled: chosen.length > 0 }),
       button("Ask again", ask, { key: "ask" }),
     ),
+    held && payButton(held.offer, paid, { key: "pay" }),
     words !== "" && text(words, { key: "words", colour: "warning" }),
   );
 }

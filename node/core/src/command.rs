@@ -371,6 +371,11 @@ pub enum Reply {
         /// Which.
         app: AppId,
     },
+    /// A function was called.
+    Call {
+        /// The call's number.
+        call: Number,
+    },
     /// What a link led to.
     Added {
         /// Who was asked for contact.

@@ -22,4 +22,4 @@ pub mod view;
 pub use self::core::{Core, CoreError, Input, MAX_BATCH, Outputs, Peers, Rebuilt};
 pub use self::engine::mail::MailOut;
 pub use self::env::Env;
-pub use self::features::{contents, feeds, moments, pay, photos, programs, replies};
+pub use self::features::{contents, feeds, functions, moments, pay, photos, programs, replies};

@@ -241,7 +241,7 @@ fn last_line(
     Ok(Line { time, text, by: String::new(), delivery })
 }
 
-fn this_device(s: &dyn Read) -> Result<DeviceId> {
+pub(crate) fn this_device(s: &dyn Read) -> Result<DeviceId> {
     Ok(DeviceId(SigningKey::from_bytes(&me(s)?.seed).verifying_key().to_bytes()))
 }
 

@@ -135,6 +135,8 @@ pub(crate) struct Memory {
     pub(crate) pay_again: Millis,
     /// Lanes of channels of which the payee was asked where they stand; at most one a money.
     pub(crate) pay_lanes: BTreeMap<ChannelId, Checked>,
+    /// When calls of functions that were not answered are said again.
+    pub(crate) calls_again: Millis,
     /// Own addresses, for pairing codes.
     pub(crate) addrs: Vec<String>,
 }

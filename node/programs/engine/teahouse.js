@@ -1,5 +1,5 @@
 // The module that JavaScript programs import as "teahouse": widgets, effects, and `run`,
-// by which the host calls the program. README.md beside this folder is its manual.
+// by which the host calls the program; `serve` for its developer's node. README.md beside this folder is its manual.
 
 const string = (value) => String(value ?? "").toWellFormed();
 const number = (value) => Number(value) || 0;
@@ -161,6 +161,12 @@ const bytes = (value) => {
   return encode(typeof value === "string" ? value : JSON.stringify(value ?? null));
 };
 
+// Two pieces in one: the length of the first (4 bytes, little endian), then both.
+const halves = (both) => {
+  const length = new DataView(both.buffer, both.byteOffset).getUint32(0, true);
+  return [both.slice(4, 4 + length), both.slice(4 + length)];
+};
+
 // ---- Effects -------------------------------------------------------------------------
 
 const MOST_EFFECTS = 32;
@@ -168,6 +174,8 @@ let nextId = 1;
 // Asked for by this update, and those that no view could carry yet.
 let queue = [];
 const waiting = new Map();
+// Effects that are calls: their answers may carry an offer.
+const calls = new Set();
 
 const ask = (request, then) => {
   if (queue.length >= 1024) fail("too many effects are waiting");
@@ -188,8 +196,11 @@ export const storage = {
   list: keyed("storage-list"),
 };
 export const shared = { get: keyed("state-get"), set: entry("state-set"), list: keyed("state-list") };
-export const call = (name, payload, then) =>
-  ask({ tag: "call", val: { function: string(name), payload: bytes(payload) } }, then);
+export const call = (name, payload, then) => {
+  const id = ask({ tag: "call", val: { function: string(name), payload: bytes(payload) } }, then);
+  calls.add(id);
+  return id;
+};
 export const share = (title, launch, then) =>
   ask({ tag: "share", val: { title: string(title), launch: string(launch) } }, then);
 export const notice = (content, then) => ask({ tag: "notice", val: string(content) }, then);
@@ -197,7 +208,7 @@ export const close = () => ask({ tag: "close" });
 
 // ---- Events --------------------------------------------------------------------------
 
-// The answer to an effect: { ok, bytes, text, json, keys, missing, reason }.
+// The answer to an effect: { ok, bytes, text, json, keys, offer, missing, reason }.
 class Answer {
   constructor(id, { tag, val }) {
     this.type = "answer";
@@ -208,6 +219,12 @@ class Answer {
     this.bytes = undefined;
     if (tag === "value") this.bytes = val instanceof Uint8Array ? val : Uint8Array.from(val);
     this.keys = tag === "keys" ? val : undefined;
+    this.offer = undefined;
+    if (calls.delete(id) && this.bytes) {
+      const [value, offer] = halves(this.bytes);
+      this.bytes = value;
+      if (offer.length > 0) this.offer = offer;
+    }
   }
   get text() {
     return this.bytes && decode(this.bytes);
@@ -232,6 +249,123 @@ const seed = (state) => {
     let t = Math.imul(state ^ (state >>> 15), 1 | state);
     t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
     return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+};
+
+// ---- Functions at the developer's node -----------------------------------------------
+
+// What a function is given: who called, when, and what with.
+class Given {
+  constructor(job, payload) {
+    Object.assign(this, job);
+    this.bytes = payload;
+  }
+  get text() {
+    return decode(this.bytes);
+  }
+  get json() {
+    return JSON.parse(this.text);
+  }
+}
+
+// What a file of functions exports as `update`. `functions` answer calls by their names;
+// `told` has `paid`, `expired` and `refunded`, which hear what became of offers. Each run is
+// the only one in a fresh instance. What it reads and is not here yet ends the run, which
+// begins anew once it is: so a function reads as if all were here, and does nothing twice.
+export const serve = (functions, told = {}) => {
+  const known = new Map();
+  const lists = new Map();
+  let job;
+  let reading = 0;
+  let done = false;
+  let shown = false;
+
+  const attempt = () => {
+    const writes = new Map();
+    const refunds = [];
+    const lacking = [];
+    let offer;
+    const miss = (tag, key) => {
+      lacking.push([tag, key]);
+      throw lacking;
+    };
+    const read = (key) => {
+      if (writes.has(key)) return writes.get(key);
+      if (!known.has(key)) miss("storage-get", key);
+      return known.get(key);
+    };
+    const books = {
+      bytes: (key) => read(string(key)),
+      get: (key) => {
+        const found = read(string(key));
+        return found && JSON.parse(decode(found));
+      },
+      set: (key, value) => void writes.set(string(key), bytes(value)),
+      remove: (key) => void writes.set(string(key), undefined),
+      list: (prefix = "") => {
+        if (!lists.has(prefix)) miss("storage-list", prefix);
+        const keys = new Set(lists.get(prefix));
+        for (const [key, value] of writes) {
+          if (!key.startsWith(prefix)) continue;
+          if (value === undefined) keys.delete(key);
+          else keys.add(key);
+        }
+        return [...keys].sort();
+      },
+      offer: ({ reference = job.id, title, lines, seconds = 0 }) => {
+        if (offer) fail("a call makes one offer at most");
+        const line = ({ title, count = 1, price }) => [string(title), integer(count), integer(price)];
+        offer = { reference: string(reference), title: string(title), lines: lines.map(line), seconds };
+        return offer.reference;
+      },
+      refund: (reference, { amount = null, memo = "" } = {}) =>
+        void refunds.push({ reference: string(reference), amount, memo: string(memo) }),
+    };
+    const [table, name] = job.told ? [told, job.told] : [functions, job.function];
+    const run = Object.hasOwn(table, name) ? table[name] : undefined;
+    if (typeof run !== "function" && !job.told) fail(`there is no function "${name}"`);
+    seed(job.seed);
+    let answer;
+    try {
+      answer = run?.(job, books);
+    } catch (error) {
+      if (lacking.length === 0) throw error;
+    }
+    if (lacking.length > 0) {
+      for (const [tag, key] of lacking) {
+        reading += 1;
+        ask({ tag, val: key }, (found) => {
+          reading -= 1;
+          if (!found.ok && !found.missing) fail("what is kept can't be read");
+          if (tag === "storage-get") known.set(key, found.bytes);
+          else lists.set(key, found.keys);
+        });
+      }
+      return;
+    }
+    done = true;
+    for (const [key, value] of writes) {
+      if (value === undefined) ask({ tag: "storage-remove", val: key });
+      else ask({ tag: "storage-set", val: { key, value } });
+    }
+    const say = (word, what) =>
+      ask({ tag: "call", val: { function: word, payload: bytes(what) } });
+    for (const refund of refunds) say("refund", refund);
+    if (offer) say("offer", offer);
+    say("answer", answer);
+  };
+
+  return (events) => {
+    for (const event of events) {
+      // The run stands where the answer to no effect would.
+      if (event.type !== "answer" || event.id !== 0) continue;
+      const [head, payload] = halves(event.bytes);
+      job = new Given(JSON.parse(decode(head)), payload);
+    }
+    if (job && reading === 0 && !done) attempt();
+    if (shown) return undefined;
+    shown = true;
+    return page("functions");
   };
 };
 

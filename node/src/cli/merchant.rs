@@ -313,7 +313,7 @@ fn orders(session: &Session, limit: usize) -> Result<()> {
     Ok(())
 }
 
-fn find_money(session: &Session, name: Option<&str>) -> Result<IssuedView> {
+pub(super) fn find_money(session: &Session, name: Option<&str>) -> Result<IssuedView> {
     let all = session.ask(&Issued {})?;
     match (name, &all[..]) {
         (None, [one]) => Ok(one.clone()),

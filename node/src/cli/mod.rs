@@ -5,6 +5,7 @@ mod account;
 mod chat;
 mod device;
 mod feed;
+mod functions;
 mod group;
 mod merchant;
 mod moments;

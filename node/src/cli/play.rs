@@ -13,7 +13,9 @@ use tokio::runtime::Runtime;
 
 use super::session::runtime;
 use super::show::{block, line, tidy};
-use crate::programs::{self, Happening, Host, InMemory, Open, Opening, Powers, pack, shown};
+use crate::programs::{
+    self, Happening, Host, InMemory, Open, Opening, Powers, bill_words, pack, shown,
+};
 
 /// How often a folder that is tried out is looked at.
 const LOOK: Duration = Duration::from_millis(300);
@@ -139,6 +141,8 @@ struct Terminal<'a> {
     offer: Option<(String, String)>,
     /// None while a program is tried out.
     send: Option<SendCard<'a>>,
+    /// The person is being asked to pay.
+    billed: bool,
 }
 
 impl<'a> Terminal<'a> {
@@ -157,7 +161,7 @@ impl<'a> Terminal<'a> {
                 }
             }
         });
-        Ok(Self { host, runtime, lines, draw: false, asked: None, offer: None, send })
+        Ok(Self { host, runtime, lines, draw: false, asked: None, billed: false, offer: None, send })
     }
 
     fn start(&mut self, package: VerifiedPackage, launch: &str) -> Result<Open> {
@@ -169,12 +173,13 @@ impl<'a> Terminal<'a> {
             now: now.as_secs(),
             seed: now.subsec_nanos(),
         };
-        (self.draw, self.asked, self.offer) = (false, None, None);
+        (self.draw, self.asked, self.billed, self.offer) = (false, None, false, None);
         Ok(self.runtime.block_on(Open::open(&self.host, package, how))?)
     }
 
     /// Tells the program what waits, and shows what comes of it.
     fn turn(&mut self, open: &mut Open, powers: &mut impl Powers) -> Result<()> {
+        open.look(powers);
         if open.is_due() {
             match self.runtime.block_on(open.update()) {
                 Ok(new) => self.draw |= new,
@@ -186,8 +191,9 @@ impl<'a> Terminal<'a> {
         }
         if self.draw && !open.is_due() {
             self.draw = false;
-            draw(open)?;
+            draw(open, powers)?;
         }
+        self.bill(open, powers)?;
         if self.asked.is_none()
             && let Some(wish) = open.wish()
         {
@@ -199,6 +205,29 @@ impl<'a> Terminal<'a> {
             line("   Allow it? y or n")?;
             self.asked = Some(wish.power);
         }
+        Ok(())
+    }
+
+    /// Shows the bill that the person was not asked about yet: the host's own lines.
+    fn bill(&mut self, open: &Open, powers: &impl Powers) -> Result<()> {
+        if !open.has_bill() {
+            self.billed = false;
+            return Ok(());
+        }
+        // In which money, its shop may have to be asked first.
+        let Some(bill) = open.bill(powers)?.filter(|b| b.amount.is_some()) else { return Ok(()) };
+        if self.billed || self.asked.is_some() {
+            return Ok(());
+        }
+        line(format!("$$ {}", tidy(&bill_words(Some(&bill), Some(bill.by)))))?;
+        for (title, count, unit) in &bill.lines {
+            line(format!("   {count} x {}, {unit} each", tidy(title)))?;
+        }
+        if let Some(balance) = &bill.balance {
+            line(format!("   Your balance there is {balance}."))?;
+        }
+        line("   Pay it? y or n")?;
+        self.billed = true;
         Ok(())
     }
 
@@ -240,8 +269,23 @@ impl<'a> Terminal<'a> {
             }
             return Ok(Heard::Nothing);
         }
+        if self.billed {
+            match text {
+                "y" | "yes" => self.settle(open, powers, true)?,
+                "n" | "no" => self.settle(open, powers, false)?,
+                "q" => return Ok(Heard::End),
+                _ => line("   y or n")?,
+            }
+            return Ok(Heard::Nothing);
+        }
+        if let Some(key) = shown::pay_button(open.nodes(), text).map(str::to_owned) {
+            if let Err(why) = open.press(powers, &key) {
+                line(tidy(&why.to_string()))?;
+            }
+            return Ok(Heard::Nothing);
+        }
         match text {
-            "" => draw(open)?,
+            "" => draw(open, powers)?,
             "q" => return Ok(Heard::End),
             _ if text.starts_with("to ") && self.offer.is_some() => self.send(&text[3..])?,
             _ => match shown::event(open.nodes(), text) {
@@ -282,6 +326,15 @@ impl<'a> Terminal<'a> {
         self.happen(happened)
     }
 
+    fn settle(&mut self, open: &mut Open, powers: &mut impl Powers, pay: bool) -> Result<()> {
+        self.billed = false;
+        match open.settle(powers, pay) {
+            Ok(()) if pay => line("   Sent. It is not paid before the shop says so."),
+            Ok(()) => Ok(()),
+            Err(why) => line(format!("   Not paid: {}", tidy(&why.to_string()))),
+        }
+    }
+
     /// While nothing runs.
     fn wait(&mut self) -> Heard {
         match self.lines.recv_timeout(LOOK) {
@@ -292,9 +345,14 @@ impl<'a> Terminal<'a> {
     }
 }
 
-fn draw(open: &Open) -> Result<()> {
+fn draw(open: &Open, powers: &impl Powers) -> Result<()> {
+    let developer = open.manifest().cloud.as_ref().map(|c| c.device);
+    let bill = |key: &str| {
+        let bill = open.bill_of(powers, key).ok().flatten();
+        bill_words(bill.as_ref(), developer)
+    };
     line("")?;
-    for shown in shown::lines(open.nodes()) {
+    for shown in shown::lines(open.nodes(), bill) {
         let mark = match shown.number {
             0 => "    ".to_owned(),
             n => format!("{n:>3} "),

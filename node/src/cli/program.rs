@@ -16,12 +16,12 @@ use teahouse_protocols::ids::AppId;
 use teahouse_protocols::package::{Package, Power, VerifiedPackage};
 use teahouse_protocols::sign::SigningKey;
 
-use super::Global;
 use super::people::done;
 use super::play::{self, power_words};
 use super::resolve::{self, Names, pick};
 use super::session::{Need, Session};
 use super::show::{json, line, qr, short, tidy};
+use super::{Global, functions};
 use crate::client::ClientError;
 use crate::config::{self, Role};
 use crate::handle::NodeError;
@@ -44,6 +44,7 @@ Examples:
   teahouse program open breakfast --chat Mei   where it may share state with them
   teahouse program send breakfast Mei --title Table-4 --launch table=4
   teahouse program revoke breakfast storage
+  teahouse program serve breakfast          run its functions here: it is your shop's
 
 A program is a folder with a manifest.json (the W3C's MiniApp manifest) and its files; see
 node/programs/README.md. PROGRAM is a name, its beginning, or at least four digits of its id.
@@ -144,6 +145,8 @@ enum Act {
         /// What
         power: String,
     },
+    #[command(flatten)]
+    Functions(functions::Act),
 }
 
 #[derive(Debug, Args)]
@@ -182,7 +185,8 @@ impl Program {
         match self.ask {
             None | Some(Act::List) => list(&session()?),
             Some(Act::Pack { dir, output, key }) => {
-                let package = pack::folder(&dir, &key.read(global)?)?;
+                let device = Session::open(global, Need::Account)?.identity()?.device;
+                let package = pack::folder_for(&dir, &key.read(global)?, device)?;
                 let left_out = pack::left_out(&dir)?;
                 let file = output.map_or_else(|| default_file(&dir), Ok)?;
                 std::fs::write(&file, package.to_bytes()?)
@@ -235,6 +239,7 @@ impl Program {
             }
             Some(Act::Grant { program, power }) => allow(&session()?, &program, &power, true),
             Some(Act::Revoke { program, power }) => allow(&session()?, &program, &power, false),
+            Some(Act::Functions(act)) => act.execute(&session()?),
         }
     }
 }
@@ -260,8 +265,10 @@ fn read(file: &Path) -> Result<Vec<u8>> {
 }
 
 fn publish(global: &Global, what: &Path, key: Key, draw: bool) -> Result<()> {
+    let session = Session::open(global, Need::Account)?;
     let bytes = if what.is_dir() {
-        let package = pack::folder(what, &key.read(global)?)?;
+        let device = session.identity()?.device;
+        let package = pack::folder_for(what, &key.read(global)?, device)?;
         if !global.json {
             tell_left(&pack::left_out(what)?)?;
         }
@@ -269,7 +276,6 @@ fn publish(global: &Global, what: &Path, key: Key, draw: bool) -> Result<()> {
     } else {
         read(what)?
     };
-    let session = Session::open(global, Need::Account)?;
     let Reply::Program { app } = submit(&session, Ask::Install { package: Blob(bytes) })? else {
         bail!("unexpected reply")
     };
@@ -321,7 +327,7 @@ fn link(session: &Session, app: AppId, launch: String, draw: bool) -> Result<()>
     Ok(())
 }
 
-fn find(session: &Session, name: &str) -> Result<Row> {
+pub(super) fn find(session: &Session, name: &str) -> Result<Row> {
     let all = session.ask(&Programs {})?;
     let called = |p: &Row| Names { names: vec![p.name.clone()], ids: vec![p.app.to_hex()] };
     Ok(pick("program", name, &all, called)?.clone())

@@ -3,12 +3,15 @@
 //! The code of a program runs in a child process (`teahouse-programs`), which is this same
 //! executable, started with a hidden command ([`as_child`]). An [`Open`] program is told
 //! what happens and says what it wants; every wish passes [`Powers`], behind the person's
-//! word. Packing is in [`pack`], which the command line uses.
+//! word. What programs have under way with others is in `dealings`, the part that runs at their
+//! developer's node in [`functions`]. Packing is in [`pack`], which the command line uses.
 //!
 //! The window and the command line hold an [`Open`] program each in their own way: it is
 //! plain data but for [`Open::update`], which waits for the child.
 
 mod card;
+mod dealings;
+pub mod functions;
 mod open;
 pub mod pack;
 mod powers;
@@ -23,6 +26,8 @@ use std::process::ExitCode;
 pub use teahouse_programs::{Host, ProgramError, Sandbox, ui};
 
 pub use self::card::card;
+pub use self::dealings::{Dealings, bill_words};
+pub use self::functions::Functions;
 pub use self::open::{Happening, MAX_WAITING, Open, Opening, Wish};
 pub use self::powers::{Asker, InMemory, Installed, PowerError, Powers};
 
@@ -53,9 +58,15 @@ pub fn host_at(program: PathBuf) -> Host {
 
 /// The code of a package: JavaScript, or a component where its page ends in `.wasm`.
 pub fn code_of(package: &VerifiedPackage) -> Result<Code, ProgramError> {
+    let page = package.manifest().get().pages.first();
+    let none = || ProgramError::BadProgram("it has no page".to_owned());
+    code_at(package, page.ok_or_else(none)?)
+}
+
+/// The code that begins in this file of a package.
+fn code_at(package: &VerifiedPackage, main: &str) -> Result<Code, ProgramError> {
     let bad = |why: &str| ProgramError::BadProgram(why.to_owned());
-    let manifest = package.manifest().get();
-    let main = manifest.pages.first().ok_or_else(|| bad("it has no page"))?.to_string();
+    let (manifest, main) = (package.manifest().get(), main.to_owned());
     let kind = Path::new(&main).extension();
     if kind.is_some_and(|kind| kind.eq_ignore_ascii_case("wasm")) {
         return package.file(&main).map(Code::Component).ok_or_else(|| bad("its page is missing"));

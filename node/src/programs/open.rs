@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use teahouse_core::pay::programs::BillView;
 use teahouse_core::programs::state::Stamp;
-use teahouse_programs::ui::{Event, Node, Outcome, Payment, Reason, Request, Start};
+use teahouse_programs::ui::{Event, Kind, Node, Outcome, PayButton, Reason, Request, Start};
 use teahouse_programs::{Host, Instance, Launch, ProgramError, limits};
 use teahouse_protocols::ids::DeviceId;
 use teahouse_protocols::lines::one_line;
@@ -16,6 +17,7 @@ use teahouse_protocols::package::{Manifest, Power, VerifiedPackage};
 use tokio::time::sleep;
 
 use super::code_of;
+use super::dealings::UnderWay;
 use super::powers::{PowerError, Powers};
 
 /// Events that wait for a program at most. Beyond it what a person does is dropped: the
@@ -97,6 +99,7 @@ pub struct Open {
     /// Who wrote each key of the chat's shared state last, as far as the program was told;
     /// nothing before it first asked.
     seen: Option<BTreeMap<String, (DeviceId, u64)>>,
+    under_way: UnderWay,
 }
 
 impl Open {
@@ -124,6 +127,7 @@ impl Open {
             own: 0,
             answers: (0, 0),
             seen: None,
+            under_way: UnderWay::default(),
         })
     }
 
@@ -226,7 +230,16 @@ impl Open {
         while self.answers.0 < MAX_ANSWERS && self.answers.1 < ANSWER_BYTES {
             let Some((id, request)) = self.wishes.pop_front() else { break };
             let outcome = match self.may(powers, &request) {
-                May::Yes => self.meet(powers, request, &mut happened),
+                May::Yes => match request {
+                    Request::Call { function, payload } => {
+                        match self.under_way.call(powers, id, function, payload) {
+                            Some(outcome) => outcome,
+                            // Its answer comes later.
+                            None => continue,
+                        }
+                    }
+                    request => self.meet(powers, request, &mut happened),
+                },
                 May::Ask(power) if self.asked.len() < MAX_ASKED => {
                     self.asked.push_back((id, power, request));
                     continue;
@@ -289,9 +302,10 @@ impl Open {
     /// What the person has to be asked next.
     #[must_use]
     pub fn wish(&self) -> Option<Wish> {
-        let (_, power, _) = self.asked.front()?;
-        let reason = one_line(&self.manifest().names(*power)?.reason, limits::LABEL);
-        Some(Wish { power: *power, reason })
+        let asked = self.asked.front().map(|(_, power, _)| *power);
+        let power = asked.or_else(|| self.under_way.wants().then_some(Power::Pay))?;
+        let reason = one_line(&self.manifest().names(power)?.reason, limits::LABEL);
+        Some(Wish { power, reason })
     }
 
     /// The person's word: kept, and what waited for it is carried out or refused.
@@ -307,12 +321,90 @@ impl Open {
         self.asked = later;
         let now: VecDeque<(u32, Power, Request)> = now;
         self.wishes.extend(now.into_iter().map(|(id, _, request)| (id, request)));
+        if power == Power::Pay && self.under_way.wants() {
+            if allowed {
+                self.under_way.take(powers)?;
+            } else if let Some(event) = self.under_way.refuse() {
+                self.waiting.push_back(event);
+            }
+        }
         Ok(self.carry_out(powers))
     }
 
-    /// What became of a payment that the person was asked for.
-    pub fn paid(&mut self, key: String, action: String, outcome: Payment) -> bool {
-        self.tell(Event::Paid { key, action, outcome })
+    /// Whether something may come that the program waits for: [`Open::look`] now and then.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.under_way.waits()
+    }
+
+    /// Takes in answers of others, and what became of payments. Waits for the disk.
+    pub fn look(&mut self, powers: &impl Powers) {
+        if self.waiting.len() < MAX_WAITING {
+            self.under_way.look(powers, &mut self.waiting);
+        }
+    }
+
+    /// What stands on a button to pay, by its key: of the offer, as it is known here.
+    pub fn bill_of(&self, powers: &impl Powers, key: &str) -> Result<Option<BillView>, PowerError> {
+        match self.pay_button(key) {
+            Some(button) => powers.bill(&button.order),
+            None => Ok(None),
+        }
+    }
+
+    fn pay_button(&self, key: &str) -> Option<&PayButton> {
+        self.nodes.iter().find(|n| n.key == key).and_then(|n| match &n.kind {
+            Kind::PayButton(button) => Some(button),
+            _ => None,
+        })
+    }
+
+    /// Whether this is a button to pay: what a tap on it means is the host's to say.
+    #[must_use]
+    pub fn is_pay_button(&self, key: &str) -> bool {
+        self.pay_button(key).is_some()
+    }
+
+    /// The person tapped a button to pay. If the program may show it, the bill is before them
+    /// ([`Open::bill`]); if they were not asked yet, that comes first ([`Open::wish`]).
+    pub fn press(&mut self, powers: &mut impl Powers, key: &str) -> Result<(), PowerError> {
+        let refuse = |why: &str| Err(PowerError::Failed(why.to_owned()));
+        let Some(PayButton { order, action }) = self.pay_button(key).cloned() else {
+            return refuse("there is no such button");
+        };
+        if self.manifest().names(Power::Pay).is_none() {
+            return refuse("this program does not name that it wants to be paid");
+        }
+        let granted = powers.granted(Power::Pay)?;
+        if granted == Some(false) {
+            return refuse("you have not allowed this program to show a button to pay");
+        }
+        if !self.under_way.press(key.to_owned(), action, order) {
+            return refuse("another bill waits for your word");
+        }
+        if granted == Some(true) { self.under_way.take(powers) } else { Ok(()) }
+    }
+
+    /// What the person is asked to pay now. Drawn by the host alone.
+    pub fn bill(&self, powers: &impl Powers) -> Result<Option<BillView>, PowerError> {
+        match self.under_way.bill() {
+            Some(offer) => powers.bill(offer),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether the person is asked to pay something now.
+    #[must_use]
+    pub fn has_bill(&self) -> bool {
+        self.under_way.bill().is_some()
+    }
+
+    /// The person's word on the bill.
+    pub fn settle(&mut self, powers: &mut impl Powers, pay: bool) -> Result<(), PowerError> {
+        self.own = 0;
+        let (event, done) = self.under_way.settle(powers, pay);
+        self.waiting.extend(event);
+        done
     }
 
     fn may(&self, powers: &impl Powers, request: &Request) -> May {
@@ -329,6 +421,7 @@ impl Open {
             {
                 Power::State
             }
+            Request::Call { .. } if self.manifest().cloud.is_some() => Power::Call,
             // Nobody is asked for what there is not.
             Request::StateGet(_)
             | Request::StateSet(_)
@@ -417,7 +510,7 @@ enum May {
 }
 
 /// What an event counts of an update's bytes.
-fn weight(event: &Event) -> usize {
+pub(super) fn weight(event: &Event) -> usize {
     match event {
         Event::Start(start) => start.locale.len() + start.launch.len(),
         Event::Tap { key, action, .. }

@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use data_encoding::HEXLOWER;
 use serde::Deserialize;
 use teahouse_protocols::codec::{List, Text};
+use teahouse_protocols::ids::DeviceId;
 use teahouse_protocols::package::{
-    self, MAX_CONTENT, MAX_FILES, Manifest, PackageError, Permission, Power, Release,
+    self, Cloud, MAX_CONTENT, MAX_FILES, Manifest, PackageError, Permission, Power, Release,
     VerifiedPackage, is_path,
 };
 use teahouse_protocols::sign::SigningKey;
@@ -74,6 +75,13 @@ struct Told {
     icons: Vec<ToldIcon>,
     #[serde(default)]
     req_permissions: Vec<ToldPermission>,
+    #[serde(default)]
+    cloud: Option<ToldCloud>,
+}
+
+#[derive(Deserialize)]
+struct ToldCloud {
+    main: String,
 }
 
 #[derive(Deserialize)]
@@ -95,12 +103,29 @@ struct ToldPermission {
     reason: String,
 }
 
-/// Packs a folder and signs it.
+/// Packs a folder and signs it, without its functions: to try it out.
 pub fn folder(dir: &Path, key: &SigningKey) -> Result<VerifiedPackage, PackError> {
+    packed(dir, key, None)
+}
+
+/// Packs a folder and signs it. Its functions, if it has some, run on this device.
+pub fn folder_for(
+    dir: &Path,
+    key: &SigningKey,
+    device: DeviceId,
+) -> Result<VerifiedPackage, PackError> {
+    packed(dir, key, Some(device))
+}
+
+fn packed(
+    dir: &Path,
+    key: &SigningKey,
+    device: Option<DeviceId>,
+) -> Result<VerifiedPackage, PackError> {
     let path = dir.join(MANIFEST);
     let text = fs::read_to_string(&path).map_err(|source| PackError::Read { path, source })?;
     let told: Told = serde_json::from_str(&text).map_err(|e| PackError::Manifest(e.to_string()))?;
-    let draft = draft(told)?;
+    let draft = draft(told, device)?;
     let mut found = Found::default();
     read(dir, "", 0, &mut found)?;
     for (path, bytes) in &found.files {
@@ -144,13 +169,17 @@ fn holds(bytes: &[u8], key: &SigningKey) -> bool {
         || has(b"PRIVATE KEY-----")
 }
 
-fn draft(told: Told) -> Result<Manifest, PackError> {
+fn draft(told: Told, device: Option<DeviceId>) -> Result<Manifest, PackError> {
     let mut permissions: Vec<Permission> = Vec::new();
     for asked in told.req_permissions {
         let reason = text("a reason", &asked.reason)?;
         permissions.push(Permission { power: asked.name, reason });
     }
     permissions.sort_by_key(|p| p.power);
+    let cloud = match (told.cloud, device) {
+        (Some(cloud), Some(device)) => Some(Cloud { device, main: text("cloud", &cloud.main)? }),
+        _ => None,
+    };
     Ok(Manifest {
         form: package::VERSION,
         developer: [0; 32],
@@ -161,7 +190,7 @@ fn draft(told: Told) -> Result<Manifest, PackError> {
         pages: list("pages", told.pages.iter().map(|p| text("a page", p)))?,
         icons: list("icons", told.icons.iter().map(|i| text("an icon", &i.src)))?,
         req_permissions: list("req_permissions", permissions.into_iter().map(Ok))?,
-        cloud: None,
+        cloud,
         files: List::default(),
     })
 }

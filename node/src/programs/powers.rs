@@ -16,6 +16,7 @@ use teahouse_core::view::Blob;
 use teahouse_protocols::ids::{AppId, TopicId};
 use teahouse_protocols::package::Power;
 
+use super::dealings::Dealings;
 use crate::handle::{Handle, NodeError};
 
 /// Why a wish was not carried out.
@@ -33,7 +34,7 @@ pub enum PowerError {
 }
 
 /// The powers of one program. Every call may wait for the disk.
-pub trait Powers {
+pub trait Powers: Dealings {
     /// What the person said; `None` while they were not asked.
     fn granted(&self, power: Power) -> Result<Option<bool>, PowerError>;
     /// Keeps what the person says.

@@ -14,9 +14,9 @@ pub struct Line {
     pub text: String,
 }
 
-/// The picture in lines.
+/// The picture in lines. `bill` says what stands on a button to pay, by its key.
 #[must_use]
-pub fn lines(nodes: &[Node]) -> Vec<Line> {
+pub fn lines(nodes: &[Node], bill: impl Fn(&str) -> String) -> Vec<Line> {
     let mut depths: Vec<usize> = Vec::with_capacity(nodes.len());
     let mut lines = Vec::new();
     let mut number = 0;
@@ -35,7 +35,8 @@ pub fn lines(nodes: &[Node]) -> Vec<Line> {
             Kind::Stepper(s) => format!("{}: {} ({} to {})", s.label, s.value, s.min, s.max),
             Kind::Divider => "----".to_owned(),
             Kind::Canvas(c) => format!("(drawing, {} by {}: {})", c.width, c.height, c.label),
-            Kind::PayButton(_) => "(a button to pay: not available yet)".to_owned(),
+            // Programs can write the same; what asks for money stands where they write nothing.
+            Kind::PayButton(_) => format!("[$$ {} $$]", bill(&node.key)),
         };
         let usable = is_usable(node);
         number += usize::from(usable);
@@ -47,10 +48,18 @@ pub fn lines(nodes: &[Node]) -> Vec<Line> {
 fn is_usable(node: &Node) -> bool {
     match &node.kind {
         Kind::Button(b) => b.enabled,
-        Kind::TextField(_) | Kind::Stepper(_) => true,
+        Kind::TextField(_) | Kind::Stepper(_) | Kind::PayButton(_) => true,
         Kind::Canvas(c) => c.action.is_some(),
         _ => false,
     }
+}
+
+/// The key of the button to pay that a person's line means, if it means one.
+#[must_use]
+pub fn pay_button<'a>(nodes: &'a [Node], line: &str) -> Option<&'a str> {
+    let number: usize = line.trim().parse().ok()?;
+    let node = nodes.iter().filter(|n| is_usable(n)).nth(number.checked_sub(1)?)?;
+    matches!(node.kind, Kind::PayButton(_)).then_some(node.key.as_str())
 }
 
 /// What a person's line means: the number of a widget, and what is done to it. `3` taps,

@@ -143,7 +143,7 @@ fn picture() -> Vec<Node> {
 #[test]
 fn a_picture_in_lines_and_a_line_as_an_event() {
     let nodes = picture();
-    let lines = shown::lines(&nodes);
+    let lines = shown::lines(&nodes, |_| String::new());
     let numbers: Vec<usize> = lines.iter().map(|l| l.number).collect();
     assert_eq!(numbers, [0, 0, 1, 0, 2, 3, 4]);
     let on = |line: &str| shown::event(&nodes, line);

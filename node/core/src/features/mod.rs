@@ -15,6 +15,7 @@ pub(crate) mod contacts;
 pub mod contents;
 pub(crate) mod devices;
 pub mod feeds;
+pub mod functions;
 pub(crate) mod groups;
 pub mod moments;
 pub mod pay;
@@ -120,6 +121,7 @@ pub(crate) static FEATURES: &[Feature] = &[
     replies::FEATURE,
     pay::FEATURE,
     programs::FEATURE,
+    functions::FEATURE,
 ];
 
 /// Declares what a person can ask of which feature, and who decides it.
@@ -162,6 +164,8 @@ commands! {
     Pay(pay::Command) => pay::command;
     /// Mini Programs.
     Programs(programs::Command) => programs::command;
+    /// Functions of Mini Programs.
+    Functions(functions::Command) => functions::command;
 }
 
 /// Tables that features declare themselves.

@@ -21,6 +21,7 @@ use super::tables::{
 };
 use super::{channels, service, shop};
 use crate::command;
+use crate::features::functions;
 use crate::ledger::{
     AccountKey, Ledger, LedgerError, Limit, MAX_EXPIRE, Movement, StagedLedger, Transfer,
     TransferId, What, Why,
@@ -365,6 +366,7 @@ fn carry_out(
     if mine {
         if let Some(offer) = o.offer {
             shop::close(tx, offer, OfferState::Paid)?;
+            functions::ordered(tx, offer, id)?;
         }
         let entry = enter(tx, asset, o.account, (EntryKind::Paid, o.amount, Some(o.to), id.0))?;
         let state = OrderState::Paid { refunded: 0, fulfilled: false };
@@ -499,6 +501,9 @@ pub(super) fn refund(
     enter(tx, &asset, o.account, (EntryKind::RefundReceived, amount, Some(o.to), id.0))?;
     let at = Key::new().fixed(&id.0).fixed(&refund.id());
     tx.put_raw(&REFUNDS, &at, refund.bytes().to_vec())?;
+    if let Some(offer) = row.offer {
+        functions::refunded(tx, offer, after.refunded)?;
+    }
     let state = OrderState::Paid { refunded: after.refunded, fulfilled };
     Ok(tx.put(&ORDERS, &id.0, &OrderRow { state, ..row })?)
 }

@@ -14,11 +14,13 @@
 //!   and pay from. `shop`: products and offers.
 //! - `wallet`: what this device pays, and what it knows of its balances.
 //! - `service`: questions and answers between the two.
+//! - `programs`: offers of Mini Programs, on both sides.
 //! - `command`, `query`: what a person asks for and sees.
 
 mod channels;
 mod command;
 mod issuer;
+pub mod programs;
 pub mod query;
 mod service;
 mod shop;
@@ -30,6 +32,7 @@ use crate::query::Asked;
 
 pub use self::command::Command;
 pub(crate) use self::command::command;
+pub(crate) use self::programs::{give_back, issued_here, put_up, take};
 pub(crate) use self::wallet::Checked;
 
 /// The feature's name, and that of its records of issuers.
@@ -45,6 +48,7 @@ pub(crate) const FEATURE: Feature = Feature {
         Asked::of::<query::History>(),
         Asked::of::<query::Payments>(),
         Asked::of::<query::OnePayment>(),
+        Asked::of::<programs::Bill>(),
         Asked::of::<query::Receipts>(),
         Asked::of::<query::Verify>(),
         Asked::of::<query::Waiting>(),

@@ -138,7 +138,7 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Command) -> Result<Reply, Fail> {
         }
         Command::Put { app, key, value } => {
             require(tx, app)?;
-            storage::put(tx, app, &key, value.map(|v| v.0))?;
+            storage::OWN.put(tx, app, &key, value.map(|v| v.0))?;
             Ok(Reply::Done)
         }
         Command::PutShared { app, topic, key, value } => {

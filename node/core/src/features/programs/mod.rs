@@ -26,8 +26,8 @@ use serde::{Deserialize, Serialize};
 use teahouse_protocols::ids::{AppId, Millis};
 use teahouse_protocols::link::Provider;
 use teahouse_protocols::membership::TopicKind;
-use teahouse_protocols::package::Power;
-use teahouse_protocols::sign::{self, Domain, SigningKey};
+use teahouse_protocols::package::{Manifest, Power};
+use teahouse_protocols::sign::{self, Domain, Signed, SigningKey};
 
 use crate::features::Feature;
 use crate::query::Asked;
@@ -37,6 +37,7 @@ use crate::tables::{Chosen, RECORDS, SECRETS, record_key};
 pub(crate) use self::command::command;
 pub use self::command::{Command, MAX_CARD};
 pub(crate) use self::service::Fetches;
+pub(crate) use self::storage::Shelf;
 pub use self::storage::{MAX_KEY, MAX_KEYS, MAX_ROOM, MAX_VALUE};
 
 /// The feature's name, as in [`RECORDS`].
@@ -116,6 +117,14 @@ pub(crate) fn all(read: &dyn Read) -> Result<Vec<(AppId, Installed)>, StorageErr
 fn grant_id(app: AppId, power: Power) -> [u8; 32] {
     let index = Power::ALL.iter().position(|p| *p == power).unwrap_or_default() as u8;
     sign::hash(Domain::PROGRAM_GRANT, &[&app.0, &[index]])
+}
+
+/// The manifest of the package that runs here.
+pub(crate) fn manifest(
+    read: &dyn Read,
+    app: AppId,
+) -> Result<Option<Signed<Manifest>>, StorageError> {
+    packages::whole(read, app)
 }
 
 /// What the person said to a program's wish; `None` while they were not asked.

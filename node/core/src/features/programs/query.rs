@@ -190,7 +190,7 @@ impl Query for Stored {
     const READS: &'static [&'static Table] = &[&PROGRAM_STORAGE];
 
     fn run(&self, s: &dyn Read) -> Result<Self::Out, StorageError> {
-        Ok(storage::get(s, self.app, &self.key)?.map(Blob))
+        Ok(storage::OWN.get(s, self.app, &self.key)?.map(Blob))
     }
 }
 
@@ -210,7 +210,7 @@ impl Query for StoredKeys {
     const READS: &'static [&'static Table] = &[&PROGRAM_STORAGE];
 
     fn run(&self, s: &dyn Read) -> Result<Self::Out, StorageError> {
-        storage::keys(s, self.app, &self.prefix)
+        storage::OWN.keys(s, self.app, &self.prefix)
     }
 }
 

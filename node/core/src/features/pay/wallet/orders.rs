@@ -35,7 +35,7 @@ pub(crate) fn payment(read: &dyn Read, id: [u8; 16]) -> Result<Option<Payment>, 
     read.get_typed(&PAYMENTS, &id)
 }
 
-fn begin(tx: &mut Tx<'_>, id: [u8; 16], payment: &Payment) -> Result<(), Fail> {
+pub(crate) fn begin(tx: &mut Tx<'_>, id: [u8; 16], payment: &Payment) -> Result<(), Fail> {
     let out = tx.count(&OUT, &KeyRange::all(), MAX_OPEN)?;
     if out == MAX_OPEN {
         let (what, max) = ("payments under way".into(), MAX_OPEN as u64);

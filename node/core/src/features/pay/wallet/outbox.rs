@@ -23,7 +23,7 @@ const AGAIN: Millis = 60 * 1000;
 /// Most of what is said again to one device when it is met.
 pub(super) const MAX_AGAIN: usize = 256;
 /// What is asked of an issuer's device, by kind; with what it is about, the place in `OUT`.
-pub(super) const MONEY: u8 = 0;
+pub(crate) const MONEY: u8 = 0;
 
 pub(super) const OFFER: u8 = 1;
 pub(super) const PAY: u8 = 2;
@@ -47,7 +47,7 @@ pub(super) fn wide(id: [u8; 16]) -> [u8; 32] {
 }
 
 /// Asks an issuer's device, until it answers.
-pub(super) fn ask(
+pub(crate) fn ask(
     tx: &mut Tx<'_>,
     device: DeviceId,
     (kind, of): (u8, [u8; 32]),
