@@ -8,6 +8,7 @@
 mod apart;
 mod binary;
 mod damage;
+mod functions;
 mod killed;
 mod process;
 mod programs;
