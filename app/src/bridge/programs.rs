@@ -10,18 +10,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use teahouse_node::Handle;
+use teahouse_node::core::pay::programs::BillView;
+use teahouse_node::core::pay::tables::Number;
 use teahouse_node::core::programs::query::PackageOf;
 use teahouse_node::core::programs::tables::PROGRAM_STATE;
 use teahouse_node::core::query::Query;
 use teahouse_node::core::view::Blob;
 use teahouse_node::programs::ui::{Event, Kind};
-use teahouse_node::programs::{self, Happening, Host, Installed, Open, Opening};
+use teahouse_node::programs::{self, Happening, Host, Installed, Open, Opening, PowerError};
 use teahouse_node::protocols::ids::{AppId, TopicId};
 use teahouse_node::protocols::package::{Power, VerifiedPackage};
 use teahouse_node::tokio;
 use teahouse_node::tokio::sync::mpsc;
 use teahouse_node::tokio::task::{JoinHandle, spawn_blocking};
-use teahouse_node::tokio::time::{Instant, sleep_until};
+use teahouse_node::tokio::time::{Instant, sleep, sleep_until};
 
 use super::Outlet;
 use super::live::now;
@@ -36,6 +38,11 @@ const MOST_PICTURES: usize = 64;
 const MOST_PIXELS: usize = 32 << 20;
 /// How often at most a program is told of what others changed.
 const PACE: Duration = Duration::from_millis(200);
+
+/// Buttons to pay of one picture that say something at most.
+const MOST_BILLS: usize = 16;
+/// How often it is looked whether others answered what a program asked.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// What the person does with a program.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,6 +70,15 @@ pub enum Act {
         power: Power,
         /// Yes or no.
         allowed: bool,
+    },
+    /// Says whether to pay what the window asks.
+    Settle {
+        /// For which program they were asked.
+        app: AppId,
+        /// For which payment.
+        payment: Number,
+        /// Yes or no.
+        pay: bool,
     },
     /// Closes it.
     Close,
@@ -104,6 +120,7 @@ async fn run(handle: Handle, out: Outlet, child: Option<PathBuf>, mut acts: mpsc
     let (mut look, mut not_before) = (false, Instant::now());
     loop {
         let due = looked_at && now.as_ref().is_some_and(Showing::is_due);
+        let waits = looked_at && now.as_ref().is_some_and(Showing::is_waiting);
         let act = tokio::select! {
             biased;
             act = acts.recv() => match act {
@@ -124,6 +141,8 @@ async fn run(handle: Handle, out: Outlet, child: Option<PathBuf>, mut acts: mpsc
                 None
             }
             () = ready(()), if due => None,
+            // It is looked whether something came that others were asked for.
+            () = sleep(LOOK), if waits => None,
         };
         match act {
             None => {}
@@ -137,9 +156,16 @@ async fn run(handle: Handle, out: Outlet, child: Option<PathBuf>, mut acts: mpsc
             Some(Act::Show(on)) => looked_at = on,
             Some(Act::Close) => now = None,
             Some(Act::Tell(event)) => {
-                if let Some(showing) = &mut now {
-                    showing.tell(event);
-                }
+                now = match now.take() {
+                    Some(showing) => showing.told(&handle, event).await,
+                    None => None,
+                };
+            }
+            Some(Act::Settle { app, payment, pay }) => {
+                now = match now.take() {
+                    Some(showing) => showing.settle(&handle, app, payment, pay).await,
+                    None => None,
+                };
             }
             Some(Act::Decide { app, power, allowed }) => {
                 now = match now.take() {
@@ -236,9 +262,53 @@ impl Showing {
         self.open.as_ref().is_some_and(Open::is_due)
     }
 
-    fn tell(&mut self, event: Event) {
-        let Some(open) = &mut self.open else { return };
-        self.shown.busy = !open.tell(event);
+    /// Whether answers of others, or the words on its buttons, may come.
+    fn is_waiting(&self) -> bool {
+        let unknown = self.shown.bill.as_ref().is_some_and(|b| b.amount.is_none());
+        unknown || self.open.as_ref().is_some_and(Open::is_waiting)
+    }
+
+    /// The person did something. A button to pay is the window's: of that the program hears
+    /// nothing yet.
+    async fn told(mut self, handle: &Handle, event: Event) -> Option<Self> {
+        let Some(open) = &mut self.open else { return Some(self) };
+        match event {
+            Event::Tap { key, .. } if open.is_pay_button(&key) => {
+                self.with(handle, move |open, powers| open.press(powers, &key)).await
+            }
+            event => {
+                self.shown.busy = !open.tell(event);
+                Some(self)
+            }
+        }
+    }
+
+    async fn settle(self, handle: &Handle, app: AppId, payment: Number, pay: bool) -> Option<Self> {
+        let asked = self.shown.bill.as_ref().is_some_and(|b| b.payment == payment);
+        if self.shown.app != app || !asked {
+            return Some(self);
+        }
+        self.with(handle, move |open, powers| open.settle(powers, pay)).await
+    }
+
+    /// Does something that may wait for the disk; `None` where it panicked.
+    async fn with(
+        self,
+        handle: &Handle,
+        act: impl FnOnce(&mut Open, &mut Installed<Handle>) -> Result<(), PowerError> + Send + 'static,
+    ) -> Option<Self> {
+        let Self { open: Some(mut open), mut shown } = self else { return Some(self) };
+        let mut powers = Installed { node: handle.clone(), app: shown.app };
+        let acted = spawn_blocking(move || {
+            let done = act(&mut open, &mut powers);
+            let bills = bills(&open, &powers);
+            (open, done, bills)
+        });
+        let (open, done, bills) = acted.await.ok()?;
+        shown.trouble = done.err().map(|e| e.to_string());
+        (shown.bills, shown.bill) = bills;
+        shown.wish = open.wish();
+        Some(Self { open: Some(open), shown })
     }
 
     async fn decide(
@@ -269,6 +339,14 @@ impl Showing {
 
     /// Tells the program what waits, and carries out what it wishes; `None` once it is done.
     async fn step(mut self, handle: &Handle) -> Option<Self> {
+        if self.is_waiting() {
+            self = self
+                .with(handle, |open, powers| {
+                    open.look(powers);
+                    Ok(())
+                })
+                .await?;
+        }
         let Some(mut open) = self.open.take() else { return Some(self) };
         if !open.is_due() {
             self.open = Some(open);
@@ -296,10 +374,12 @@ impl Showing {
         let carried = spawn_blocking(move || {
             let happened = open.carry_out(&mut powers);
             let pictures = decoded(&open, had);
-            (open, happened, pictures)
+            let bills = bills(&open, &powers);
+            (open, happened, pictures, bills)
         });
-        let (open, happened, pictures) = carried.await.ok()?;
+        let (open, happened, pictures, bills) = carried.await.ok()?;
         self.shown.pictures = pictures;
+        (self.shown.bills, self.shown.bill) = bills;
         self.shown.wish = open.wish();
         let done = happened.contains(&Happening::Close);
         happen(&mut self.shown, happened);
@@ -322,6 +402,19 @@ fn happen(shown: &mut Running, happened: Vec<Happening>) {
             Happening::Close => {}
         }
     }
+}
+
+/// Words for the buttons to pay, by their keys, and the bill that the person is asked about.
+type Bills = (Arc<BTreeMap<String, String>>, Option<BillView>);
+
+fn bills(open: &Open, powers: &Installed<Handle>) -> Bills {
+    let developer = open.manifest().cloud.as_ref().map(|c| c.device);
+    let buttons = open.nodes().iter().filter(|n| matches!(n.kind, Kind::PayButton(_)));
+    let words = buttons.take(MOST_BILLS).map(|node| {
+        let bill = open.bill_of(powers, &node.key).ok().flatten();
+        (node.key.clone(), programs::bill_words(bill.as_ref(), developer))
+    });
+    (Arc::new(words.collect()), open.bill(powers).ok().flatten())
 }
 
 /// The pictures that the program shows, decoded: each once, within a number and a size of them

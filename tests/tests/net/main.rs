@@ -9,6 +9,7 @@ mod apart;
 mod binary;
 mod damage;
 mod feeds;
+mod functions;
 mod killed;
 mod pay;
 mod process;

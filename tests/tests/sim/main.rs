@@ -5,6 +5,7 @@
 mod cannot;
 mod chaos;
 mod feeds;
+mod functions;
 mod mended_devices;
 mod mended_features;
 mod mended_mail;

@@ -148,6 +148,20 @@ impl Doing {
     }
 }
 
+/// The window's button to pay: a frame and a line of the window's around what it knows of the
+/// offer.
+fn pay_button(ui: &mut Ui, bill: &str) -> Response {
+    let t = tokens(ui);
+    let edge = Stroke::new(2.0, t.accent);
+    let frame = Frame::new().fill(t.alarm).stroke(edge).corner_radius(10).inner_margin(10);
+    frame
+        .show(ui, |ui| {
+            ui.label(RichText::new(words::pay_with()).size(SMALL).color(t.weak));
+            ui.add_enabled(!bill.is_empty(), Button::new(RichText::new(bill).strong()).wrap())
+        })
+        .inner
+}
+
 /// Draws the picture; what the person did, in order.
 pub(super) fn show(ui: &mut Ui, running: &Running, doing: &mut Doing) -> Vec<Event> {
     doing.take(running);
@@ -269,8 +283,12 @@ impl Drawing<'_> {
                 ui.separator();
             }
             Kind::Canvas(canvas) => self.canvas(ui, (index, node), canvas),
+            // The window's words, on the window's own ground: a tap is the window's, too.
             Kind::PayButton(_) => {
-                ui.add_enabled(false, Button::new(words::pay_not_yet()));
+                let bill = self.running.bills.get(&node.key).map_or("", String::as_str);
+                if pay_button(ui, bill).clicked() {
+                    self.tap(node, "", 0.0, 0.0);
+                }
             }
         });
         if let Some(height) = self.doing.heights.get_mut(index) {

@@ -20,11 +20,12 @@ use egui::{
     Button, Frame, Label, Margin, Painter, Panel, Pos2, RichText, ScrollArea, Stroke, Ui, vec2,
 };
 use teahouse_node::core::command::{Command, Reply};
+use teahouse_node::core::pay::tables::Number;
 use teahouse_node::core::programs::Command as Ask;
 use teahouse_node::core::programs::query::{Program, Programs as Installed};
 use teahouse_node::core::query::Query;
 use teahouse_node::core::store::{ChangeSet, StorageError};
-use teahouse_node::programs::Wish;
+use teahouse_node::programs::{Wish, bill_words};
 use teahouse_node::protocols::ids::{AppId, TopicId};
 
 use self::draw::Doing;
@@ -77,7 +78,14 @@ pub(crate) struct Programs {
     /// While a card's link is being made, and the link.
     sharing: Option<u64>,
     shared: Option<String>,
+    /// The bill that is before the person, and since when, in the window's seconds.
+    billed: Option<(Number, f64)>,
 }
+
+/// How long a question about money stands before it can be answered with yes, in seconds.
+const ARMED: f64 = 0.7;
+/// Lines of a bill that are shown.
+const MOST_LINES: usize = 12;
 
 impl Page for Programs {
     type Ask = ();
@@ -238,6 +246,7 @@ impl Programs {
             }
             None => self.wish.rest(),
         }
+        self.bill(ui, running, cx);
         if running.notices > self.notices {
             self.notices = running.notices;
             cx.desk.toasts.good(format!("{name}: {}", running.notice));
@@ -266,6 +275,56 @@ impl Programs {
         for event in events {
             cx.desk.actions.push(Action::Program(ProgramAct::Tell(event)));
         }
+    }
+
+    /// What the person is asked to pay: as any question of the window's above the program's room.
+    /// It can't be answered before it was there for a moment: a tap that was meant for the
+    /// program pays nothing.
+    fn bill(&mut self, ui: &mut Ui, running: &Running, cx: &mut Cx<'_>) {
+        let Some(bill) = &running.bill else {
+            self.billed = None;
+            return;
+        };
+        let now = ui.input(|i| i.time);
+        let since = match self.billed {
+            Some((payment, since)) if payment == bill.payment => since,
+            _ => now,
+        };
+        self.billed = Some((bill.payment, since));
+        let armed = now - since >= ARMED;
+        if !armed {
+            ui.ctx().request_repaint_after_secs(ARMED as f32);
+        }
+        let t = tokens(ui);
+        let frame = Frame::new().fill(t.alarm).inner_margin(Margin::symmetric(16, 12));
+        Panel::top("program bill").frame(frame).show(ui, |ui| {
+            ui.label(RichText::new(words::pay_asks()).size(SMALL).color(t.weak));
+            let words = bill_words(Some(bill), Some(bill.by));
+            ui.add(Label::new(RichText::new(words).strong()).wrap());
+            for (title, count, unit) in bill.lines.iter().take(MOST_LINES) {
+                ui.add(Label::new(format!("{count} × {title}, {unit}")).truncate());
+            }
+            let about = match (&bill.amount, &bill.balance) {
+                (None, _) => words::pay_asking().to_owned(),
+                (_, Some(balance)) => format!("{} {balance}", words::pay_balance()),
+                (_, None) => String::new(),
+            };
+            hint(ui, &about);
+            ui.horizontal(|ui| {
+                let mut settle = |pay| {
+                    let settle =
+                        ProgramAct::Settle { app: running.app, payment: bill.payment, pay };
+                    cx.desk.actions.push(Action::Program(settle));
+                };
+                if ui.button(words::pay_no()).clicked() {
+                    settle(false);
+                }
+                let ready = armed && bill.amount.is_some();
+                if primary(ui, ready, words::pay_yes()).clicked() {
+                    settle(true);
+                }
+            });
+        });
     }
 
     /// A card that the program offers: nothing is sent unless the person says to whom.

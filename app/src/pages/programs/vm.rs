@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use teahouse_node::core::pay::programs::BillView;
 use teahouse_node::core::programs::query::{Program, Programs};
 use teahouse_node::core::query::Query;
 use teahouse_node::core::store::StorageError;
@@ -46,6 +47,10 @@ pub struct Running {
     pub rev: u64,
     /// Its pictures' pictures, by their place in the package.
     pub pictures: Arc<BTreeMap<String, Picture>>,
+    /// What stands on its buttons to pay, by their keys: what the node knows of the offers.
+    pub bills: Arc<BTreeMap<String, String>>,
+    /// What the person is asked to pay.
+    pub bill: Option<BillView>,
     /// What the person is to be asked.
     pub wish: Option<Wish>,
     /// What went wrong, in words.
@@ -76,6 +81,8 @@ impl Running {
             nodes: Arc::default(),
             rev: 0,
             pictures: Arc::default(),
+            bills: Arc::default(),
+            bill: None,
             wish: None,
             trouble: None,
             ended: false,

@@ -29,7 +29,12 @@ words! {
     take_back = "Take back", "收回";
     says = "Its developer says:", "开发者的说明：";
     from_teahouse = "Teahouse asks you", "茶馆询问";
-    pay_not_yet = "Paying is not available yet", "暂不支持付款";
+    pay_with = "Paid through Teahouse", "通过茶馆付款";
+    pay_asks = "Teahouse asks you: do you want to pay this?", "茶馆询问：确定付款吗？";
+    pay_yes = "Pay", "付款";
+    pay_no = "Don't pay", "不付款";
+    pay_balance = "Your balance there:", "你在那里的余额：";
+    pay_asking = "The shop is asked in which money…", "正在向商家确认币种…";
     picture_broken = "Picture: can't be shown", "图片：无法显示";
     card_send = "Send to a chat…", "发送到聊天…";
     card_sent = "The card is sent", "卡片已发送";
