@@ -38,6 +38,8 @@ fn balance(asset: AssetId, issuer: AccountId, name: &str) -> BalanceView {
         minor: Some(2_000),
         held: None,
         heard: Some(NOW - 2 * MINUTE),
+        reserved: None,
+        room: None,
     }
 }
 
@@ -56,6 +58,7 @@ fn payment(n: u8, state: PayState, words: &str) -> PaymentView {
         refunded: None,
         fulfilled: false,
         order: (state != PayState::Offered).then_some(OrderId([n; 32])),
+        channel: false,
     }
 }
 

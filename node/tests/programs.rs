@@ -10,7 +10,8 @@ use std::process::{Command, Output, Stdio};
 use teahouse_node::core::programs::state::Stamp;
 use teahouse_node::programs::ui::{Event, Kind};
 use teahouse_node::programs::{
-    Happening, Host, InMemory, MAX_WAITING, Open, Opening, PowerError, Powers, host_at, pack,
+    Dealings, Happening, Host, InMemory, MAX_WAITING, Open, Opening, PowerError, Powers, host_at,
+    pack,
 };
 use teahouse_node::protocols::ids::DeviceId;
 use teahouse_node::protocols::package::Power;
@@ -186,6 +187,8 @@ impl InChat {
         stamp
     }
 }
+
+impl Dealings for InChat {}
 
 impl Powers for InChat {
     fn granted(&self, power: Power) -> Result<Option<bool>, PowerError> {

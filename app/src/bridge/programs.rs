@@ -23,7 +23,7 @@ use teahouse_node::protocols::package::{Power, VerifiedPackage};
 use teahouse_node::tokio;
 use teahouse_node::tokio::sync::mpsc;
 use teahouse_node::tokio::task::{JoinHandle, spawn_blocking};
-use teahouse_node::tokio::time::{Instant, sleep, sleep_until};
+use teahouse_node::tokio::time::{Instant, sleep_until};
 
 use super::Outlet;
 use super::live::now;
@@ -118,6 +118,7 @@ async fn run(handle: Handle, out: Outlet, child: Option<PathBuf>, mut acts: mpsc
     // Subscribed before a program first reads what is shared: nothing falls in between.
     let mut changes = handle.changes();
     let (mut look, mut not_before) = (false, Instant::now());
+    let mut look_at = Instant::now();
     loop {
         let due = looked_at && now.as_ref().is_some_and(Showing::is_due);
         let waits = looked_at && now.as_ref().is_some_and(Showing::is_waiting);
@@ -142,7 +143,7 @@ async fn run(handle: Handle, out: Outlet, child: Option<PathBuf>, mut acts: mpsc
             }
             () = ready(()), if due => None,
             // It is looked whether something came that others were asked for.
-            () = sleep(LOOK), if waits => None,
+            () = sleep_until(look_at), if waits => None,
         };
         match act {
             None => {}
@@ -178,6 +179,7 @@ async fn run(handle: Handle, out: Outlet, child: Option<PathBuf>, mut acts: mpsc
             Some(showing) if looked_at => showing.step(&handle).await,
             other => other,
         };
+        look_at = Instant::now() + LOOK;
         let shown = now.as_ref().map(|s| s.shown.clone());
         if shown != told {
             told.clone_from(&shown);
@@ -298,7 +300,7 @@ impl Showing {
         act: impl FnOnce(&mut Open, &mut Installed<Handle>) -> Result<(), PowerError> + Send + 'static,
     ) -> Option<Self> {
         let Self { open: Some(mut open), mut shown } = self else { return Some(self) };
-        let mut powers = Installed { node: handle.clone(), app: shown.app };
+        let mut powers = Installed { node: handle.clone(), app: shown.app, chat: shown.chat };
         let acted = spawn_blocking(move || {
             let done = act(&mut open, &mut powers);
             let bills = bills(&open, &powers);

@@ -12,7 +12,6 @@ use teahouse_node::protocols::membership::Role;
 
 use crate::desk::{After, Desk, Go, Place};
 use crate::pages::programs::{Card, PROGRAMS};
-use crate::photos::previews::Seen;
 use crate::photos::viewer::{Album, Shot};
 use crate::photos::words;
 use crate::screens::composer::{Composer, Ime, Reply};

@@ -47,7 +47,6 @@ pub(super) fn open(
     let mut terminal = Terminal::new(Some(send))?;
     let mut open = terminal.start(package, &launch)?;
     loop {
-        open.look(powers);
         terminal.turn(&mut open, powers)?;
         match terminal.hear(&mut open, powers)? {
             Heard::Nothing => {}
@@ -161,7 +160,16 @@ impl<'a> Terminal<'a> {
                 }
             }
         });
-        Ok(Self { host, runtime, lines, draw: false, asked: None, billed: false, offer: None, send })
+        Ok(Self {
+            host,
+            runtime,
+            lines,
+            draw: false,
+            asked: None,
+            billed: false,
+            offer: None,
+            send,
+        })
     }
 
     fn start(&mut self, package: VerifiedPackage, launch: &str) -> Result<Open> {

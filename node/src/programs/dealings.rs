@@ -26,20 +26,32 @@ const MAX_PAYING: usize = 16;
 /// How long a payment may take before the program hears that it isn't known yet.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The way to others. Every call may wait for the disk.
+/// The way to others; unless it is said otherwise there is none. Every call may wait for the disk.
 pub trait Dealings {
     /// Calls a function at the developer's node; `None` where there is none.
-    fn call(&mut self, function: String, payload: Vec<u8>) -> Result<Option<Number>, PowerError>;
+    fn call(&mut self, _function: String, _payload: Vec<u8>) -> Result<Option<Number>, PowerError> {
+        Ok(None)
+    }
     /// What became of a call.
-    fn answer(&self, call: Number) -> Result<Option<CallState>, PowerError>;
+    fn answer(&self, _call: Number) -> Result<Option<CallState>, PowerError> {
+        Ok(None)
+    }
     /// What an offer says.
-    fn bill(&self, offer: &[u8]) -> Result<Option<BillView>, PowerError>;
+    fn bill(&self, _offer: &[u8]) -> Result<Option<BillView>, PowerError> {
+        Ok(None)
+    }
     /// Takes an offer, to ask the person.
-    fn take(&mut self, offer: &[u8]) -> Result<Number, PowerError>;
+    fn take(&mut self, _offer: &[u8]) -> Result<Number, PowerError> {
+        Err(PowerError::Failed("a program that is tried out pays nobody".into()))
+    }
     /// Pays it: the person said so.
-    fn pay(&mut self, payment: Number) -> Result<(), PowerError>;
+    fn pay(&mut self, _payment: Number) -> Result<(), PowerError> {
+        Err(PowerError::Failed("a program that is tried out pays nobody".into()))
+    }
     /// Where a payment stands.
-    fn state(&self, payment: Number) -> Result<Option<PayState>, PowerError>;
+    fn state(&self, _payment: Number) -> Result<Option<PayState>, PowerError> {
+        Ok(None)
+    }
 }
 
 impl<A: Asker> Dealings for Installed<A> {
@@ -78,31 +90,7 @@ impl<A: Asker> Dealings for Installed<A> {
 }
 
 /// A program that is tried out deals with nobody.
-impl Dealings for InMemory {
-    fn call(&mut self, _: String, _: Vec<u8>) -> Result<Option<Number>, PowerError> {
-        Ok(None)
-    }
-
-    fn answer(&self, _: Number) -> Result<Option<CallState>, PowerError> {
-        Ok(None)
-    }
-
-    fn bill(&self, _: &[u8]) -> Result<Option<BillView>, PowerError> {
-        Ok(None)
-    }
-
-    fn take(&mut self, _: &[u8]) -> Result<Number, PowerError> {
-        Err(PowerError::Failed("a program that is tried out pays nobody".into()))
-    }
-
-    fn pay(&mut self, _: Number) -> Result<(), PowerError> {
-        Err(PowerError::Failed("a program that is tried out pays nobody".into()))
-    }
-
-    fn state(&self, _: Number) -> Result<Option<PayState>, PowerError> {
-        Ok(None)
-    }
-}
+impl Dealings for InMemory {}
 
 /// What stands on a button to pay: what the host knows of the offer, never what the program says.
 #[must_use]
@@ -169,7 +157,7 @@ impl UnderWay {
                 self.calls.push((id, call));
                 None
             }
-            Ok(None) => Some(Outcome::Refused(Reason::NotHere)),
+            Ok(None) | Err(PowerError::NotHere) => Some(Outcome::Refused(Reason::NotHere)),
             Err(PowerError::TooLarge(_)) => Some(Outcome::Refused(Reason::TooLarge)),
             Err(PowerError::Failed(_)) => Some(Outcome::Refused(Reason::Failed)),
         }

@@ -265,9 +265,25 @@ impl Open {
         self.waiting.push_back(event);
     }
 
-    /// Tells the program which keys of the chat's shared state others changed since it was
-    /// told last. Waits for the disk.
+    /// Takes in what came from others: answers to calls, what became of payments, changes of
+    /// the chat's shared state. Waits for the disk.
     pub fn look(&mut self, powers: &impl Powers) {
+        if self.waiting.len() < MAX_WAITING {
+            let mut came = VecDeque::new();
+            self.under_way.look(powers, &mut came);
+            for event in came {
+                match event {
+                    Event::Answer { id, outcome } => self.answer(id, outcome),
+                    event => self.waiting.push_back(event),
+                }
+            }
+        }
+        self.look_at_shared(powers);
+    }
+
+    /// Tells the program which keys of the chat's shared state others changed since it was
+    /// told last.
+    fn look_at_shared(&mut self, powers: &impl Powers) {
         if self.seen.is_none() || !matches!(powers.granted(Power::State), Ok(Some(true))) {
             return;
         }
@@ -335,13 +351,6 @@ impl Open {
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         self.under_way.waits()
-    }
-
-    /// Takes in answers of others, and what became of payments. Waits for the disk.
-    pub fn look(&mut self, powers: &impl Powers) {
-        if self.waiting.len() < MAX_WAITING {
-            self.under_way.look(powers, &mut self.waiting);
-        }
     }
 
     /// What stands on a button to pay, by its key: of the offer, as it is known here.

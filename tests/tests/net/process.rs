@@ -90,13 +90,6 @@ impl Node {
         Self::new(home, name, run.map(str::to_owned).to_vec())
     }
 
-    /// A merchant's device, at the same address in all its lives.
-    pub(crate) fn merchant(home: &Home, name: &str) -> Self {
-        let listen = format!("/ip4/127.0.0.1/udp/{}/quic-v1", free_port());
-        let run = ["run", "--role", "merchant", "--no-mdns", "--listen", &listen];
-        Self::new(home, name, run.map(str::to_owned).to_vec())
-    }
-
     /// A relay, at the same address in all its lives.
     pub(crate) fn relay(home: &Home, name: &str) -> Self {
         let port = free_port();

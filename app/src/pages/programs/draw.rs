@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use egui::{
-    Button, Color32, Frame, Id, Label, Rect, Response, RichText, Role as Part, Sense, TextEdit,
-    TextureHandle, TextureOptions, Ui, UiBuilder, WidgetInfo, pos2, vec2,
+    Button, Color32, Frame, Id, Label, Rect, Response, RichText, Role as Part, Sense, Stroke,
+    TextEdit, TextureHandle, TextureOptions, Ui, UiBuilder, WidgetInfo, pos2, vec2,
 };
 use teahouse_node::programs::ui::{
     ButtonStyle, Canvas, Event, Image, Kind, Node, Role, Stepper, Text, TextField, TextStyle,

@@ -30,7 +30,7 @@ use teahouse_protocols::sign::Signed;
 use self::known::learn;
 use self::orders::{decided, offered, pay_expected, refunds_came};
 use self::outbox::{
-    CHANNEL, LOOK, MONEY, OFFER, PAY, SETTLE, TRANSFER, VOUCHER, answered, asked, out_key,
+    CHANNEL, LOOK, OFFER, PAY, SETTLE, TRANSFER, VOUCHER, answered, asked, out_key,
 };
 use self::statement::{followed, head_came};
 use super::tables::{
