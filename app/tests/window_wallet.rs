@@ -402,7 +402,7 @@ fn a_shop_is_paid_and_a_friend_takes_money() {
     wait(&mut mei, words::waiting_state(IncomingState::Accepted));
     wait(&mut mei, "5.00 EUR, “Old Street Tea”");
     gone(&mut lin, words::held_how());
-    wait(&mut lin, words::receipt_copy());
+    wait(&mut lin, words::receipt_none());
 }
 
 /// The tea shop opens, sells a pot, hands it over and gives some of it back, all in its window.

@@ -41,7 +41,7 @@ fn customer(home: &Home, shop: &Node, link: &str, name: &str) -> Node {
     for power in ["call", "pay"] {
         node.json(&["program", "grant", &program.name, power]);
     }
-    let account = text(&node.json(&["status"]), "/account");
+    let account = text(&node.json(&["status"]), "/identity/account");
     shop.json(&["merchant", "create-value", &account, "50.00"]);
     node
 }

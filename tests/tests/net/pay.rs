@@ -18,8 +18,9 @@ use teahouse_core::ledger::{
 use teahouse_core::pay::Command as Ask;
 use teahouse_core::pay::query::{Evidence, OnePayment, Receipts};
 use teahouse_core::pay::tables::{
-    BALANCES, Balance, HOLDER, HOLDINGS, Holding, Number, ORDERS, OUT, OrderRow, PAYMENTS,
-    PayState, Payment, RESERVE, STATEMENT, TAKINGS,
+    BALANCES, Balance, CHANNELS, CHANNELS_OUT, ChannelOut, ChannelRow, HOLDER, HOLDINGS, Holding,
+    Number, ORDERS, OUT, OrderRow, PAYMENT_VOUCHERS, PAYMENTS, PayState, Payment, RESERVE,
+    STATEMENT, TAKINGS, VOUCHERS, VoucherOut, VoucherRow,
 };
 use teahouse_core::query::{self, Query};
 use teahouse_core::store::{
@@ -28,7 +29,7 @@ use teahouse_core::store::{
 use teahouse_node::{Handle, NetworkConfig, Node as Device, NodeConfig};
 use teahouse_protocols::ids::{AccountId, AssetId, OrderId};
 use teahouse_protocols::link;
-use teahouse_protocols::pay::{Entry, EntryKind, PaymentOrder};
+use teahouse_protocols::pay::{Entry, EntryKind, PaymentOrder, Voucher};
 use teahouse_protocols::sign::Signed;
 use teahouse_tests::world::World;
 use tokio::runtime::Runtime;
@@ -61,19 +62,15 @@ struct Books {
     wallets: Book,
     /// What receipts show to a stranger.
     receipts: Book,
-    /// What the shop's ledger moved.
+    /// What the shop's ledger moved, for orders and for the vouchers of its channels.
     ledger: Book,
-    /// What the statements say that the payers follow.
-    statements: Book,
+    /// What each paid, by the statement that it follows: vouchers stand there as a sum.
+    statements: BTreeMap<AccountId, u64>,
 }
 
 impl Books {
     fn agree(&self) -> Result<(), String> {
-        let others = [
-            ("receipts", &self.receipts),
-            ("the ledger", &self.ledger),
-            ("the statements", &self.statements),
-        ];
+        let others = [("receipts", &self.receipts), ("the ledger", &self.ledger)];
         for (name, book) in others {
             let other = |(order, row): (&OrderId, &(AccountId, u64))| {
                 let (wallet, there) = (self.wallets.get(order), book.get(order));
@@ -86,14 +83,21 @@ impl Books {
                 return Err(format!("wallets {wallets}, {name} {there}; {first}"));
             }
         }
+        let mut spent: BTreeMap<AccountId, u64> = BTreeMap::new();
+        for (account, amount) in self.wallets.values() {
+            *spent.entry(*account).or_default() += amount;
+        }
+        if spent != self.statements {
+            return Err(format!("wallets {spent:?}, the statements {:?}", self.statements));
+        }
         Ok(())
     }
 
     /// The comparison can fail: it does for each payment that is missing, invented, or another
     /// one's in any of the books.
     fn differ_if_harmed(&self) {
-        let books: [fn(&mut Self) -> &mut Book; 4] =
-            [|b| &mut b.wallets, |b| &mut b.receipts, |b| &mut b.ledger, |b| &mut b.statements];
+        let books: [fn(&mut Self) -> &mut Book; 3] =
+            [|b| &mut b.wallets, |b| &mut b.receipts, |b| &mut b.ledger];
         for book in books {
             let mut harmed = self.clone();
             let (order, (account, amount)) = book(&mut harmed).pop_last().expect("payments");
@@ -107,6 +111,9 @@ impl Books {
             book(&mut harmed).insert(OrderId([0; 32]), (account, amount));
             assert!(harmed.agree().is_err(), "one too many");
         }
+        let mut harmed = self.clone();
+        *harmed.statements.values_mut().next().expect("a payer") += 1;
+        assert!(harmed.agree().is_err(), "a statement of another sum");
     }
 }
 
@@ -206,10 +213,17 @@ fn poster(shop: &Node) -> String {
 fn of_payers(payers: &[Payer], asset: AssetId, shop: AccountId, books: &mut Books) {
     for payer in payers {
         let s = payer.snapshot();
-        for (_, row) in rows::<Payment>(&s, &PAYMENTS, &KeyRange::all()) {
+        for (number, row) in rows::<Payment>(&s, &PAYMENTS, &KeyRange::all()) {
             assert_eq!(row.state, PayState::Paid, "nothing is left open: {row:?}");
-            let order = Signed::<PaymentOrder>::from_bytes(&row.order.expect("it was signed"));
-            let order = PaymentOrder::id(&order.expect("an order"));
+            let voucher: Option<VoucherOut> =
+                s.get_typed(&PAYMENT_VOUCHERS, &number).expect("reads");
+            let order = match voucher {
+                Some(voucher) => OrderId(voucher.id.0),
+                None => {
+                    let order = row.order.expect("it was signed");
+                    PaymentOrder::id(&Signed::from_bytes(&order).expect("an order"))
+                }
+            };
             note(&mut books.wallets, order, payer.account, row.amount);
         }
         let mut after = None;
@@ -226,9 +240,8 @@ fn of_payers(payers: &[Payer], asset: AssetId, shop: AccountId, books: &mut Book
             }
         }
         for (_, entry) in rows::<Entry>(&s, &STATEMENT, &KeyRange::prefix(&asset.0)) {
-            if entry.kind == EntryKind::Paid {
-                let order = OrderId(entry.of.expect("an order"));
-                note(&mut books.statements, order, payer.account, entry.amount);
+            if matches!(entry.kind, EntryKind::Paid | EntryKind::Spent) {
+                *books.statements.entry(payer.account).or_default() += entry.amount;
             }
         }
         assert!(Evidence {}.run(&s).expect("reads").is_empty(), "nobody cheats here");
@@ -236,7 +249,7 @@ fn of_payers(payers: &[Payer], asset: AssetId, shop: AccountId, books: &mut Book
     }
 }
 
-/// What the shop has: its ledger's sales, by order.
+/// What the shop has: its ledger's sales, by order, and by voucher those that were settled.
 fn of_shop(s: &Snapshot, books: &mut Books) {
     let orders: BTreeMap<TransferId, OrderId> = rows::<OrderRow>(s, &ORDERS, &KeyRange::all())
         .into_iter()
@@ -244,7 +257,7 @@ fn of_shop(s: &Snapshot, books: &mut Books) {
         .map(|order| (TransferId::of("paid", &[&order.0]), order))
         .collect();
     for (_, record) in rows::<Record>(s, &LEDGER_TRANSFERS, &KeyRange::all()) {
-        let What::Move(moved) = record.transfer.what else { panic!("only sales: {record:?}") };
+        let What::Move(moved) = record.transfer.what else { continue };
         if moved.debit.kind == RESERVE {
             continue;
         }
@@ -252,6 +265,19 @@ fn of_shop(s: &Snapshot, books: &mut Books) {
         let order = orders.get(&record.transfer.id).expect("money moves for an order");
         let amount = u64::try_from(record.amount).expect("an order's amount");
         note(&mut books.ledger, *order, AccountId(moved.debit.of), amount);
+    }
+    for (key, channel) in rows::<ChannelRow>(s, &CHANNELS, &KeyRange::all()) {
+        // That the ledger moved just this is asserted by `check_issuer`.
+        let (_, settled) = channel.settled.expect("all channels are settled");
+        let mut sum = 0;
+        for (_, row) in rows::<VoucherRow>(s, &VOUCHERS, &KeyRange::prefix(&key)) {
+            let voucher = Signed::<Voucher>::from_bytes(&row.voucher).expect("a voucher");
+            assert_eq!(row.paid.refunded, 0, "nothing is given back here");
+            sum += row.paid.amount;
+            let id = OrderId(voucher.id());
+            note(&mut books.ledger, id, channel.payer, row.paid.amount);
+        }
+        assert_eq!(sum, settled, "a channel is settled at the sum of its vouchers");
     }
 }
 
@@ -279,6 +305,11 @@ fn conserved(s: &Snapshot, asset: AssetId, payers: &[Payer]) {
         let here = here.expect("a balance");
         assert_eq!((here.tally, here.head), (there.tally, there.head), "one statement");
     }
+}
+
+/// How many channels a payer has.
+fn channels_of(s: &Snapshot) -> usize {
+    rows::<ChannelOut>(s, &CHANNELS_OUT, &KeyRange::all()).len()
 }
 
 /// A shop's process, and how often it was killed.
@@ -366,6 +397,9 @@ fn paid_while_the_shop_is_killed_twenty_times() {
         }
     });
     let under_load = began.elapsed();
+    let channels = payers.iter().map(|p| channels_of(&p.snapshot())).sum::<usize>();
+    assert!(channels >= PAYERS, "regular customers have channels");
+    shop.node.json(&["merchant", "settle", "--all"]);
     within(LONG, "every wallet hears the last of it", || {
         payers.iter().all(|p| p.is_settled(asset)).then_some(())
     });
@@ -382,7 +416,8 @@ fn paid_while_the_shop_is_killed_twenty_times() {
     books.differ_if_harmed();
     conserved(&s, asset, &payers);
     println!(
-        "{ALL} payments by {PAYERS} payers in {:.1} s, {} kills; {last} were paid at the last one",
+        "{ALL} payments by {PAYERS} payers, {channels} channels, in {:.1} s, {} kills; {last} were \
+         paid at the last one",
         under_load.as_secs_f64(),
         shop.killed,
     );

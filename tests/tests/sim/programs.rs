@@ -526,8 +526,9 @@ fn a_lying_provider_changes_nothing() {
     w.set_online(a, true);
     w.run(60_000);
     assert_eq!(bytes(&w, b, app), tea.to_bytes().ok());
-    // Its own old manifest says nothing any more.
-    say(&mut w, &offer(&tea, app));
+    // Nothing is asked of the liar any more, which therefore is not connected.
+    let bytes = codec::encode(&offer(&tea, app)).try_into().unwrap();
+    assert!(!w.forge(liar, b, codec::encode(&Frame::Service(package::SERVICE, bytes))));
     assert_eq!(rows(&w, b), 8);
 }
 
