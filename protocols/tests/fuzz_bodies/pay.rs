@@ -143,7 +143,10 @@ pub(crate) fn pay_request(data: &[u8]) {
             opaque::<PaymentOrder>(&order);
             let _ = offer.map(|b| opaque::<Offer>(&b));
         }
-        Ask::Statement { log, .. } | Ask::OrderOf { log, .. } => account(&log),
+        Ask::Statement { log, .. }
+        | Ask::OrderOf { log, .. }
+        | Ask::Lane { log, .. }
+        | Ask::Settle { log, .. } => account(&log),
         Ask::Transfer { log, answer } => {
             account(&log);
             opaque::<TransferAnswer>(&answer);
@@ -163,7 +166,6 @@ pub(crate) fn pay_request(data: &[u8]) {
             opaque::<Voucher>(&voucher);
             opaque::<Offer>(&offer);
         }
-        Ask::Lane { log, .. } | Ask::Settle { log, .. } => account(&log),
         Ask::Money | Ask::OfferOf { .. } => {}
     }
 }
@@ -185,7 +187,9 @@ pub(crate) fn pay_reply(data: &[u8]) {
         Answer::Credited(b) => opaque::<Credit>(&b),
         Answer::NotTaken(b) => opaque::<VoucherRefusal>(&b),
         Answer::Lane { taken, credits, .. } => {
-            taken.iter().for_each(|b| opaque::<Voucher>(b));
+            for b in taken.iter() {
+                opaque::<Voucher>(b);
+            }
             credits.iter().for_each(|b| opaque::<Credit>(b));
         }
         _ => {}

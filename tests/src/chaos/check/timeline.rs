@@ -49,9 +49,19 @@ impl Town {
         if gone.is_none() {
             return Ok(());
         }
+        // To whom it is shown is a record of the author's devices. One that a device wrote which
+        // they removed, and that came to them later, does not count.
+        let (topic, id) = post.at;
+        let known = live.get(&post.author).is_some_and(|devices| {
+            devices.iter().all(|d| {
+                let shown = OnePost { topic, id }.run(&self.world.snapshot(*d)).expect("reads");
+                shown.is_some_and(|p| p.audience.is_some())
+            })
+        });
         for (account, devices) in live {
             let reads = *account == post.author
-                || self.moments.rule_allows(post.at.0, *account)
+                || known
+                    && self.moments.rule_allows(post.at.0, *account)
                     && self.are_friends(*account, post.author, live);
             for device in devices.iter().filter(|_| reads) {
                 let s = self.world.snapshot(*device);
