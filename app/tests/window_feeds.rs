@@ -131,7 +131,7 @@ fn paper(node: &MadeUp, window: &mut Window, articles: &[Article]) {
 fn reading(node: &MadeUp, window: &mut Window, article: &Article) {
     let articles = core::slice::from_ref(article);
     paper(node, window, articles);
-    let title = article.said.as_ref().map(|(title, _)| title.clone()).unwrap();
+    let title = article.said.as_ref().map(|(title, _)| title.clone()).expect("it has come");
     click(window, &title);
     let key: Place = (article.topic, article.id);
     assert_eq!(wanted(node).article, Some(key));

@@ -172,7 +172,7 @@ fn a_statement_is_asked_for_and_shown_with_signs() {
 #[test]
 fn an_offer_is_confirmed_once_and_what_is_not_known_is_called_so() {
     let offer = payment(1, PayState::Offered, "offered: yours to pay");
-    let node = node(purse(&[offer.clone()], &[]));
+    let node = node(purse(std::slice::from_ref(&offer), &[]));
     let mut window = window(&node, [1100.0, 1000.0]);
     window.run();
     click(&mut window, &strings::with_unread(words::title(), 1));

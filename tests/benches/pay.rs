@@ -237,7 +237,7 @@ async fn run() -> Result<()> {
         for (n, person) in people.iter().enumerate() {
             person.settled(pays(n, each)).await?;
         }
-        used.push((merchant.processor()? - processor).as_secs_f64() / all as f64);
+        used.push(merchant.processor()?.saturating_sub(processor).as_secs_f64() / all as f64);
     }
     ensure!(took.len() == rounds * all, "not all was paid");
     let (floor, ours, used) = (median(floor), median(ours), median(used));

@@ -28,16 +28,16 @@ fn what_a_program_draws_costs_no_more_than_a_frame_has() {
     };
     let star = |n: usize| {
         let corner = |i: usize| {
-            let angle = i as f32 * 0.0245;
+            let angle = f32::from(i as u16) * 0.0245;
             Point { x: 300.0 + 290.0 * angle.cos(), y: 300.0 + 290.0 * angle.sin() }
         };
         let paint = Paint::Rgba([n as u8, 0, 0, 9]);
         Draw::Polygon { points: (0..256).map(corner).collect(), stroke: 1.0, paint }
     };
     let label = |n: usize| Draw::Text {
-        x: (n % 64) as f32 * 9.0,
-        y: (n / 64) as f32 * 9.0,
-        size: 40.0 + (n % 100) as f32,
+        x: f32::from((n % 64) as u16) * 9.0,
+        y: f32::from((n / 64) as u16) * 9.0,
+        size: 40.0 + f32::from((n % 100) as u16),
         align: Align::Left,
         content: format!("{n} words"),
         paint: Paint::Role(Colour::Normal),

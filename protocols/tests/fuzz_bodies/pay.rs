@@ -187,8 +187,8 @@ pub(crate) fn pay_reply(data: &[u8]) {
         Answer::Credited(b) => opaque::<Credit>(&b),
         Answer::NotTaken(b) => opaque::<VoucherRefusal>(&b),
         Answer::Lane { taken, credits, .. } => {
-            for b in taken.iter() {
-                opaque::<Voucher>(b);
+            if let Some(b) = taken {
+                opaque::<Voucher>(&b);
             }
             credits.iter().for_each(|b| opaque::<Credit>(b));
         }

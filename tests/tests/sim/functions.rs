@@ -473,7 +473,7 @@ fn what_was_forgotten_is_not_run_again() {
     let count = kept(&w, app, "count");
     serve(&mut w, 12 * MINUTE, false);
     // The cinema's clock is set back: the call's time seems not to be up.
-    w.set_skew(CINEMA, -12 * MINUTE as i64);
+    w.set_skew(CINEMA, -(12 * MINUTE).cast_signed());
     assert!(w.forge(ANN, CINEMA, frame));
     serve(&mut w, 5_000, false);
     assert_eq!(kept(&w, app, "count"), count);

@@ -161,11 +161,13 @@ impl Draft {
             ScrollArea::vertical().id_salt("feeds article").max_height(high).show(ui, |ui| {
                 let line = ui.text_style_height(&egui::TextStyle::Body).max(1.0);
                 let rows = ((high - 24.0) / line).clamp(3.0, 200.0);
+                #[expect(clippy::cast_sign_loss, reason = "from 3 to 200")]
+                let rows = rows as usize;
                 let edit = TextEdit::multiline(&mut self.text)
                     .id(id)
                     .hint_text(words::article_hint())
                     .margin(egui::Margin::symmetric(10, 8))
-                    .desired_rows(rows as usize)
+                    .desired_rows(rows)
                     .desired_width(f32::INFINITY);
                 ui.add_enabled(!sending, edit).accessible_name(words::article_text());
             });

@@ -166,9 +166,10 @@ impl Reader {
         match event {
             Event::Start(tag) => self.start(tag),
             Event::End(tag) => self.end(tag),
-            Event::Text(text) => self.say(&text, false),
             Event::Code(text) => self.say(&text, true),
-            Event::Html(text) | Event::InlineHtml(text) => self.say(&text, false),
+            Event::Text(text) | Event::Html(text) | Event::InlineHtml(text) => {
+                self.say(&text, false);
+            }
             Event::SoftBreak => self.say(" ", false),
             Event::HardBreak => self.say("\n", false),
             Event::Rule => {

@@ -273,6 +273,7 @@ impl Feeds {
     }
 
     /// An article: `None` while it is looked for, `Some(None)` if there is none.
+    #[expect(clippy::option_option, reason = "either may not be there")]
     fn read(
         &mut self,
         ui: &mut Ui,

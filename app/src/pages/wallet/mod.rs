@@ -194,7 +194,7 @@ impl Wallet {
             View::Money(asset) => match model.money(asset) {
                 Some(row) => {
                     let lines = model.statement.as_ref().filter(|(of, _)| *of == asset);
-                    self.money(ui, row, lines.map(|(_, lines)| &**lines), cx);
+                    Self::money(ui, row, lines.map(|(_, lines)| &**lines), cx);
                 }
                 None => nothing(ui, words::choose()),
             },

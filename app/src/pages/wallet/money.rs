@@ -13,13 +13,7 @@ use crate::theme::{SMALL, tokens};
 use crate::widgets::{from_right, hint, page, section};
 
 impl Wallet {
-    pub(super) fn money(
-        &self,
-        ui: &mut Ui,
-        row: &MoneyRow,
-        statement: Option<&[Line]>,
-        cx: &mut Cx<'_>,
-    ) {
+    pub(super) fn money(ui: &mut Ui, row: &MoneyRow, statement: Option<&[Line]>, cx: &mut Cx<'_>) {
         page(ui, "wallet money", |ui| {
             let amount = row.balance.as_deref().unwrap_or(words::nothing_signed());
             ui.add(Label::new(RichText::new(amount).size(28.0)).wrap());
@@ -54,7 +48,9 @@ impl Wallet {
                     hint(ui, words::statement_empty());
                 }
                 Some(lines) => {
-                    lines.iter().for_each(|l| line(ui, l));
+                    for one in lines {
+                        line(ui, one);
+                    }
                     if lines.len() >= MAX_ROWS {
                         hint(ui, words::older());
                     }

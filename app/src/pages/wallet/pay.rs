@@ -230,10 +230,8 @@ impl Wallet {
                     self.once(Act::Cancel { payment }, cx);
                 }
             }
-            PayState::Asked => {
-                if danger(ui, words::give_up_asked()).clicked() {
-                    self.once(Act::Cancel { payment }, cx);
-                }
+            PayState::Asked if danger(ui, words::give_up_asked()).clicked() => {
+                self.once(Act::Cancel { payment }, cx);
             }
             _ => {}
         });

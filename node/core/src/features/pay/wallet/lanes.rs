@@ -451,7 +451,7 @@ fn count(
             let refunded = paid.refunded.saturating_add(back).min(paid.amount);
             let mut refunds = paid.refunds.clone();
             refunds.push(bytes);
-            tx.put(&PAYMENTS, &number, &Payment { refunded, refunds, ..paid })?;
+            tx.put(&PAYMENTS, &number, &Payment { refunds, refunded, ..paid })?;
         }
     }
     Ok(row)

@@ -181,7 +181,7 @@ pub(super) fn sign(
         };
         let hint = Some(Refusal::InsufficientBalance.into());
         let up_to = Some(asset.get().money(amount));
-        return Ok(tx.put(&PAYMENTS, &id, &Payment { hint, up_to, ..row })?);
+        return Ok(tx.put(&PAYMENTS, &id, &Payment { up_to, hint, ..row })?);
     }
     let (account, me) = (tx.account()?, tx.me()?);
     let expires = tx.now.saturating_add(ORDER_LIFE);
