@@ -49,18 +49,12 @@ impl Town {
         if gone.is_none() {
             return Ok(());
         }
-        // To whom it is shown is a record of the author's devices. One that a device wrote which
-        // they removed, and that came to them later, does not count.
-        let (topic, id) = post.at;
-        let known = live.get(&post.author).is_some_and(|devices| {
-            devices.iter().all(|d| {
-                let shown = OnePost { topic, id }.run(&self.world.snapshot(*d)).expect("reads");
-                shown.is_some_and(|p| p.audience.is_some())
-            })
-        });
+        // A key is given to readers by the device that made it alone: what a device posted before
+        // its account removed it comes to whoever had the key by then. (README, "Not yet".)
+        let given = live.get(&post.author).is_some_and(|all| all.contains(&post.device));
         for (account, devices) in live {
             let reads = *account == post.author
-                || known
+                || given
                     && self.moments.rule_allows(post.at.0, *account)
                     && self.are_friends(*account, post.author, live);
             for device in devices.iter().filter(|_| reads) {
