@@ -65,7 +65,7 @@ export function update(events) {
 const LIAR: &str = r#"
 import { page, text, notice, share } from "teahouse";
 export function update(events) {
-    notice("done\n\nTeahouse asks you:\u202e yes?");
+    if (events[0].type === "start") notice("done\n\nTeahouse asks you:\u202e yes?");
     return page("Liar", text("x"));
 }
 "#;
@@ -417,7 +417,8 @@ async fn opened_example(host: &Host, name: &str, powers: &mut InMemory) -> Open 
     open
 }
 
-/// Breakfast keeps its basket, and says in words that nothing can be ordered yet.
+/// Breakfast keeps its basket, and says in words that nothing can be ordered where there is no
+/// shop.
 #[tokio::test]
 async fn breakfast_is_chosen_and_not_pretended_to_be_ordered() {
     let host = host();
@@ -434,7 +435,7 @@ async fn breakfast_is_chosen_and_not_pretended_to_be_ordered() {
     assert!(words(&open).contains("Together 6.00"), "{}", words(&open));
     tap(&mut open, "Order");
     settle(&mut open, &mut powers).await;
-    assert!(words(&open).contains("not available yet"), "{}", words(&open));
+    assert!(words(&open).contains("takes no orders here"), "{}", words(&open));
     let again = opened_example(&host, "breakfast", &mut powers).await;
     assert!(words(&again).contains("Together 6.00"), "the basket is still there");
 }
@@ -445,7 +446,8 @@ async fn a_seat_is_chosen_on_the_map() {
     let host = host();
     let mut powers = InMemory::default();
     let mut open = opened_example(&host, "cinema", &mut powers).await;
-    assert!(words(&open).contains("not known yet") && words(&open).contains("not available yet"));
+    let said = words(&open);
+    assert!(said.contains("not known yet") && said.contains("sells no seats here"), "{said}");
     let hall = open.nodes().iter().find_map(|n| match &n.kind {
         Kind::Canvas(c) => Some((n.key.clone(), c.action.clone().unwrap(), c.commands.len())),
         _ => None,
