@@ -3,7 +3,7 @@
 //! checked through *another* node's HTTP API; any failure ends the day with a non-zero exit
 //! code.
 //!
-//! One module a part of the day; who takes part is in [`cast`].
+//! One module a part of the day; who takes part is in `cast`.
 
 mod breakfast;
 mod cast;
