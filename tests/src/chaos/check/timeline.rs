@@ -49,13 +49,9 @@ impl Town {
         if gone.is_none() {
             return Ok(());
         }
-        // A key is given to readers by the device that made it alone: what a device posted before
-        // its account removed it comes to whoever had the key by then. (README, "Not yet".)
-        let given = live.get(&post.author).is_some_and(|all| all.contains(&post.device));
         for (account, devices) in live {
             let reads = *account == post.author
-                || given
-                    && self.moments.rule_allows(post.at.0, *account)
+                || self.moments.rule_allows(post.at.0, *account)
                     && self.are_friends(*account, post.author, live);
             for device in devices.iter().filter(|_| reads) {
                 let s = self.world.snapshot(*device);

@@ -165,7 +165,8 @@ pub(super) fn tell(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), Fail> {
 }
 
 /// Readers or their devices have changed: whoever may read by now what this device wrote is
-/// told of it.
+/// told of it. So is who may read what a removed device of this account wrote: nobody else gives
+/// its keys any more, and readers that it had not told yet would never know.
 pub(crate) fn tell_all(tx: &mut Tx<'_>) -> Result<(), Fail> {
     let me = tx.me()?;
     let Some(own) = me.account else { return Ok(()) };
@@ -175,7 +176,8 @@ pub(crate) fn tell_all(tx: &mut Tx<'_>) -> Result<(), Fail> {
         }
         forget_told(tx, topic)?;
         let wrote = || tx.typed::<Chain>(&CHAINS, &chain_key(topic, me.device));
-        if wrote()?.is_some_and(|c| c.high > 0) || is_renewal_due(tx, topic)? {
+        let due = is_renewal_due(tx, topic)? || tx.contains(&RENEWED, &topic.0)?;
+        if due || wrote()?.is_some_and(|c| c.high > 0) {
             // Who may read no more can't read what is sealed from now on, words on old posts
             // among it. Where this fails, the next post sees to it.
             best_effort(moments::renew(tx, topic))?;
