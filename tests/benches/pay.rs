@@ -237,7 +237,10 @@ async fn run() -> Result<()> {
         for (n, person) in people.iter().enumerate() {
             person.settled(pays(n, each)).await?;
         }
-        used.push(merchant.processor()?.saturating_sub(processor).as_secs_f64() / all as f64);
+        used.push(
+            merchant.processor()?.checked_sub(processor).context("time goes on")?.as_secs_f64()
+                / all as f64,
+        );
     }
     ensure!(took.len() == rounds * all, "not all was paid");
     let (floor, ours, used) = (median(floor), median(ours), median(used));
@@ -253,7 +256,8 @@ async fn run() -> Result<()> {
     report.figure("merchant_processor_us_per_payment", used * 1e6);
     report.figure("merchant_alone_payments_per_s", 1.0 / used);
     report.figure("ratio_merchant_alone", 1.0 / used / floor);
-    let grown = fs::metadata(shop.join(FILE))?.len().saturating_sub(stored);
+    let grown =
+        fs::metadata(shop.join(FILE))?.len().checked_sub(stored).context("it only grows")?;
     report.figure("stored_bytes_per_payment", grown as f64 / (rounds * all) as f64);
     report.print();
     drop(merchant);

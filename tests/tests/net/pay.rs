@@ -46,8 +46,8 @@ const KILLS: usize = 20;
 const IN_FLIGHT: usize = 8;
 /// Minor units.
 const PRICE: u64 = 350;
-/// What each paid in: enough for all that is bought, whatever is set aside in channels meanwhile.
-const PAID_IN: u64 = 2 * EACH as u64 * PRICE + 1_234;
+/// What each paid in: hardly more than is spent. What channels set aside comes back in time.
+const PAID_IN: u64 = EACH as u64 * PRICE + 1_234;
 
 /// For anything here: many times longer than it takes.
 const LONG: Duration = Duration::from_mins(8);

@@ -78,12 +78,10 @@ pub(crate) struct Programs {
     /// While a card's link is being made, and the link.
     sharing: Option<u64>,
     shared: Option<String>,
-    /// The bill that is before the person, and since when, in the window's seconds.
-    billed: Option<(Number, f64)>,
+    /// The bill that is before the person, by its payment.
+    billed: Armed<Number>,
 }
 
-/// How long a question about money stands before it can be answered with yes, in seconds.
-const ARMED: f64 = 0.7;
 /// Lines of a bill that are shown.
 const MOST_LINES: usize = 12;
 
@@ -281,20 +279,8 @@ impl Programs {
     /// It can't be answered before it was there for a moment: a tap that was meant for the
     /// program pays nothing.
     fn bill(&mut self, ui: &mut Ui, running: &Running, cx: &mut Cx<'_>) {
-        let Some(bill) = &running.bill else {
-            self.billed = None;
-            return;
-        };
-        let now = ui.input(|i| i.time);
-        let since = match self.billed {
-            Some((payment, since)) if payment == bill.payment => since,
-            _ => now,
-        };
-        self.billed = Some((bill.payment, since));
-        let armed = now - since >= ARMED;
-        if !armed {
-            ui.ctx().request_repaint_after_secs(ARMED as f32);
-        }
+        let Some(bill) = &running.bill else { return self.billed.rest() };
+        let takes = self.billed.takes(ui, &bill.payment);
         let t = tokens(ui);
         let frame = Frame::new().fill(t.alarm).inner_margin(Margin::symmetric(16, 12));
         Panel::top("program bill").frame(frame).show(ui, |ui| {
@@ -319,7 +305,7 @@ impl Programs {
                 if ui.button(words::pay_no()).clicked() {
                     settle(false);
                 }
-                let ready = armed && bill.amount.is_some();
+                let ready = takes && bill.amount.is_some();
                 if primary(ui, ready, words::pay_yes()).clicked() {
                     settle(true);
                 }

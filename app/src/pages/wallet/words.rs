@@ -64,7 +64,7 @@ words! {
     receipt = "Receipt", "收据";
     receipt_how = "Anybody can check this text, without asking anybody. It does not show what was given back since.", "任何人都可以独立核验此文本。它不显示之后的退款。";
     receipt_copy = "Copy receipt", "复制收据";
-    receipt_none = "Its receipt is not here yet.", "收据还没有到。";
+    receipt_none = "There is no receipt of it here.", "这里没有它的收据。";
     gone = "This payment is not here any more.", "这笔付款已不在。";
     back = "Back", "返回";
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use teahouse_protocols::account::RelayAddr;
 use teahouse_protocols::codec::Text;
 use teahouse_protocols::ids::{AssetId, DeviceId, Millis, OfferId, OrderId};
+use teahouse_protocols::lines::one_line;
 use teahouse_protocols::pay::{Ask, Asset, Item, MAX_TITLE, Offer};
 use teahouse_protocols::sign::Signed;
 
@@ -155,12 +156,9 @@ fn is_of(offer: &Offer, asset: &Signed<Asset>) -> bool {
 }
 
 /// A stranger's words as they may stand beside the host's: on one line, and in one direction.
+/// Their length is bounded by the form that they came in.
 fn plain(text: &str) -> String {
-    let odd = |c: char| {
-        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')
-    };
-    text.chars().map(|c| if odd(c) { ' ' } else { c }).collect()
+    one_line(text, usize::MAX)
 }
 
 /// An offer as the host shows it to the person.
@@ -235,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_strangers_words_stay_on_their_line() {
-        assert_eq!(plain("tea\n\u{202e}free\u{2028}x"), "tea  free x");
+        assert_eq!(plain("tea\n\u{202e}free\u{2028}x"), "tea free x");
         assert_eq!(plain("早餐, Straße 3"), "早餐, Straße 3");
     }
 }

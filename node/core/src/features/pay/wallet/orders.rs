@@ -155,9 +155,24 @@ pub(crate) fn transfer(
     sign(tx, id, row, None, memo)
 }
 
+/// What this device's orders that are not answered yet take of a money, in minor units.
+pub(super) fn under_way(tx: &Tx<'_>, issuer: DeviceId, money: AssetId) -> Result<u64, Fail> {
+    let prefix = Key::new().fixed(&issuer.0).u8(PAY).into_bytes();
+    let mut sum: u64 = 0;
+    for (key, _) in tx.scan(&OUT, &KeyRange::prefix(&prefix), false, MAX_OPEN)? {
+        let id = key.get(prefix.len()..).and_then(|of| of.first_chunk::<16>()).copied();
+        let Some(row) = id.map_or(Ok(None), |id| payment(tx, id))? else { continue };
+        if row.asset == money && row.state == PayState::Sent {
+            sum = sum.saturating_add(row.amount);
+        }
+    }
+    Ok(sum)
+}
+
 /// Pays: out of a channel if there is one that it fits, else by an order, which is signed and
 /// sent. Row, outbox and order are durable together before it leaves. Where only what is set
-/// aside would be enough, that is asked for first.
+/// aside would be enough beside what is under way, that is asked for first; and what a channel
+/// that is just being opened may take is not spent twice: the payment waits until that is known.
 pub(super) fn sign(
     tx: &mut Tx<'_>,
     id: [u8; 16],
@@ -172,16 +187,24 @@ pub(super) fn sign(
         return Ok(answered(tx, row.issuer, OFFER, wide(id))?);
     }
     let asset = asset(tx, row.asset)?;
-    if let Some(balance) = tx.typed::<Balance>(&BALANCES, &row.asset.0)?
-        && balance.tally.balance < amount
+    if let Some(asset) = &asset
+        && let Some(balance) = tx.typed::<Balance>(&BALANCES, &row.asset.0)?
     {
-        let missing = amount.saturating_sub(balance.tally.balance);
-        let (true, Some(asset)) = (lanes::free_up(tx, row.asset, missing)?, &asset) else {
+        let (balance, opening) = (balance.tally.balance, lanes::opening(tx, row.asset)?);
+        let taken = under_way(tx, row.issuer, row.asset)?.saturating_add(opening);
+        let free = balance.saturating_sub(taken);
+        if free < amount {
+            let back = lanes::free_up(tx, row.asset, amount.saturating_sub(free))?;
+            if back || balance >= amount && opening > 0 {
+                let hint = Some(Refusal::InsufficientBalance.into());
+                let up_to = Some(asset.get().money(amount));
+                return Ok(tx.put(&PAYMENTS, &id, &Payment { up_to, hint, ..row })?);
+            }
+        }
+        // What is under way may be in the statement already: the issuer decides.
+        if balance < amount {
             return Err(invalid("the balance is not enough"));
-        };
-        let hint = Some(Refusal::InsufficientBalance.into());
-        let up_to = Some(asset.get().money(amount));
-        return Ok(tx.put(&PAYMENTS, &id, &Payment { up_to, hint, ..row })?);
+        }
     }
     let (account, me) = (tx.account()?, tx.me()?);
     let expires = tx.now.saturating_add(ORDER_LIFE);
@@ -283,7 +306,8 @@ fn pay_if_expected(
     }
 }
 
-/// A money became known: what was offered in it before is paid, if it was to be.
+/// A money became known, or more is known of what is free: what was offered in it before is
+/// paid, if it was to be.
 pub(super) fn pay_expected(tx: &mut Tx<'_>, asset: AssetId) -> Result<(), Fail> {
     for (key, _) in tx.scan(&PAYMENT_TIMES, &KeyRange::all(), true, MAX_OPEN)? {
         let Some(id) = key.last_chunk::<16>().copied() else { continue };

@@ -117,7 +117,8 @@ pub(super) fn followed(
         }
     }
     look_again(tx, asset.get().key, &fresh)?;
-    if fresh.iter().any(|e| e.kind == EntryKind::Released) {
+    let free = |kind| matches!(kind, EntryKind::Released | EntryKind::Reserved);
+    if fresh.iter().any(|e| free(e.kind)) {
         // What waited for it is paid.
         pay_expected(tx, money)?;
     }
