@@ -55,6 +55,7 @@ fn payment(n: u8, state: PayState, words: &str) -> PaymentView {
         minor: 350,
         state,
         words: words.into(),
+        agreed: false,
         refunded: None,
         fulfilled: false,
         order: (state != PayState::Offered).then_some(OrderId([n; 32])),

@@ -25,9 +25,11 @@ use serde_json::{Value, json};
 use teahouse_core::command::{Command, Reply};
 use teahouse_core::pay::Command as Ask;
 use teahouse_core::pay::query::{Balances, OnePayment};
-use teahouse_core::pay::tables::{Number, OUT, PAYMENTS, PayState};
+use teahouse_core::pay::tables::{
+    CHANNELS_OUT, ChannelOut, ChannelState, Number, OUT, PAYMENTS, PayState,
+};
 use teahouse_core::query::Query;
-use teahouse_core::store::{FILE, ReadExt};
+use teahouse_core::store::{FILE, KeyRange, ReadExt};
 use teahouse_node::{Handle, Node};
 use teahouse_protocols::ids::AccountId;
 use teahouse_protocols::link;
@@ -175,7 +177,13 @@ impl Payer {
     async fn settled(&self, left: u64) -> Result<()> {
         until(&self.handle, "the balance", |s| {
             let balance = Balances {}.run(s)?.pop().and_then(|b| b.minor);
-            Ok((balance == Some(left) && s.first(&OUT, b"")?.is_none()).then_some(()))
+            // What is set aside and not spent is its own, too.
+            let lanes: Vec<(Vec<u8>, ChannelOut)> =
+                s.scan_typed(&CHANNELS_OUT, &KeyRange::all(), false, usize::MAX)?;
+            let open = lanes.iter().filter(|(_, row)| row.state == ChannelState::Open);
+            let room: u64 = open.filter_map(|(_, row)| Some(row.lane.as_ref()?.room())).sum();
+            let all = balance.map(|free| free + room);
+            Ok((all == Some(left) && s.first(&OUT, b"")?.is_none()).then_some(()))
         })
         .await
     }

@@ -327,10 +327,12 @@ impl Showing {
         }
         let decided = spawn_blocking(move || {
             let happened = open.decide(&mut powers, power, allowed);
-            (open, happened)
+            let bills = bills(&open, &powers);
+            (open, happened, bills)
         });
         // It panicked, and told so on standard error: the program is closed.
-        let (open, happened) = decided.await.ok()?;
+        let (open, happened, bills) = decided.await.ok()?;
+        (shown.bills, shown.bill) = bills;
         match happened {
             Ok(happened) => happen(&mut shown, happened),
             Err(e) => shown.trouble = Some(e.to_string()),
@@ -366,6 +368,9 @@ impl Showing {
                 if e.is_final() {
                     self.shown.ended = true;
                     self.shown.wish = None;
+                    self.shown.bill = None;
+                    self.shown.bills = Arc::default();
+                    self.shown.offer = None;
                     return Some(self);
                 }
             }

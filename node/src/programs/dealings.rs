@@ -48,6 +48,10 @@ pub trait Dealings {
     fn pay(&mut self, _payment: Number) -> Result<(), PowerError> {
         Err(PowerError::Failed("a program that is tried out pays nobody".into()))
     }
+    /// Does not pay it: where the person had agreed and it waits, that is taken back.
+    fn decline(&mut self, _payment: Number) -> Result<(), PowerError> {
+        Ok(())
+    }
     /// Where a payment stands.
     fn state(&self, _payment: Number) -> Result<Option<PayState>, PowerError> {
         Ok(None)
@@ -84,6 +88,13 @@ impl<A: Asker> Dealings for Installed<A> {
         self.node.submit(Command::Pay(pay::Command::Pay { payment })).map(|_| ())
     }
 
+    fn decline(&mut self, payment: Number) -> Result<(), PowerError> {
+        if !self.node.ask(&OnePayment { payment })?.is_some_and(|p| p.agreed) {
+            return Ok(());
+        }
+        self.node.submit(Command::Pay(pay::Command::Cancel { payment })).map(|_| ())
+    }
+
     fn state(&self, payment: Number) -> Result<Option<PayState>, PowerError> {
         Ok(self.node.ask(&OnePayment { payment })?.map(|p| p.state))
     }
@@ -102,6 +113,16 @@ pub fn bill_words(bill: Option<&BillView>, developer: Option<DeviceId>) -> Strin
         Some(BillView { state: Some(PayState::Paid), title, .. }) => format!("paid: {title}"),
         Some(BillView { state: Some(PayState::Sent), title, .. }) => {
             format!("{title}: not known yet whether it is paid")
+        }
+        Some(BillView { agreed: true, title, .. }) => {
+            format!("{title}: agreed; it waits until what is set aside has come back")
+        }
+        Some(BillView {
+            state: Some(PayState::Refused { .. } | PayState::Returned),
+            title,
+            ..
+        }) => {
+            format!("{title}: not paid; a new offer is needed")
         }
         Some(BillView { amount: Some(amount), to_name: Some(to), title, .. }) => {
             format!("Pay {amount} to {to}: {title}")
@@ -260,7 +281,8 @@ impl UnderWay {
             return (None, Ok(()));
         };
         if !pay {
-            return (Some(Event::Paid { key, action, outcome: Payment::Cancelled }), Ok(()));
+            let done = powers.decline(payment);
+            return (Some(Event::Paid { key, action, outcome: Payment::Cancelled }), done);
         }
         match powers.pay(payment) {
             Ok(()) => {

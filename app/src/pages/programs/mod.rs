@@ -20,7 +20,7 @@ use egui::{
     Button, Frame, Label, Margin, Painter, Panel, Pos2, RichText, ScrollArea, Stroke, Ui, vec2,
 };
 use teahouse_node::core::command::{Command, Reply};
-use teahouse_node::core::pay::tables::Number;
+use teahouse_node::core::pay::tables::{Number, PayState};
 use teahouse_node::core::programs::Command as Ask;
 use teahouse_node::core::programs::query::{Program, Programs as Installed};
 use teahouse_node::core::query::Query;
@@ -78,8 +78,9 @@ pub(crate) struct Programs {
     /// While a card's link is being made, and the link.
     sharing: Option<u64>,
     shared: Option<String>,
-    /// The bill that is before the person, by its payment.
-    billed: Armed<Number>,
+    /// The bill that is before the person, by its payment and what it comes to: an amount that
+    /// has just come is read first.
+    billed: Armed<(Number, Option<String>)>,
 }
 
 /// Lines of a bill that are shown.
@@ -280,7 +281,7 @@ impl Programs {
     /// program pays nothing.
     fn bill(&mut self, ui: &mut Ui, running: &Running, cx: &mut Cx<'_>) {
         let Some(bill) = &running.bill else { return self.billed.rest() };
-        let takes = self.billed.takes(ui, &bill.payment);
+        let takes = self.billed.takes(ui, &(bill.payment, bill.amount.clone()));
         let t = tokens(ui);
         let frame = Frame::new().fill(t.alarm).inner_margin(Margin::symmetric(16, 12));
         Panel::top("program bill").frame(frame).show(ui, |ui| {
@@ -305,7 +306,8 @@ impl Programs {
                 if ui.button(words::pay_no()).clicked() {
                     settle(false);
                 }
-                let ready = takes && bill.amount.is_some();
+                let open = bill.state.is_none_or(|s| s == PayState::Offered);
+                let ready = takes && bill.sound && open && bill.amount.is_some();
                 if primary(ui, ready, words::pay_yes()).clicked() {
                     settle(true);
                 }

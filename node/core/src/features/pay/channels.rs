@@ -9,7 +9,7 @@
 //! lane frozen, durably. What follows the chain and can't be served is taken and credited.
 
 use teahouse_protocols::ids::{
-    AccountId, AssetId, ChannelId, DeviceId, Millis, OfferId, VoucherId,
+    AccountId, AssetId, ChannelId, DeviceId, Millis, OfferId, OrderId, VoucherId,
 };
 use teahouse_protocols::pay::frames::{MAX_CREDITS, MAX_REFUNDS, OfferState};
 use teahouse_protocols::pay::{
@@ -27,6 +27,7 @@ use super::tables::{
 };
 use super::{service, shop, wallet};
 use crate::command;
+use crate::features::functions;
 use crate::ledger::{Transfer, TransferId, What, Why};
 use crate::store::{Key, KeyRange, KeyReader, Read, ReadExt, StorageError};
 use crate::tx::{Fail, Tx, capped};
@@ -199,6 +200,7 @@ pub(super) fn voucher(
     let (lane, word) = match served {
         Ok(()) => {
             shop::close(tx, v.offer, OfferState::Paid)?;
+            functions::ordered(tx, v.offer, OrderId(voucher.id()))?;
             let ack = VoucherAck {
                 version: VERSION,
                 channel: v.channel,
@@ -514,7 +516,9 @@ pub(super) fn refund(
     let memo = memo.try_into().map_err(|_| invalid("a note has at most 140 bytes"))?;
     let credit = credit(tx, &asset, &lane, (id, row.offer), CreditReason::Refund(memo))?;
     tx.put(&LANES, &lane_key(channel_id, device), &lane)?;
+    let (offer, refunded) = (row.offer, paid.refunded);
     tx.put(&VOUCHERS, &at, &VoucherRow { paid, ..row })?;
+    functions::refunded(tx, offer, refunded)?;
     tx.put(&VOUCHER_REFUNDS, &numbered, &amount)?;
     if of.settled.is_some() {
         let movement = moves(key(of.asset, TAKINGS, [0; 32]), holder(of.asset, of.payer), amount);

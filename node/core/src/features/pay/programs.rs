@@ -184,6 +184,9 @@ pub struct BillView {
     pub payment: Number,
     /// Where that stands, once the person was asked.
     pub state: Option<PayState>,
+    /// Whether the person agreed already, and it waits for what is set aside.
+    #[serde(default)]
+    pub agreed: bool,
 }
 
 /// What an offer says. Its signature is checked; nothing is asked of anybody.
@@ -222,6 +225,9 @@ impl Query for Bill {
             sound,
             balance: balance.and_then(|b| money(b.tally.balance)),
             payment: id,
+            agreed: taken
+                .as_ref()
+                .is_some_and(|p| p.state == PayState::Offered && p.up_to.is_some()),
             state: taken.map(|p| p.state),
         }))
     }

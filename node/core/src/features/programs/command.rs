@@ -148,6 +148,10 @@ pub(crate) fn command(tx: &mut Tx<'_>, c: Command) -> Result<Reply, Fail> {
         Command::Share { app, launch } => Ok(Reply::Link { link: share(tx, app, &launch)? }),
         Command::Send { app, topic, title, launch } => {
             let title = one_line(&title, MAX_CARD);
+            // Whoever gets the card opens the first link in it.
+            if title.split_whitespace().any(|word| Link::parse(word).is_ok()) {
+                return Err(invalid("a card's title holds no link"));
+            }
             let link = share(tx, app, &launch)?;
             let text = if title.is_empty() { link } else { format!("{title}\n{link}") };
             chat::command(tx, Chat::Send { topic, text, reply_to: None, mentions: Vec::new() })

@@ -210,6 +210,9 @@ pub struct PaymentView {
     pub state: PayState,
     /// The same in words.
     pub words: String,
+    /// Whether the person agreed to it, and it waits for what is set aside.
+    #[serde(default)]
+    pub agreed: bool,
     /// Given back, to show.
     pub refunded: Option<String>,
     /// The payee has handed over what was paid.
@@ -305,6 +308,7 @@ fn shown(
         minor: row.amount,
         state: row.state,
         words: state_words(&row, channel),
+        agreed: row.state == PayState::Offered && row.up_to.is_some(),
         refunded: (row.refunded > 0).then(|| money(row.refunded)),
         fulfilled: row.fulfilled,
         order: made,

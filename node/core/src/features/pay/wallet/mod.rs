@@ -37,7 +37,7 @@ use super::tables::{
     EVIDENCE, INCOMING, Incoming, IncomingState, MET_BY, OUT, PAYMENTS, PayState, Payment,
 };
 use crate::command;
-use crate::store::{KeyRange, ReadExt, StorageError};
+use crate::store::{Key, KeyRange, ReadExt, StorageError};
 use crate::tx::{Fail, Tx};
 
 pub(super) use self::friends::{decide, waiting};
@@ -50,6 +50,9 @@ pub(super) use self::statement::{follow, follow_due};
 
 /// How long a question about a price is asked, in milliseconds: a day.
 const ASKED: Millis = 24 * 60 * 60 * 1000;
+
+/// Most questions about one device's moneys that are ended by one answer.
+const MAX_MONEYS: usize = 64;
 
 /// Most proofs that are kept.
 const MAX_EVIDENCE: usize = 64;
@@ -152,6 +155,11 @@ pub(super) fn hear(tx: &mut Tx<'_>, from: DeviceId, heard: Heard) -> Result<(), 
                 answered(tx, from, MONEY, id.0)?;
                 pay_expected(tx, id)?;
                 follow(tx, id)?;
+            }
+            // It named all that it issues: what else was asked for is not there any more.
+            let asked = Key::new().fixed(&from.0).u8(MONEY).into_bytes();
+            for (key, _) in tx.scan(&OUT, &KeyRange::prefix(&asked), false, MAX_MONEYS)? {
+                tx.del(&OUT, &key)?;
             }
         }
         Said::Offer(nonce, offer) => offered(tx, from, nonce, &offer)?,

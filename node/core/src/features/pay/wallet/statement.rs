@@ -88,8 +88,10 @@ pub(super) fn followed(
         // only as far as it adds up.
         let after = fresh.iter().try_fold(tally, |t, e| t.apply(e)).map_err(Fail::peer)?;
         keep(tx, money, asset.get().issuer, &fresh)?;
+        look_again(tx, asset.get().key, &fresh)?;
         let held = balance.map(|b| b.head).unwrap_or_default();
         tx.put(&BALANCES, &money.0, &Balance { tally: after, head: held, heard: tx.now })?;
+        pay_what_waited(tx, money, &fresh)?;
         return follow(tx, money);
     }
     answered(tx, asset.get().key, FOLLOW, money.0)?;
@@ -117,12 +119,13 @@ pub(super) fn followed(
         }
     }
     look_again(tx, asset.get().key, &fresh)?;
-    let free = |kind| matches!(kind, EntryKind::Released | EntryKind::Reserved);
-    if fresh.iter().any(|e| free(e.kind)) {
-        // What waited for it is paid.
-        pay_expected(tx, money)?;
-    }
-    Ok(())
+    pay_what_waited(tx, money, &fresh)
+}
+
+/// More is known of what is free: what waited for that is paid.
+fn pay_what_waited(tx: &mut Tx<'_>, money: AssetId, entries: &[Entry]) -> Result<(), Fail> {
+    let moved = |kind| matches!(kind, EntryKind::Released | EntryKind::Reserved);
+    if entries.iter().any(|e| moved(e.kind)) { pay_expected(tx, money) } else { Ok(()) }
 }
 
 fn keep(tx: &mut Tx<'_>, money: AssetId, issuer: AccountId, entries: &[Entry]) -> Result<(), Fail> {
