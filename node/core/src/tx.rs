@@ -135,6 +135,8 @@ pub(crate) struct Memory {
     pub(crate) pay_again: Millis,
     /// Lanes of channels of which the payee was asked where they stand; at most one a money.
     pub(crate) pay_lanes: BTreeMap<ChannelId, Checked>,
+    /// What issuers said is paid, by money and entry of a statement that was not followed so far.
+    pub(crate) pay_ahead: BTreeMap<AssetId, BTreeMap<u64, u64>>,
     /// When calls of functions that were not answered are said again.
     pub(crate) calls_again: Millis,
     /// Own addresses, for pairing codes.

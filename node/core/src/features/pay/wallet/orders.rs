@@ -155,10 +155,14 @@ pub(crate) fn transfer(
     sign(tx, id, row, None, memo)
 }
 
-/// What this device's orders that are not answered yet take of a money, in minor units.
-pub(super) fn under_way(tx: &Tx<'_>, issuer: DeviceId, money: AssetId) -> Result<u64, Fail> {
+/// What this device's orders take of a money that the statement, as far as it was followed, does
+/// not show yet, in minor units.
+pub(super) fn under_way(tx: &mut Tx<'_>, issuer: DeviceId, money: AssetId) -> Result<u64, Fail> {
+    let followed = tx.typed::<Balance>(&BALANCES, &money.0)?.map_or(0, |b| b.tally.number);
+    let ahead = tx.mem.pay_ahead.entry(money).or_default();
+    ahead.retain(|entry, _| *entry > followed);
+    let mut sum: u64 = ahead.values().fold(0, |sum, n| sum.saturating_add(*n));
     let prefix = Key::new().fixed(&issuer.0).u8(PAY).into_bytes();
-    let mut sum: u64 = 0;
     for (key, _) in tx.scan(&OUT, &KeyRange::prefix(&prefix), false, MAX_OPEN)? {
         let id = key.get(prefix.len()..).and_then(|of| of.first_chunk::<16>()).copied();
         let Some(row) = id.map_or(Ok(None), |id| payment(tx, id))? else { continue };
@@ -372,6 +376,12 @@ pub(super) fn decided(tx: &mut Tx<'_>, outcome: &Signed<Outcome>) -> Result<(), 
         Verdict::Held { until, .. } => PayState::Held { until },
         Verdict::Refused(why) => PayState::Refused { why: why.into() },
     };
+    if let Verdict::Paid { entry } | Verdict::Held { entry, .. } = o.verdict {
+        let ahead = tx.mem.pay_ahead.entry(row.asset).or_default();
+        if ahead.len() < MAX_OPEN {
+            ahead.insert(entry, row.amount);
+        }
+    }
     let bytes = outcome.bytes().to_vec();
     let row = Payment { state, hint: None, outcome: Some(bytes), ..row };
     tx.put(&PAYMENTS, &id, &row)?;
