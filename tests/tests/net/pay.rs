@@ -217,12 +217,10 @@ fn of_payers(payers: &[Payer], asset: AssetId, shop: AccountId, books: &mut Book
             assert_eq!(row.state, PayState::Paid, "nothing is left open: {row:?}");
             let voucher: Option<VoucherOut> =
                 s.get_typed(&PAYMENT_VOUCHERS, &number).expect("reads");
-            let order = match voucher {
-                Some(voucher) => OrderId(voucher.id.0),
-                None => {
-                    let order = row.order.expect("it was signed");
-                    PaymentOrder::id(&Signed::from_bytes(&order).expect("an order"))
-                }
+            // A voucher that was not taken is followed by an order for the same.
+            let order = match (row.order, voucher) {
+                (Some(order), _) => PaymentOrder::id(&Signed::from_bytes(&order).expect("one")),
+                (None, voucher) => OrderId(voucher.expect("it was signed").id.0),
             };
             note(&mut books.wallets, order, payer.account, row.amount);
         }
