@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::many_single_char_names, reason = "stories, not services")]
 
 mod cannot;
+mod channels;
 mod chaos;
 mod feeds;
 mod functions;
+mod market;
 mod mended_devices;
 mod mended_features;
 mod mended_mail;

@@ -15,7 +15,7 @@ use teahouse_protocols::sign::Signed;
 use teahouse_protocols::sync::{Digest, Frame, Held, PAGE_BYTES, PAGE_LETTERS, Run};
 
 use crate::engine::{accounts, cursors, forks, greeting, inbox, letters, pairing, topics};
-use crate::features::{feeds, services};
+use crate::features::{contacts, feeds, services};
 use crate::store::StorageError;
 use crate::tables::Chain;
 use crate::tx::{Effect, Fail, Tx, capped};
@@ -42,7 +42,7 @@ pub(crate) struct Peer {
     asked: BTreeSet<EpochId>,
     /// Topics that it lacked and was welcomed into, sealed to the prekey with this counter: the
     /// outbox has it until it came.
-    welcomed: BTreeMap<TopicId, u64>,
+    pub(super) welcomed: BTreeMap<TopicId, u64>,
     /// When the outbox was last handed over once more.
     handed: Millis,
     /// The summary of what it was last told digests of.
@@ -203,8 +203,11 @@ fn known_peer(tx: &mut Tx<'_>, from: DeviceId, frame: Frame) -> Result<(), Fail>
                 return removed(tx, from, topic);
             }
             let Some(state) = topics::state(tx, topic)? else { return Ok(()) };
-            // Who has a topic has its first record: this device of one's own is not in yet.
-            if ops.is_empty() && accounts::account_of(tx, from)? == tx.me()?.account {
+            // Who has a topic has its first record: this device is not in yet.
+            if ops.is_empty() {
+                if accounts::account_of(tx, from)? != tx.me()?.account {
+                    return Ok(topics::tell_anew(tx, topic, from)?);
+                }
                 let Some(bundle) = accounts::bundle_of(tx, from)? else { return Ok(()) };
                 let sealed = tx.mem.peers.get(&from).and_then(|p| p.welcomed.get(&topic));
                 if sealed == Some(&bundle.counter) {
@@ -306,12 +309,19 @@ pub(crate) fn compare(
         }
         return Ok(());
     }
-    // Another device of one's own is in what this one is not, as far as it knows.
-    if accounts::is_active(tx, from)? && accounts::account_of(tx, from)? == tx.me()?.account {
-        let (ops, chains) = (codec::List::default(), codec::List::default());
-        tx.send(from, Frame::Frontier { topic, ops, chains, ask: true });
+    let known = topics::row(tx, topic)?.is_some();
+    if accounts::is_active(tx, from)?
+        && let Some(account) = accounts::account_of(tx, from)?
+    {
+        // Another device of one's own is in what this one is not, as far as it knows; or an
+        // author counts this device among those that it told, and a relay lost that.
+        let own = tx.me()?.account == Some(account);
+        if own || !known && contacts::welcomes_from(tx, account)? {
+            let (ops, chains) = (codec::List::default(), codec::List::default());
+            tx.send(from, Frame::Frontier { topic, ops, chains, ask: true });
+        }
     }
-    if topics::row(tx, topic)?.is_some() { removed(tx, from, topic) } else { Ok(()) }
+    if known { removed(tx, from, topic) } else { Ok(()) }
 }
 
 /// A device that is no member gets the records that say so, if it ever was one, and

@@ -40,7 +40,7 @@ pub(crate) use self::operations::{account_changed, create, cuts_of, learn, opera
 use self::readers::readers;
 pub(crate) use self::readers::{
     author, is_followed, is_public, may_read, shut_out, take_renewed, takes_part, tell_again,
-    tell_all,
+    tell_all, tell_anew,
 };
 pub(crate) use self::rekey::{devices_removed, rekey};
 pub(crate) use self::sealing::{epoch_for_cursors, epoch_for_sending};

@@ -11,8 +11,9 @@
 //!   like anything else; nobody else is told that it is followed.
 //! - an epoch's head names the author's devices only. Whom else it was sealed to is known to
 //!   the device that made it alone ([`SEALED_TO`]): nobody else of the author's gives it to
-//!   readers, and the maker notes whoever it gives it to (a reader's own devices share it). So each of the author's devices seals
-//!   under the newest epoch that it made itself, or makes another.
+//!   readers, and the maker notes whoever it gives it to (a reader's own devices share it). So
+//!   each of the author's devices seals under the newest epoch that it made itself, or makes
+//!   another.
 //! - where that was in place of one that somebody has who may read no more, readers are told
 //!   ([`RENEWED`], `moments::renew`): what they say about older posts is sealed under it.
 
@@ -208,6 +209,26 @@ pub(crate) fn shut_out(tx: &mut Tx<'_>, account: AccountId) -> Result<(), Storag
         }
     }
     tx.mem.readers_due = true;
+    Ok(())
+}
+
+/// A reader's device lacks a topic of this account's that it may have been told of: a relay may
+/// have lost that. It is welcomed again, once a connection.
+pub(crate) fn tell_anew(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    device: DeviceId,
+) -> Result<(), StorageError> {
+    let own = tx.me()?.account;
+    if own.is_none() || author(tx, topic)? != own {
+        return Ok(());
+    }
+    let Some(bundle) = accounts::bundle_of(tx, device)? else { return Ok(()) };
+    let Some(peer) = tx.mem.peers.get_mut(&device) else { return Ok(()) };
+    if peer.welcomed.insert(topic, bundle.counter) != Some(bundle.counter) {
+        tx.del(&READERS_TOLD, &pair_key(&topic.0, &device.0))?;
+        tx.mem.readers_due = true;
+    }
     Ok(())
 }
 

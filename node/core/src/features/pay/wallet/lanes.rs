@@ -13,7 +13,6 @@
 
 use rand_core::Rng;
 use teahouse_protocols::bugs::planted;
-use teahouse_protocols::codec;
 use teahouse_protocols::ids::{AccountId, AssetId, ChannelId, DeviceId, VoucherId};
 use teahouse_protocols::pay::{
     Ask, Asset, Channel, ChannelRequest, Contradiction, Credit, CreditReason, Entry, EntryKind,
@@ -21,13 +20,10 @@ use teahouse_protocols::pay::{
 };
 use teahouse_protocols::sign::Signed;
 
-use super::known::{asset, known};
+use super::known::asset;
 use super::orders::{ORDER_LIFE, pay_expected, payment, sign, under_way};
 use super::outbox::{CHANNEL, LANE, SETTLE, VOUCHER, answered, ask, own_log, wide};
-use super::{ASKED, LaneSaid, contradiction};
-use crate::features::contacts;
-use crate::features::pay::RECEIPTS;
-use crate::features::pay::service::own_grant;
+use super::{ASKED, LaneSaid, contradiction, receipts};
 use crate::features::pay::tables::{
     BALANCES, Balance, CHANNEL_NOW, CHANNELS_OUT, ChannelOut, ChannelState, PAYMENT_ORDERS,
     PAYMENT_TIMES, PAYMENT_VOUCHERS, PAYMENTS, PayState, Payment, SET_ASIDE, VoucherOut, Word,
@@ -389,7 +385,13 @@ pub(super) fn taken(tx: &mut Tx<'_>, ack: &Signed<VoucherAck>) -> Result<(), Fai
     let voucher = made.voucher.clone();
     let word = Word::Taken(ack.bytes().to_vec());
     let paid = finish(tx, (id, paid, made), word, PayState::Paid)?;
-    keep_receipt(tx, &paid, &asset, (channel.as_deref(), &voucher), ack)
+    let (Some(channel), Some(offer)) = (channel, paid.offer.as_deref()) else { return Ok(()) };
+    let channel = Signed::<Channel>::from_bytes(&channel).map_err(Fail::peer)?;
+    let voucher = Signed::<Voucher>::from_bytes(&voucher).map_err(Fail::peer)?;
+    let offer = Signed::<Offer>::from_bytes(offer).map_err(Fail::peer)?;
+    receipts::keep(tx, paid.asset, voucher.id(), |grants| {
+        Receipt::of_voucher(&asset, &offer, &channel, &voucher, ack, grants)
+    })
 }
 
 /// Whether what was said of a voucher before contradicts that it was taken.
@@ -409,36 +411,6 @@ fn said_before(
         Word::Credited(_) => None,
     };
     proof.map_or(Ok(()), |proof| contradiction(tx, asset, &proof))
-}
-
-/// Keeps a receipt where all of this account's devices find it.
-fn keep_receipt(
-    tx: &mut Tx<'_>,
-    row: &Payment,
-    asset: &Signed<Asset>,
-    (channel, voucher): (Option<&[u8]>, &[u8]),
-    ack: &Signed<VoucherAck>,
-) -> Result<(), Fail> {
-    let Some(known) = known(tx, row.asset)? else { return Ok(()) };
-    let (Some(channel), Some(offer)) = (channel, row.offer.as_deref()) else { return Ok(()) };
-    let channel = Signed::<Channel>::from_bytes(channel).map_err(Fail::peer)?;
-    let voucher = Signed::<Voucher>::from_bytes(voucher).map_err(Fail::peer)?;
-    let offer = Signed::<Offer>::from_bytes(offer).map_err(Fail::peer)?;
-    // A device far down a row of devices that linked each other can't show its grant: what was
-    // paid is paid, and this device has the parts.
-    let Ok(own) = own_grant(tx) else { return Ok(()) };
-    let grants = vec![known.grant, own];
-    let receipt = Receipt::of_voucher(asset, &offer, &channel, &voucher, ack, grants);
-    let Some(receipt) = receipt else { return Ok(()) };
-    if receipt.verify().is_err() {
-        tx.alarm("A payment's receipt does not hold: keep its evidence.".to_owned())?;
-        return Ok(());
-    }
-    match contacts::put_record(tx, RECEIPTS, voucher.id(), codec::encode(&receipt)) {
-        // Longer than a record may be: this device has its parts.
-        Err(Fail::Refusal(_)) => Ok(()),
-        other => other,
-    }
 }
 
 /// The payee gave something back. The one credit that answers the voucher that is out is taken

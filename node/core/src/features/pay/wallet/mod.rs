@@ -16,6 +16,7 @@ mod known;
 mod lanes;
 mod orders;
 mod outbox;
+mod receipts;
 mod statement;
 
 use teahouse_protocols::account::RelayAddr;
@@ -44,8 +45,9 @@ pub(super) use self::friends::{decide, waiting};
 pub(super) use self::known::{all_known, asset, known};
 pub(crate) use self::lanes::Checked;
 pub(super) use self::lanes::{reserved, room, voucher_of};
-pub(super) use self::orders::{begin, cancel, order, pay, payment, receipt, transfer};
+pub(super) use self::orders::{begin, cancel, order, pay, payment, transfer};
 pub(super) use self::outbox::{MONEY, ask, met, tend, wanted};
+pub(super) use self::receipts::receipt;
 pub(super) use self::statement::{follow, follow_due};
 
 /// How long a question about a price is asked, in milliseconds: a day.

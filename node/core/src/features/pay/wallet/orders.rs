@@ -1,26 +1,21 @@
 //! Payments of this device: from the question what something costs to the issuer's final word.
 
-use teahouse_protocols::codec;
 use teahouse_protocols::ids::{AccountId, AssetId, DeviceId, Millis, OrderId};
 use teahouse_protocols::pay::{
-    Ask, Asset, Contradiction, Line, Money, Offer, Outcome, Paid, PaymentOrder, Receipt, Refund,
-    Refusal, VERSION, Verdict,
+    Ask, Contradiction, Line, Money, Offer, Outcome, Paid, PaymentOrder, Receipt, Refund, Refusal,
+    VERSION, Verdict,
 };
 use teahouse_protocols::sign::Signed;
 
 use super::friends::notify;
 use super::known::{asset, known};
 use super::outbox::{LOOK, MONEY, OFFER, PAY, answered, ask, out_key, own_log, wide};
-use super::{ASKED, contradiction, invalid, lanes};
+use super::{ASKED, contradiction, invalid, lanes, receipts};
 use crate::command;
-use crate::features::contacts;
-use crate::features::pay::RECEIPTS;
-use crate::features::pay::service::own_grant;
 use crate::features::pay::tables::{
     BALANCES, Balance, MET_BY, OUT, PAYMENT_ORDERS, PAYMENT_TIMES, PAYMENTS, PayState, Payment,
 };
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
-use crate::tables::{Chosen, RECORDS, record_key};
 use crate::tx::{Fail, Tx};
 
 /// How long an order may wait for its issuer, in milliseconds: an hour. Then it can't be carried
@@ -386,37 +381,15 @@ pub(super) fn decided(tx: &mut Tx<'_>, outcome: &Signed<Outcome>) -> Result<(), 
     let row = Payment { state, hint: None, outcome: Some(bytes), ..row };
     tx.put(&PAYMENTS, &id, &row)?;
     match o.verdict {
-        Verdict::Paid { .. } => keep_receipt(tx, &row, &asset, &order, outcome),
+        Verdict::Paid { .. } => {
+            let offer =
+                row.offer.as_deref().and_then(|bytes| Signed::<Offer>::from_bytes(bytes).ok());
+            receipts::keep(tx, row.asset, order.id(), |grants| {
+                Receipt::of_order(&asset, offer.as_ref(), &order, outcome, grants)
+            })
+        }
         Verdict::Held { until, .. } => notify(tx, &row, until),
         Verdict::Refused(_) => Ok(()),
-    }
-}
-
-/// Keeps a receipt where all of this account's devices find it.
-fn keep_receipt(
-    tx: &mut Tx<'_>,
-    row: &Payment,
-    asset: &Signed<Asset>,
-    order: &Signed<PaymentOrder>,
-    outcome: &Signed<Outcome>,
-) -> Result<(), Fail> {
-    let Some(known) = known(tx, row.asset)? else { return Ok(()) };
-    let offer = row.offer.as_deref().and_then(|bytes| Signed::<Offer>::from_bytes(bytes).ok());
-    // A device far down a row of devices that linked each other can't show its grant: what was
-    // paid is paid, and this device has the parts.
-    let Ok(own) = own_grant(tx) else { return Ok(()) };
-    let grants = vec![known.grant, own];
-    let Some(receipt) = Receipt::of_order(asset, offer.as_ref(), order, outcome, grants) else {
-        return Ok(());
-    };
-    if receipt.verify().is_err() {
-        tx.alarm("A payment's receipt does not hold: keep its evidence.".to_owned())?;
-        return Ok(());
-    }
-    match contacts::put_record(tx, RECEIPTS, order.id(), codec::encode(&receipt)) {
-        // Longer than a record may be: this device has its parts.
-        Err(Fail::Refusal(_)) => Ok(()),
-        other => other,
     }
 }
 
@@ -463,10 +436,4 @@ pub(crate) fn look(tx: &mut Tx<'_>, issuer: DeviceId, order: OrderId) -> Result<
     let (account, log) = (tx.account()?, own_log(tx)?);
     let until = Some(tx.now.saturating_add(ASKED));
     ask(tx, issuer, (LOOK, order.0), Ask::OrderOf { account, log, order }, until)
-}
-
-/// The receipt of a payment of this account's, by order.
-pub(crate) fn receipt(read: &dyn Read, order: OrderId) -> Result<Option<Receipt>, StorageError> {
-    let row: Option<Chosen<Vec<u8>>> = read.get_typed(&RECORDS, &record_key(RECEIPTS, &order.0))?;
-    Ok(row.and_then(|row| codec::decode(&row.value).ok()))
 }
