@@ -50,6 +50,23 @@ pub(crate) fn joined(
     Ok(())
 }
 
+/// A reader's device was welcomed. What this device wrote before, relays may not have for it:
+/// it went to those who could read it then. Sent even to a device that is connected: it may go
+/// before the two have compared what they hold.
+pub(crate) fn welcomed(
+    tx: &mut Tx<'_>,
+    topic: TopicId,
+    to: DeviceId,
+) -> Result<(), StorageError> {
+    if !has_room(tx)? {
+        return Ok(());
+    }
+    let me = tx.me()?.device;
+    let held = cursors::acked(&tx.stage, topic, to, me)?;
+    let run = newest_own(tx, topic, held)?;
+    if run.is_empty() { Ok(()) } else { best_effort(send(tx, topic, to, run)) }
+}
+
 /// Devices are out of a topic, or of their accounts. Keys that they made may never have left
 /// them: whoever has not acknowledged what this device wrote under those gets them with it.
 pub(crate) fn makers_gone(
@@ -121,7 +138,11 @@ fn is_owed(tx: &mut Tx<'_>, topic: TopicId, to: DeviceId) -> Result<bool, Storag
         && !tx.mem.peers.contains_key(&to)
         && !contacts::is_quiet(tx, topic)?
         && accounts::bundle_of(tx, to)?.is_some()
-        && tx.count(&OUTBOX, &KeyRange::all(), OUTBOX_SHARE)? < OUTBOX_SHARE)
+        && has_room(tx)?)
+}
+
+fn has_room(tx: &Tx<'_>) -> Result<bool, StorageError> {
+    Ok(tx.count(&OUTBOX, &KeyRange::all(), OUTBOX_SHARE)? < OUTBOX_SHARE)
 }
 
 /// The newest letters of the own chain after `held` that fit into one message.

@@ -26,7 +26,7 @@ use teahouse_protocols::membership::{History, TopicKind};
 
 use super::rekey::is_renewal_due;
 use super::{is_member, members, row, welcome};
-use crate::engine::{accounts, inbox};
+use crate::engine::{accounts, inbox, latecomers};
 use crate::features::{feeds, moments};
 use crate::store::{Key, KeyRange, Read, ReadExt, StorageError};
 use crate::tables::{
@@ -160,6 +160,7 @@ pub(super) fn tell(tx: &mut Tx<'_>, topic: TopicId) -> Result<(), Fail> {
             let items = vec![pack, InboxItem::Welcome(Box::new(welcome))];
             inbox::send(tx, device, items)?;
             tx.put_raw(&READERS_TOLD, &pair_key(&topic.0, &device.0), Vec::new())?;
+            latecomers::welcomed(tx, topic, device)?;
         }
     }
     Ok(())
