@@ -17,6 +17,8 @@ use teahouse_protocols::ids::{AppId, TopicId};
 use teahouse_protocols::package::Power;
 
 use super::dealings::Dealings;
+use crate::api::Problem;
+use crate::client::{Client, ClientError};
 use crate::handle::{Handle, NodeError};
 
 /// Why a wish was not carried out.
@@ -97,6 +99,25 @@ impl Asker for Handle {
 
     fn ask<Q: Query>(&self, query: &Q) -> Result<Q::Out, PowerError> {
         self.query(|s| query.run(s)).map_err(|e| PowerError::Failed(e.to_string()))
+    }
+}
+
+impl Asker for &Client {
+    fn submit(&self, command: Command) -> Result<Reply, PowerError> {
+        Ok(self.command(&command)?)
+    }
+
+    fn ask<Q: Query>(&self, query: &Q) -> Result<Q::Out, PowerError> {
+        Ok(Client::ask(self, query)?)
+    }
+}
+
+impl From<ClientError> for PowerError {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Problem(Problem { refusal: Some(refusal), .. }) => Self::refused(&refusal),
+            other => Self::Failed(other.to_string()),
+        }
     }
 }
 

@@ -53,11 +53,7 @@ pub(crate) fn joined(
 /// A reader's device was welcomed. What this device wrote before, relays may not have for it:
 /// it went to those who could read it then. Sent even to a device that is connected: it may go
 /// before the two have compared what they hold.
-pub(crate) fn welcomed(
-    tx: &mut Tx<'_>,
-    topic: TopicId,
-    to: DeviceId,
-) -> Result<(), StorageError> {
+pub(crate) fn welcomed(tx: &mut Tx<'_>, topic: TopicId, to: DeviceId) -> Result<(), StorageError> {
     if !has_room(tx)? {
         return Ok(());
     }

@@ -16,6 +16,7 @@ use teahouse_core::photos::NewPhoto;
 use teahouse_protocols::ids::AssetId;
 
 use super::cast::Person;
+use super::programs::ORDERED;
 use super::{Cast, Day, Stage, morning};
 use crate::town::wait;
 
@@ -66,6 +67,7 @@ impl<W: Write> Day<'_, W> {
         self.give_back(cast, &shop, payment)?;
         self.sold_out(cast, &poster)?;
         self.treat(cast, &shop)?;
+        self.menu(stage, cast, &shop.keeper)?;
         self.photo(cast)?;
         Ok(shop)
     }
@@ -178,7 +180,7 @@ impl<W: Write> Day<'_, W> {
     pub(super) fn night(&mut self, cast: &Cast, shop: &Shop) -> Result<()> {
         let issued = shop.keeper.query(&Issued {})?;
         ensure!(issued.len() == 1, "the shop has another money");
-        balance(&cast.bob, shop.asset, PURSE - PRICE + BACK - TREAT)?;
+        balance(&cast.bob, shop.asset, PURSE - PRICE + BACK - TREAT - ORDERED)?;
         balance(&cast.mei, shop.asset, PURSE - PRICE + TREAT)?;
         let lines = cast.bob.query(&History { asset: shop.asset, before: None, limit: 0 })?;
         ensure!(!lines.is_empty(), "Bob's statement is empty");

@@ -139,6 +139,11 @@ impl Person {
         Ok(self.client.command(&command)?)
     }
 
+    /// The way to its API.
+    pub(super) const fn client(&self) -> &Client {
+        &self.client
+    }
+
     pub(super) fn query<Q: Query>(&self, query: &Q) -> Result<Q::Out> {
         Ok(self.client.ask(query)?)
     }

@@ -1,5 +1,5 @@
 //! The town's day, in the terminal: friends' Moments, breakfast, its photo, the newspaper, the
-//! weekend's plan, on real nodes and with a relay that is killed in the middle. Each step is
+//! weekend's plan, two seats at the cinema, on real nodes and with a relay that is killed in the middle. Each step is
 //! checked through *another* node's HTTP API; any failure ends the day with a non-zero exit
 //! code.
 //!
@@ -7,8 +7,10 @@
 
 mod breakfast;
 mod cast;
+mod hand;
 mod morning;
 mod paper;
+mod programs;
 mod weekend;
 
 use std::io::Write;
@@ -114,9 +116,11 @@ impl<W: Write> Day<'_, W> {
         let (cast, paper) = self.paper(stage, cast)?;
         self.part("The weekend's plan")?;
         let (cast, tablet) = self.weekend(stage, cast)?;
+        self.part("The cinema")?;
+        let cinema = self.cinema(stage, &cast)?;
         self.part("Good night")?;
         self.night(&cast, &shop)?;
-        let everybody = [cast.mei, cast.bob, cast.lin, shop.keeper, paper, tablet];
+        let everybody = [cast.mei, cast.bob, cast.lin, shop.keeper, cinema, paper, tablet];
         let nodes = everybody.len();
         for person in everybody {
             person.stop()?;
