@@ -64,12 +64,14 @@ impl Pump<'_, '_> {
             self.wake_at(until);
             return Ok(true);
         }
-        // Whoever is connected was told; whoever fetches elsewhere is told there.
-        let news: Vec<(DeviceId, u64)> = news
-            .into_iter()
-            .filter(|(d, _)| self.tx.mem.peers.contains_key(d) || devices.contains(d))
-            .take(MAX_ACKS)
-            .collect();
+        // Whoever fetches elsewhere is told there; who is connected, too, should it go before it
+        // has heard.
+        let mut news: Vec<(DeviceId, u64)> =
+            news.into_iter().filter(|(d, _)| devices.contains(d)).collect();
+        news.sort_by_key(|(d, _)| self.tx.mem.peers.contains_key(d));
+        news.truncate(MAX_ACKS);
+        // A cursor names them in order.
+        news.sort_unstable();
         let due = *self.session(relay.id).cursor_due.entry(topic).or_insert(now + CURSOR_PATIENCE);
         if due > now {
             self.wake_at(due);
@@ -87,10 +89,10 @@ impl Pump<'_, '_> {
         for (device, seq) in news {
             let connected = self.tx.mem.peers.contains_key(&device);
             let named = epoch.as_ref().is_some_and(|e| e.named.contains(&device));
-            if connected || named {
+            if named {
                 awaited |= !connected;
                 left.push((device, seq));
-            } else if accounts::bundle_of(self.tx, device)?.is_some() {
+            } else if !connected && accounts::bundle_of(self.tx, device)?.is_some() {
                 apart.push((device, seq));
             }
         }
