@@ -242,7 +242,7 @@ impl<T: Signable> Signed<T> {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SignedError> {
         let (value, wire) = Self::decode(bytes)?;
         verify(T::DOMAIN, &value.signer(), wire.payload, &wire.signature)?;
-        Ok(Self { value, bytes: bytes.to_vec(), id: hash(T::DOMAIN, &[bytes]) })
+        Ok(Self { value, bytes: bytes.to_vec(), id: Self::id_of(bytes) })
     }
 
     /// Decodes what was verified once and has been kept under its id since: that the bytes
@@ -252,11 +252,17 @@ impl<T: Signable> Signed<T> {
     /// As [`Signed::from_bytes`]; [`SignedError::Signature`] where the id is another one.
     pub fn from_stored(bytes: &[u8], id: &[u8; 32]) -> Result<Self, SignedError> {
         let (value, _) = Self::decode(bytes)?;
-        let actual = hash(T::DOMAIN, &[bytes]);
+        let actual = Self::id_of(bytes);
         if actual != *id {
             return Err(BadSignature.into());
         }
         Ok(Self { value, bytes: bytes.to_vec(), id: actual })
+    }
+
+    /// The id of bytes that were verified before: what [`Signed::id`] of them is.
+    #[must_use]
+    pub fn id_of(bytes: &[u8]) -> [u8; 32] {
+        hash(T::DOMAIN, &[bytes])
     }
 
     /// What the bytes say, be it true or not: for checks that cost less than a signature.

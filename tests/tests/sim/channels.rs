@@ -302,6 +302,36 @@ fn a_restored_device_does_not_resume_its_lane() {
     assert_eq!(w.balance(1, asset), Some(10_000 - 8 * 350));
 }
 
+/// What was given back of a voucher that an older copy knows nothing of doesn't add up there: that
+/// it is out of step is seen all the same.
+#[test]
+fn a_restored_device_was_given_something_back() {
+    let (mut w, asset, poster) = market(89, &["Ann"]);
+    open_channel(&mut w, 1, &poster);
+    w.crash(1, true);
+    let backup = w.devices[1].disk.copy();
+    w.start(1);
+    watch(&mut w, 10_000);
+    let paid = pays(&mut w, 1, &poster);
+    let order = w.payment(1, paid).order.unwrap();
+    let refund = Ask::Refund { order, amount: None, memo: "cold".into(), number: None };
+    w.money(0, refund).unwrap();
+    watch(&mut w, 10_000);
+    w.crash(1, true);
+    w.restore(1, backup);
+    w.start(1);
+    let hasty = w.buy(1, &poster, Some(350));
+    watch(&mut w, 60_000);
+    let seen = w.payment(1, hasty);
+    assert_eq!((seen.state, seen.channel), (PayState::Paid, false));
+    let alarms: Vec<(Vec<u8>, AlarmRow)> =
+        w.snapshot(1).scan_typed(&ALARMS, &KeyRange::all(), false, 99).unwrap();
+    assert!(alarms.iter().any(|(_, a)| a.text.contains("older copy")), "it is said in words");
+    assert!(Evidence {}.run(&w.snapshot(0)).unwrap().is_empty(), "nothing was signed twice");
+    settle(&mut w);
+    assert_eq!(w.balance(1, asset), Some(10_000 - 4 * 350));
+}
+
 /// What a modified app could say: nothing that doesn't follow is taken, and two vouchers for one
 /// place are kept as a proof and freeze the device. Then it pays by orders.
 #[test]

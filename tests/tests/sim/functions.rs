@@ -352,6 +352,39 @@ fn what_was_paid_goes_back_and_functions_hear_of_it() {
     assert_eq!(orders[0].lines, [("seat 7".to_owned(), 1)]);
 }
 
+/// Whoever pays again and again pays out of a channel: functions hear of that, and can give it
+/// back, as if it were an order.
+#[test]
+fn what_a_channel_paid_goes_back_too() {
+    let (mut w, asset, app) = cinema(945);
+    let ann = w.account(ANN);
+    w.credit(CINEMA, asset, ann, 90_000);
+    let mut last = None;
+    for seat in ["1", "2", "3", "4"] {
+        let booked = call(&mut w, ANN, app, "book", seat);
+        serve(&mut w, 5_000, false);
+        let bytes = offer(&w, ANN, booked).unwrap();
+        let paid = pay(&mut w, ANN, app, bytes);
+        serve(&mut w, 15_000, false);
+        assert_eq!(w.payment(ANN, paid).state, PayState::Paid);
+        assert!(kept(&w, app, &format!("seat {seat}")).unwrap().starts_with("sold"));
+        last = Some((booked, paid));
+    }
+    let (booked, paid) = last.unwrap();
+    assert!(w.payment(ANN, paid).channel, "the fourth is paid by a voucher");
+    let back = call(&mut w, ANN, app, "back", &booked.to_string());
+    serve(&mut w, 15_000, false);
+    assert!(matches!(state(&w, ANN, back), CallState::Value { .. }));
+    assert_eq!(kept(&w, app, "seat 4").unwrap(), format!("back {booked}"));
+    assert_eq!(w.payment(ANN, paid).refunded.as_deref(), Some("9.00 EUR"));
+    let again = call(&mut w, ANN, app, "back", &booked.to_string());
+    serve(&mut w, 10_000, false);
+    assert!(matches!(state(&w, ANN, again), CallState::Refused { .. }), "nothing is left");
+    w.money(CINEMA, Pay::Settle { account: None }).unwrap();
+    serve(&mut w, 120_000, false);
+    assert_eq!(w.balance(ANN, asset), Some(100_000 - 3 * 900));
+}
+
 #[test]
 fn a_run_that_fails_leaves_nothing() {
     let (mut w, _, app) = cinema(950);

@@ -61,8 +61,8 @@ fn prepare(read: &dyn Read, bytes: &[u8]) -> Option<Prepared> {
                     Frame::Channel { id, log, request }
                 }
                 Ask::Voucher { log, voucher, offer } => {
+                    let offer = Box::new(offer_of(read, &offer)?);
                     let voucher = Box::new(Signed::from_bytes(&voucher).ok()?);
-                    let offer = Box::new(Signed::from_bytes(&offer).ok()?);
                     Frame::Voucher { id, log, voucher, offer }
                 }
                 ask => Frame::Other(Box::new(PayRequest { version, id, ask })),

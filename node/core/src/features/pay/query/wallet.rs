@@ -288,11 +288,11 @@ fn shown(
     let money = |minor: u64| {
         asset.as_ref().map_or_else(|| minor.to_string(), |a| a.get().money(minor).to_string())
     };
-    let order = row.order.as_deref().and_then(|b| Signed::<PaymentOrder>::from_bytes(b).ok());
+    let order = row.order.as_deref().map(|b| OrderId(Signed::<PaymentOrder>::id_of(b)));
     // A voucher that was refused paid nothing.
     let voucher = wallet::voucher_of(s, id)?.filter(|v| !matches!(v.word, Some(Word::NotTaken(_))));
     let channel = order.is_none() && voucher.is_some();
-    let made = order.as_ref().map(PaymentOrder::id).or(voucher.map(|v| OrderId(v.id.0)));
+    let made = order.or(voucher.map(|v| OrderId(v.id.0)));
     Ok(Some(PaymentView {
         payment: Number(id),
         at: row.at,

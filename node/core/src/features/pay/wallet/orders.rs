@@ -351,7 +351,8 @@ pub(super) fn decided(tx: &mut Tx<'_>, outcome: &Signed<Outcome>) -> Result<(), 
     let Ok(id) = <[u8; 16]>::try_from(id.as_slice()) else { return Ok(()) };
     let Some(row) = payment(tx, id)? else { return Ok(()) };
     let Some(asset) = asset(tx, row.asset)? else { return Ok(()) };
-    let order = row.order.as_deref().and_then(|b| Signed::<PaymentOrder>::from_bytes(b).ok());
+    let bytes = row.order.as_deref();
+    let order = bytes.and_then(|b| Signed::<PaymentOrder>::from_stored(b, &o.order.0).ok());
     let Some(order) = order else { return Ok(()) };
     if !o.is_of(&order, &asset) {
         return Err(Fail::peer("a word on an order by somebody else"));
