@@ -43,6 +43,16 @@ fn set_aside(w: &World, device: usize) -> (Option<String>, Option<String>) {
     (all[0].reserved.clone(), all[0].room.clone())
 }
 
+/// The restored device 1 paid by an order, said what is wrong, and signed nothing twice.
+fn paid_out_of_step(w: &World, hasty: Number) {
+    let seen = w.payment(1, hasty);
+    assert_eq!((seen.state, seen.channel), (PayState::Paid, false));
+    let alarms: Vec<(Vec<u8>, AlarmRow)> =
+        w.snapshot(1).scan_typed(&ALARMS, &KeyRange::all(), false, 99).unwrap();
+    assert!(alarms.iter().any(|(_, a)| a.text.contains("older copy")), "it is said in words");
+    assert!(Evidence {}.run(&w.snapshot(0)).unwrap().is_empty(), "nothing was signed twice");
+}
+
 #[test]
 fn a_channel_opens_with_the_third_payment() {
     let (mut w, asset, poster) = market(81, &["Ann"]);
@@ -288,12 +298,7 @@ fn a_restored_device_does_not_resume_its_lane() {
     // It pays at once, before it has heard of anything.
     let hasty = w.buy(1, &poster, Some(350));
     watch(&mut w, 30_000);
-    let seen = w.payment(1, hasty);
-    assert_eq!((seen.state, seen.channel), (PayState::Paid, false));
-    let alarms: Vec<(Vec<u8>, AlarmRow)> =
-        w.snapshot(1).scan_typed(&ALARMS, &KeyRange::all(), false, 99).unwrap();
-    assert!(alarms.iter().any(|(_, a)| a.text.contains("older copy")), "it is said in words");
-    assert!(Evidence {}.run(&w.snapshot(0)).unwrap().is_empty(), "nothing was signed twice");
+    paid_out_of_step(&w, hasty);
     // The rest came back, and it has a new lane.
     assert_eq!(Channels::default().run(&w.snapshot(0)).unwrap().len(), 1);
     let next = pays(&mut w, 1, &poster);
@@ -322,12 +327,7 @@ fn a_restored_device_was_given_something_back() {
     w.start(1);
     let hasty = w.buy(1, &poster, Some(350));
     watch(&mut w, 60_000);
-    let seen = w.payment(1, hasty);
-    assert_eq!((seen.state, seen.channel), (PayState::Paid, false));
-    let alarms: Vec<(Vec<u8>, AlarmRow)> =
-        w.snapshot(1).scan_typed(&ALARMS, &KeyRange::all(), false, 99).unwrap();
-    assert!(alarms.iter().any(|(_, a)| a.text.contains("older copy")), "it is said in words");
-    assert!(Evidence {}.run(&w.snapshot(0)).unwrap().is_empty(), "nothing was signed twice");
+    paid_out_of_step(&w, hasty);
     settle(&mut w);
     assert_eq!(w.balance(1, asset), Some(10_000 - 4 * 350));
 }

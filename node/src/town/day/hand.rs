@@ -50,9 +50,14 @@ impl<'a> Hand<'a> {
         while self.open.is_due() {
             Handle::current().block_on(self.open.update())?;
             self.open.carry_out(&mut self.powers);
-            while let Some(wish) = self.open.wish() {
-                self.open.decide(&mut self.powers, wish.power, true)?;
-            }
+            self.allows()?;
+        }
+        Ok(())
+    }
+
+    fn allows(&mut self) -> Result<()> {
+        while let Some(wish) = self.open.wish() {
+            self.open.decide(&mut self.powers, wish.power, true)?;
         }
         Ok(())
     }
@@ -61,7 +66,7 @@ impl<'a> Hand<'a> {
     pub(super) fn reads(&mut self, text: &str) -> Result<()> {
         wait(&format!("\"{text}\" on the screen"), || {
             self.turn()?;
-            Ok(self.lines().iter().any(|line| line.text.contains(text)))
+            Ok(self.shows(text))
         })
         .with_context(|| {
             let lines: Vec<String> = self.lines().into_iter().map(|line| line.text).collect();
@@ -92,9 +97,7 @@ impl<'a> Hand<'a> {
         let key = self.open.nodes().iter().find(button).context("there is no button to pay")?;
         let key = key.key.clone();
         self.open.press(&mut self.powers, &key)?;
-        while let Some(wish) = self.open.wish() {
-            self.open.decide(&mut self.powers, wish.power, true)?;
-        }
+        self.allows()?;
         let mut bill = None;
         wait("the bill", || {
             bill = self.open.bill(&self.powers)?.filter(|b| b.amount.is_some());

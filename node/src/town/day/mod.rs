@@ -1,7 +1,7 @@
 //! The town's day, in the terminal: friends' Moments, breakfast, its photo, the newspaper, the
-//! weekend's plan, two seats at the cinema, on real nodes and with a relay that is killed in the middle. Each step is
-//! checked through *another* node's HTTP API; any failure ends the day with a non-zero exit
-//! code.
+//! weekend's plan, two seats at the cinema, on real nodes and with a relay that is killed in the
+//! middle. Each step is checked through *another* node's HTTP API; any failure ends the day with
+//! a non-zero exit code.
 //!
 //! One module a part of the day; who takes part is in `cast`.
 

@@ -9,6 +9,7 @@ use teahouse_core::command::{Command, Reply};
 use teahouse_core::functions::Command as Functions;
 use teahouse_core::pay::Command as Pay;
 use teahouse_core::pay::query::{Balances, OrderView, Orders};
+use teahouse_core::pay::tables::OrderState;
 use teahouse_core::programs::Command as Programs;
 use teahouse_core::view::{Blob, Content};
 use teahouse_protocols::ids::{AppId, AssetId};
@@ -107,6 +108,13 @@ impl<W: Write> Day<'_, W> {
         })?;
         mei.uses("<Give it back>", "")?;
         mei.reads("The shop says: given back")?;
+        let (payer, sold) = (cast.mei.account()?, orders(shop)?);
+        ensure!(
+            sold.iter().any(|o| o.payer == payer
+                && o.amount == "2.00 EUR"
+                && matches!(o.state, OrderState::Paid { refunded: 200, .. })),
+            "the shop gave nothing back: {sold:?}"
+        );
         self.done("Mei has it from Bob's card in their chat, orders, pays, and gives it back")
     }
 
